@@ -1,0 +1,1 @@
+"""Text to sparse latent vectors: backbone, head, pooling, Encoder."""

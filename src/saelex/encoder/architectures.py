@@ -1,0 +1,69 @@
+"""The model types that saelex reads, each covered by the tests; every other type is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from saelex.errors import InputError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Where a Hugging Face base model keeps its parts.
+
+    decoder: trained with causal attention. embedding: the token embedding's tensor. final_norm: module after the last
+    block, None where there is none. prefixes: what may stand before the base model's tensor names in a checkpoint.
+    first_position: position number of the first token (RoBERTa counts from its padding index + 1 = 2).
+    """
+
+    decoder: bool
+    embedding: str
+    final_norm: str | None
+    prefixes: tuple[str, ...]
+    first_position: int = 0
+
+
+_LLAMA_LIKE = Architecture(decoder=True, embedding="embed_tokens.weight", final_norm="norm", prefixes=("", "model."))
+_WORDS = "embeddings.word_embeddings.weight"
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "bert": Architecture(False, _WORDS, None, ("", "bert.")),
+    "distilbert": Architecture(False, _WORDS, None, ("", "distilbert.")),
+    "xlm-roberta": Architecture(False, _WORDS, None, ("", "roberta."), first_position=2),
+    "modernbert": Architecture(False, "embeddings.tok_embeddings.weight", "final_norm", ("", "model.")),
+    "llama": _LLAMA_LIKE,
+    "mistral": _LLAMA_LIKE,
+    "qwen2": _LLAMA_LIKE,
+    "qwen3": _LLAMA_LIKE,
+    "gemma2": _LLAMA_LIKE,
+    # Gemma 3 with vision keeps the text model behind one of the longer prefixes.
+    "gemma3_text": Architecture(
+        True, "embed_tokens.weight", "norm", ("", "model.", "language_model.model.", "model.language_model.")
+    ),
+}
+
+
+def architecture_of(settings: Mapping[str, Any], model_id: str) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture for a model's config.json, and the settings of its text model.
+
+    Raises InputError for a model type that no test covers, for quantised weights and for an encoder made causal.
+    """
+    text = dict(settings)
+    if settings.get("model_type") == "gemma3":  # text and vision together: only the text model is read
+        text = {"model_type": "gemma3_text"} | dict(settings["text_config"])
+    model_type = str(text.get("model_type"))
+    if model_type not in ARCHITECTURES:
+        raise InputError(
+            f"{model_id} is of model type {model_type!r}; supported are {', '.join(ARCHITECTURES)} "
+            "(each has its own test of cutting, attention and padding)"
+        )
+    if "quantization_config" in settings:
+        raise InputError(f"{model_id} holds quantised weights; give the original checkpoint")
+    architecture = ARCHITECTURES[model_type]
+    if text.get("is_decoder") and not architecture.decoder:
+        raise InputError(
+            f"{model_id} is a {model_type} turned into a decoder (is_decoder in config.json); give an encoder"
+        )
+    return architecture, text

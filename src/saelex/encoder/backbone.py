@@ -1,0 +1,282 @@
+"""A Hugging Face language model, cut after the block that an SAE reads: token ids in, hidden states out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from saelex.encoder import minilm
+from saelex.encoder.architectures import ARCHITECTURES, Architecture, architecture_of
+from saelex.encoder.attention import (
+    Window,
+    attention_implementation,
+    make_bidirectional,
+    resolve_bidirectional,
+    widen_windows,
+)
+from saelex.encoder.bert import BertSettings, build_bert
+from saelex.encoder.checkpoint import Checkpoint
+from saelex.errors import InputError, MismatchError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Output = Literal["residual", "final"]
+
+
+class Backbone(nn.Module):
+    """A language model up to and including block `layer`, with its tokenizer. Made by `Backbone.load`.
+
+    model: the cut model; `model(input_ids=, attention_mask=).last_hidden_state` is what `forward` returns.
+    layer: 0-based index of the last block, whose output is read (`blocks.<layer>.hook_resid_post`).
+    bidirectional, window, output: as resolved by `load`. model_id, revision: hub id or folder, and the hub commit.
+    settings: config.json of the cut model. stored: stored name of every tensor. adapter: SHA-256 of the adapter.
+    d_model: width of a hidden state. max_length: most tokens the model takes, special tokens counted.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        checkpoint: Checkpoint,
+        settings: Mapping[str, Any],
+        *,
+        layer: int,
+        bidirectional: bool,
+        output: Output,
+        window: Window,
+        max_length: int,
+        stored: Mapping[str, str],
+        model_id: str,
+        adapter: str | None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.checkpoint = checkpoint
+        self.settings = settings
+        self.layer = layer
+        self.bidirectional = bidirectional
+        self.output: Output = output
+        self.window: Window = window
+        self.max_length = max_length
+        self.model_id = model_id
+        self.revision = checkpoint.revision
+        self.adapter = adapter
+        self._stored = stored
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        *,
+        layer: int | None = None,
+        bidirectional: bool | None = None,
+        output: Output = "residual",
+        window: Window = "keep",
+        adapter: str | Path | None = None,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> Backbone:
+        """Load a model's first `layer` + 1 blocks; the others are neither read nor run.
+
+        model: folder or hub id of a checkpoint, bare or with a language model head, of a type in ARCHITECTURES.
+        layer: block whose output is read; None is the last one.
+        bidirectional: a decoder's tokens attend to both sides (default); False keeps it causal. Encoders always do.
+        output: "residual" is the raw output of the block, what residual-stream SAEs read; "final" adds the final norm,
+            what a vocabulary head reads (the same for models without one: BERT, DistilBERT, XLM-R).
+        window: "keep" leaves sliding-window layers their window (see `encoder.attention`), "full" lifts it.
+        adapter: folder or hub id of a LoRA adapter, merged into the weights.
+        dtype: of the weights; None keeps the checkpoint's. device: CPU unless told otherwise.
+
+        Raises InputError for a missing or gated model, an unsupported type, a layer out of range or a causal encoder;
+        MismatchError where tensors are missing or have the wrong shape.
+        """
+        if output not in ("residual", "final") or window not in ("keep", "full"):
+            raise InputError(
+                f"output is 'residual' or 'final' and window 'keep' or 'full', not {output!r} and {window!r}"
+            )
+        name = str(model)
+        path = minilm.locate() if name == minilm.MODEL_ID and revision is None else model
+        checkpoint = Checkpoint(path, revision=revision, token=token)
+        architecture, settings = architecture_of(checkpoint.settings, name)
+        config = model_config(settings)
+        settings, layer = _cut(settings, config, layer, name)
+        bidirectional = resolve_bidirectional(config, architecture.decoder, bidirectional, name)
+        max_length = int(config.max_position_embeddings) - architecture.first_position
+
+        dtype = _dtype(dtype) or _stored_dtype(checkpoint, architecture, name)
+        skeleton = _skeleton(settings, window, dtype)
+        if output == "residual" and architecture.final_norm is not None:
+            setattr(skeleton, architecture.final_norm, nn.Identity())
+        stored = _fill(skeleton, checkpoint, architecture, dtype, name)
+        if architecture.decoder and bidirectional:
+            make_bidirectional(skeleton)
+        adapter_sha256 = None
+        if adapter is not None:
+            from saelex.encoder.adapter import merge_adapter
+
+            skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, token=token)
+        return cls(
+            skeleton.eval().to(device or "cpu"),
+            checkpoint,
+            settings,
+            layer=layer,
+            bidirectional=bidirectional,
+            output=output,
+            window=window,
+            max_length=max_length,
+            stored=stored,
+            model_id=name,
+            adapter=adapter_sha256,
+        )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Hidden states [batch, length, d_model] of token ids [batch, length], padded on the right.
+
+        attention_mask: [batch, length], 1 = token, 0 = padding; None is no padding. States at padding mean nothing.
+        """
+        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return hidden
+
+    @property
+    def d_model(self) -> int:
+        return self.model.get_parameter(ARCHITECTURES[self.settings["model_type"]].embedding).shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(
+            self.checkpoint.model_id, revision=self.checkpoint.revision, token=self.checkpoint.token
+        )
+        if not tokenizer.is_fast:
+            raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
+        tokenizer.padding_side = "right"
+        if tokenizer.pad_token is None:  # Llama and Mistral have none; padding is masked, so any token will do
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the hidden states, for an encoder's fingerprint: equal for equal files, wherever they lie.
+
+        `weights` is the SHA-256 of the weight files as loaded: weights trained since have none until they are saved.
+        """
+        return {
+            "model_type": self.settings["model_type"],
+            "weights": self.checkpoint.weights_sha256(self._stored),
+            "adapter": self.adapter,
+            "layer": self.layer,
+            "bidirectional": self.bidirectional,
+            "output": self.output,
+            "window": self.window,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write config, weights (adapter merged) and tokenizer: a folder that `load` reads like the original.
+
+        config.json tells of the cut, not of the attention switch: `load` needs the same bidirectional, output, window.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        settings = {
+            name: value for name, value in self.settings.items() if name not in ("architectures", "torch_dtype")
+        }
+        settings["dtype"] = str(self.dtype).removeprefix("torch.")
+        (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        self.tokenizer.save_pretrained(folder)
+
+
+def model_config(settings: Mapping[str, Any]) -> Any:
+    """A model's configuration with transformers' defaults filled in."""
+    if settings["model_type"] == "bert":
+        return BertSettings.from_config(settings)
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(**settings)
+
+
+def _cut(settings: Mapping[str, Any], config: Any, layer: int | None, model_id: str) -> tuple[dict[str, Any], int]:
+    """The settings of the model's first blocks up to `layer`, per-layer lists included, and the layer itself."""
+    blocks = int(config.num_hidden_layers)
+    layer = blocks - 1 if layer is None else layer
+    if not 0 <= layer < blocks:
+        raise InputError(f"{model_id} has no layer {layer}; its {blocks} blocks are numbered 0 to {blocks - 1}")
+    name = "n_layers" if "n_layers" in settings else "num_hidden_layers"  # DistilBERT's name, everybody else's
+    cut = {**settings, name: layer + 1}
+    if settings.get("layer_types"):
+        cut["layer_types"] = settings["layer_types"][: layer + 1]
+    return cut, layer
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    named = getattr(torch, dtype, None)
+    if not isinstance(named, torch.dtype):
+        raise InputError(f"unknown dtype {dtype!r}; use float32, bfloat16 or float16")
+    return named
+
+
+def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: str) -> torch.dtype:
+    """The dtype of the stored token embedding, which stands for the whole checkpoint."""
+    stored = checkpoint.find(architecture.embedding, architecture.prefixes)
+    if stored is None:
+        raise MismatchError(
+            f"{model_id} holds no {architecture.embedding}; its weights do not belong to its config.json"
+        )
+    return checkpoint.stored_dtype(stored)
+
+
+def _skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype) -> nn.Module:
+    """The cut model, with weights still undefined."""
+    if settings["model_type"] == "bert":
+        return build_bert(settings)
+    from transformers import AutoModel
+    from transformers.initialization import no_init_weights
+
+    config = model_config(settings)
+    config.use_cache = False
+    if window == "full":
+        widen_windows(config)
+    with no_init_weights():
+        model = AutoModel.from_config(config, attn_implementation=attention_implementation(config), dtype=dtype)
+    if hasattr(model, "pooler"):
+        model.pooler = None
+    return model  # type: ignore[no-any-return]
+
+
+def _fill(
+    skeleton: nn.Module, checkpoint: Checkpoint, architecture: Architecture, dtype: torch.dtype, model_id: str
+) -> dict[str, str]:
+    """Read exactly the tensors that the skeleton has, and return their stored names."""
+    found = {name: checkpoint.find(name, architecture.prefixes) for name in skeleton.state_dict()}
+    stored = {name: key for name, key in found.items() if key is not None}
+    if len(stored) < len(found):
+        missing = next(name for name, key in found.items() if key is None)
+        raise MismatchError(f"{model_id} lacks {missing}; its weights do not belong to its config.json")
+    try:
+        skeleton.load_state_dict(checkpoint.tensors(stored, dtype), assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise MismatchError(f"the weights of {model_id} do not fit its config.json: {reason}") from error
+    return stored

@@ -1,0 +1,160 @@
+"""A language model's own head, as SPLADE uses it: backbone, input transform, output embedding, bias and soft-cap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from saelex.encoder.architectures import ARCHITECTURES
+from saelex.encoder.attention import Window
+from saelex.encoder.backbone import Backbone, model_config
+from saelex.encoder.bert import activation_named
+from saelex.encoder.checkpoint import Checkpoint
+from saelex.errors import InputError
+
+
+class MaskedLMTransform(nn.Module):
+    """What a masked language model does before its output embedding: LayerNorm(activation(dense(x)))."""
+
+    def __init__(
+        self, d_model: int, activation: str, eps: float, *, dense_bias: bool = True, norm_bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.dense = nn.Linear(d_model, d_model, bias=dense_bias)
+        self.norm = nn.LayerNorm(d_model, eps=eps, bias=norm_bias)
+        self._activate = activation_named(activation)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        transformed: Tensor = self.norm(self._activate(self.dense(hidden)))
+        return transformed
+
+
+class Vocabulary(NamedTuple):
+    """logits = cap(transform(backbone(ids)) @ weight.T + bias), cap(x) = softcap * tanh(x / softcap) or, for None, x.
+
+    transform: the masked LM's for encoders; identity for decoders, whose final norm the backbone has applied.
+    weight: [vocabulary, d_model], the backbone's own embedding parameter where the model ties the two.
+    bias: float32 [vocabulary], zeros where the model has none.
+    """
+
+    backbone: Backbone
+    transform: nn.Module
+    weight: Tensor
+    bias: Tensor
+    softcap: float | None
+
+
+class _Names(NamedTuple):
+    """Where a masked LM checkpoint keeps its head; activation and eps are the setting's name, or the value itself."""
+
+    dense: str
+    norm: str
+    bias: tuple[str, ...]
+    decoder: str
+    activation: str
+    eps: str | float
+
+
+_MASKED_LM: Mapping[str, _Names] = {
+    "bert": _Names(
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        ("cls.predictions.bias", "cls.predictions.decoder.bias"),
+        "cls.predictions.decoder.weight",
+        "hidden_act",
+        "layer_norm_eps",
+    ),
+    "distilbert": _Names(
+        "vocab_transform", "vocab_layer_norm", ("vocab_projector.bias",), "vocab_projector.weight", "activation", 1e-12
+    ),
+    "xlm-roberta": _Names(
+        "lm_head.dense",
+        "lm_head.layer_norm",
+        ("lm_head.bias", "lm_head.decoder.bias"),
+        "lm_head.decoder.weight",
+        "gelu",
+        "layer_norm_eps",
+    ),
+    "modernbert": _Names(
+        "head.dense", "head.norm", ("decoder.bias",), "decoder.weight", "classifier_activation", "norm_eps"
+    ),
+}
+
+
+def load_vocabulary(
+    model: str | Path,
+    *,
+    bidirectional: bool | None = None,
+    window: Window = "keep",
+    adapter: str | Path | None = None,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> Vocabulary:
+    """Backbone and head of a masked or causal language model, for `LinearHead.from_vocabulary`.
+
+    The arguments are `Backbone.load`'s. Raises its errors, and InputError for a model without a language model head.
+    """
+    backbone = Backbone.load(
+        model,
+        output="final",
+        bidirectional=bidirectional,
+        window=window,
+        adapter=adapter,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        token=token,
+    )
+    config = model_config(backbone.settings)
+    tied = bool(backbone.settings.get("tie_word_embeddings", getattr(config, "tie_word_embeddings", True)))
+    names = _MASKED_LM.get(backbone.settings["model_type"])
+    weight = _output_embedding(backbone, tied, "lm_head.weight" if names is None else names.decoder)
+    if names is None:
+        transform: nn.Module = nn.Identity()
+        bias = torch.zeros(len(weight))
+    else:
+        transform = _transform(backbone, names, config).to(backbone.device)
+        bias = _output_bias(backbone.checkpoint, tied, names, len(weight))
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return Vocabulary(backbone, transform, weight, bias.to(backbone.device), softcap)
+
+
+def _transform(backbone: Backbone, names: _Names, config: Any) -> MaskedLMTransform:
+    wanted = {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in (("dense", names.dense), ("norm", names.norm))
+              for kind in ("weight", "bias")}  # fmt: skip
+    found = {ours: backbone.checkpoint.find(theirs, ("",)) for ours, theirs in wanted.items()}
+    stored = {name: key for name, key in found.items() if key is not None}
+    if not {"dense.weight", "norm.weight"} <= stored.keys():
+        raise InputError(f"{backbone.model_id} has no masked-LM head ({names.dense}); give the checkpoint that has one")
+    transform = MaskedLMTransform(
+        backbone.d_model,
+        str(getattr(config, names.activation, names.activation)),
+        float(getattr(config, names.eps) if isinstance(names.eps, str) else names.eps),
+        dense_bias="dense.bias" in stored,
+        norm_bias="norm.bias" in stored,
+    )
+    transform.load_state_dict(backbone.checkpoint.tensors(stored, backbone.dtype), assign=True)
+    return transform.eval()
+
+
+def _output_embedding(backbone: Backbone, tied: bool, name: str) -> Tensor:
+    if tied:
+        return backbone.model.get_parameter(ARCHITECTURES[backbone.settings["model_type"]].embedding)
+    if name not in backbone.checkpoint.weight_map:
+        raise InputError(f"{backbone.model_id} has no language model head ({name}); give the checkpoint that has one")
+    return backbone.checkpoint.tensors({name: name}, backbone.dtype)[name].to(backbone.device)
+
+
+def _output_bias(checkpoint: Checkpoint, tied: bool, names: _Names, n_words: int) -> Tensor:
+    """BERT and XLM-R may store the bias under two names; transformers reads the second where nothing is tied."""
+    for name in names.bias if tied else reversed(names.bias):
+        if name in checkpoint.weight_map:
+            return checkpoint.tensors({name: name}, torch.float32)[name]
+    return torch.zeros(n_words)

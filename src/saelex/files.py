@@ -1,0 +1,69 @@
+"""Facts about files that are costly to compute, remembered in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def cache_folder() -> Path:
+    """Where this user's caches belong: `$SAELEX_CACHE`, or `saelex` in the operating system's cache folder."""
+    if own := os.environ.get("SAELEX_CACHE"):
+        return Path(own)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "saelex"
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hex SHA-256 of a file's bytes.
+
+    The answer is remembered by absolute path, size and modification time (nanoseconds), so that asking again for
+    gigabytes of weights costs a `stat`. A cache that cannot be read or written only costs the time of hashing again.
+    """
+    path = Path(path).resolve()
+    status = path.stat()
+    state = [status.st_size, status.st_mtime_ns]
+    remembered = _remembered().get(str(path))
+    if isinstance(remembered, dict) and remembered.get("state") == state:
+        return str(remembered["sha256"])
+    digest = _hash(path)
+    _remember(str(path), {"state": state, "sha256": digest})
+    return digest
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _remembered() -> dict[str, Any]:
+    try:
+        cache = json.loads((cache_folder() / "sha256.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return cache if isinstance(cache, dict) else {}
+
+
+def _remember(path: str, entry: dict[str, Any]) -> None:
+    # Two processes may write at once: one entry is then lost and computed again, the file itself is always whole.
+    cache = {known: state for known, state in _remembered().items() if Path(known).exists()} | {path: entry}
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache_folder(), suffix=".json", delete=False) as file:
+            json.dump(cache, file)
+        Path(file.name).replace(cache_folder() / "sha256.json")
+    except OSError:
+        return
