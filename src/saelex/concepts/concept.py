@@ -1,0 +1,43 @@
+"""Concept: what can be said of a latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+SEPARATOR = " · "
+
+
+class Evidence(NamedTuple):
+    """A word (or a pair of neighbouring words) that speaks for a latent."""
+
+    word: str
+    """As texts most often spell it."""
+    strength: float
+    """How particular it is to the latent: log-odds in standard deviations."""
+
+
+class Example(NamedTuple):
+    """A passage in which a latent fired strongly."""
+
+    document_id: str
+    passage: str
+    word: str
+    """The word at which it fired."""
+    weight: float
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A latent's label and what it rests on."""
+
+    latent: int
+    label: str
+    """Two to four words, as in "wing · airfoil · aerodynamic"."""
+    evidence: tuple[Evidence, ...]
+    """Strongest first; the label's words are among them."""
+    examples: tuple[Example, ...]
+    density: float
+    """Share of the documents in which the latent fires."""
+    mean_weight: float
+    """Mean weight over the documents in which it fires."""

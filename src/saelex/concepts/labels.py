@@ -1,0 +1,198 @@
+"""Labels derived from a corpus, without any language model: the words most particular to where a latent fires."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
+from saelex.concepts.evidence import EvidenceCounter, EvidenceTable, Terms, TextTokens, as_spans, particularity
+from saelex.encoder.words import is_unspaced
+
+_EVIDENCE = 20
+_EXAMPLES = 4
+_KEPT_EXAMPLES = 8
+_PASSAGE_MARGIN = 80
+_LEAST_PAIR = 3
+
+
+class Firing(NamedTuple):
+    """A document (or a passage of one) and the latents that fire in it."""
+
+    document_id: str
+    text: str
+    latents: NDArray[Any]
+    """int [firings]; words are left out."""
+    weights: NDArray[Any]
+    """[firings], of any unit."""
+    positions: NDArray[Any] | None
+    """int [firings]; the token at which each fires most strongly, -1 where unknown."""
+    token_spans: Sequence[tuple[int, int]]
+    """Characters [start, end) of every token a position may name; (0, 0) for special tokens."""
+
+
+def derive_labels(
+    firings: Iterable[Firing], n_latents: int, *, language: str = "en", words: int = 3, capacity: int = 4_000_000
+) -> Iterator[Concept]:
+    """Concepts of all latents that fire at some word, in order of latent.
+
+    One pass; what is held grows with the vocabulary, not with the corpus. words: most words (or pairs of words) of a
+    label. capacity: most masses of (latent, word) held; the smallest are dropped beyond it.
+    """
+    terms, counter = Terms(language), EvidenceCounter(n_latents, capacity)
+    activity, examples = _Activity(n_latents), _Examples(n_latents)
+    for firing in firings:
+        tokens = terms.split(firing.text)
+        at = _tokens_fired_at(firing, tokens)
+        counter.observe(tokens, firing.latents, firing.weights, at)
+        activity.observe(firing)
+        examples.observe(firing, tokens, at)
+    table = counter.table()
+    scores, log_odds = particularity(table)
+    names, content = terms.names(), terms.is_content()
+    for latent, best in _strongest(table, scores):
+        candidates = [
+            _Candidate(int(table.first[i]), int(table.second[i]), float(scores[i]), float(log_odds[i])) for i in best
+        ]
+        chosen = _choose(candidates, content, words)
+        yield Concept(
+            latent,
+            SEPARATOR.join(_spell(candidate, names) for candidate in chosen),
+            tuple(Evidence(_spell(candidate, names), candidate.log_odds) for candidate in candidates),
+            examples.best(latent),
+            float(activity.documents[latent] / activity.n_documents),
+            float(activity.weights[latent] / activity.documents[latent]),
+        )
+
+
+def _tokens_fired_at(firing: Firing, tokens: TextTokens) -> NDArray[np.int64]:
+    """The token of the text at which each latent fired, -1 for special tokens and where it is not known."""
+    spans = as_spans(firing.token_spans)
+    if firing.positions is None or not len(spans):
+        return np.full(len(firing.latents), -1, np.int64)
+    known = (firing.positions >= 0) & (firing.positions < len(spans))
+    return np.where(known, tokens.at(spans)[np.where(known, firing.positions, 0)], -1)
+
+
+@dataclass
+class _Activity:
+    n_latents: int
+    n_documents: int = 0
+    documents: NDArray[np.int64] = field(init=False)
+    weights: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.documents = np.zeros(self.n_latents, np.int64)
+        self.weights = np.zeros(self.n_latents, np.float64)
+
+    def observe(self, firing: Firing) -> None:
+        self.n_documents += 1
+        self.documents[firing.latents] += 1
+        self.weights[firing.latents] += firing.weights
+
+
+class _Examples:
+    """The passages of largest weight for every latent, a handful each."""
+
+    def __init__(self, n_latents: int) -> None:
+        self._least = np.zeros(n_latents)
+        self._heaps: dict[int, list[tuple[float, int, Example]]] = {}
+        self._order = 0
+
+    def observe(self, firing: Firing, tokens: TextTokens, at: NDArray[np.int64]) -> None:
+        better = (at >= 0) & (firing.weights > self._least[firing.latents])
+        for i in np.flatnonzero(better):
+            latent, weight, token = int(firing.latents[i]), float(firing.weights[i]), int(at[i])
+            start, end = int(tokens.starts[token]), int(tokens.ends[token])
+            example = Example(firing.document_id, passage(firing.text, start, end), firing.text[start:end], weight)
+            heap = self._heaps.setdefault(latent, [])
+            self._order -= 1  # among equal weights the earlier document stays
+            if len(heap) < _KEPT_EXAMPLES:
+                heapq.heappush(heap, (weight, self._order, example))
+            else:
+                heapq.heapreplace(heap, (weight, self._order, example))
+            if len(heap) == _KEPT_EXAMPLES:
+                self._least[latent] = heap[0][0]
+
+    def best(self, latent: int) -> tuple[Example, ...]:
+        """The largest, from different documents; other words before the same word again."""
+        ordered = [example for _, _, example in sorted(self._heaps.get(latent, ()), reverse=True)]
+        documents, words = set[str](), set[str]()
+        fresh, repeated = list[Example](), list[Example]()
+        for example in ordered:
+            if example.document_id not in documents:
+                (repeated if example.word.lower() in words else fresh).append(example)
+            documents.add(example.document_id)
+            words.add(example.word.lower())
+        picked = (fresh + repeated)[:_EXAMPLES]
+        return tuple(sorted(picked, key=lambda example: -example.weight))
+
+
+def passage(text: str, start: int, end: int) -> str:
+    """The characters [start, end) with some eighty on either side, cut between words, on one line."""
+    left, right = max(0, start - _PASSAGE_MARGIN), min(len(text), end + _PASSAGE_MARGIN)
+    if left > 0:
+        left = max(text.find(" ", left, start) + 1, left)
+    if right < len(text):
+        space = text.rfind(" ", end, right)
+        right = space if space > 0 else right
+    cut = " ".join(text[left:right].split())
+    return ("… " if left > 0 else "") + cut + (" …" if right < len(text) else "")
+
+
+class _Candidate(NamedTuple):
+    first: int
+    second: int
+    score: float
+    log_odds: float
+
+
+def _strongest(table: EvidenceTable, scores: NDArray[np.float64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """For each latent of the table the entries with the largest positive scores, largest first.
+
+    A pair met less than thrice is left out: it says no more than its words.
+    """
+    order = np.lexsort((-scores, table.latents))
+    order = order[(scores[order] > 0) & ((table.second[order] < 0) | (table.masses[order] >= _LEAST_PAIR))]
+    latents, starts = np.unique(table.latents[order], return_index=True)
+    ends = np.append(starts[1:], len(order))
+    for latent, start, end in zip(latents.tolist(), starts.tolist(), ends.tolist()):
+        yield latent, order[start : min(end, start + _EVIDENCE)]
+
+
+def _choose(candidates: list[_Candidate], content: NDArray[np.bool_], most: int) -> list[_Candidate]:
+    """The label's words: the best single words that share nothing with a better one.
+
+    A pair takes the place of its better word when it is half as particular. A function word or a sign stands only where
+    it is the best of all, and then last. What is less than a tenth as particular as the best is left out.
+    """
+    words = [candidate for candidate in candidates if candidate.second < 0 and content[candidate.first]]
+    pairs = [candidate for candidate in candidates if candidate.second >= 0]
+    chosen: list[_Candidate] = []
+    taken: set[int] = set()
+    for word in words:
+        if len(chosen) == most or word.score < candidates[0].score / 10:
+            break
+        if word.first in taken:
+            continue
+        better = (pair for pair in pairs if word.first in pair[:2] and taken.isdisjoint(pair[:2]))
+        pair = next(better, word)
+        chosen.append(pair if pair.score > word.score / 2 else word)
+        taken.update(chosen[-1][:2])
+    best = candidates[0]
+    if best.second < 0 and not content[best.first]:
+        chosen = [*chosen[: most - 1], best]
+    return chosen or [best]
+
+
+def _spell(candidate: _Candidate, names: dict[int, str]) -> str:
+    first = names[candidate.first]
+    if candidate.second < 0:
+        return first
+    second = names[candidate.second]
+    return first + second if is_unspaced(second[0]) and is_unspaced(first[-1]) else f"{first} {second}"

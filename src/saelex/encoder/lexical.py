@@ -1,0 +1,194 @@
+"""LexicalChannel: exact words as further dimensions beside the latents, weighted by BM25.
+
+One vector, one index and one explanation then serve concepts and words. The vocabulary belongs to the index: it grows
+with the documents, append-only, so that a word's dimension never changes; the statistics are counted once and frozen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from saelex.encoder.bm25 import Bm25Statistics, check_bm25
+from saelex.encoder.words import WordAnalyser
+from saelex.errors import InputError
+from saelex.vectors import SparseRows
+
+FORMAT = "saelex-words/1"
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class LexicalSettings:
+    """How words are cut and weighted. Raises InputError for values without meaning."""
+
+    language: str = "en"
+    """ISO 639-1 code for stemmer and stop words; "none" for plain words."""
+    k1: float = 0.9
+    """BM25's saturation of a word's count in a document."""
+    b: float = 0.4
+    """BM25's length normalisation: 0 not at all, 1 wholly."""
+    scale: float = 1.0
+    """What a word's BM25 score counts beside the latents'. It multiplies the query's side alone: the documents' weights
+    keep their range when they are made integers, and another scale needs no new index."""
+
+    def __post_init__(self) -> None:
+        check_bm25(self.k1, self.b)
+        if not 0 < self.scale < np.inf:
+            raise InputError(f"words: the scale must be a positive number, not {self.scale}")
+
+
+class _Vocabulary(dict[str, int]):
+    """Term -> dimension; looking up a new term with [] appends it."""
+
+    def __missing__(self, term: str) -> int:
+        dimension = self[term] = len(self)
+        return dimension
+
+
+class LexicalChannel:
+    """BM25 over words as sparse vectors: `fit` once, then `document` and `query`.
+
+    Dimensions count from 0; whoever stores the rows puts them after the latents with `SparseRows.beside`.
+    """
+
+    def __init__(self, settings: LexicalSettings | None = None) -> None:
+        self.settings = settings or LexicalSettings()
+        self.analyser = WordAnalyser(self.settings.language)
+        self.statistics: Bm25Statistics | None = None
+        self._vocabulary = _Vocabulary()
+        self._terms: list[str] = []
+
+    def __len__(self) -> int:
+        """Number of words known so far."""
+        return len(self._vocabulary)
+
+    # ---- vectors ----------------------------------------------------------------------------------------------------
+
+    def fit(self, texts: Iterable[str]) -> LexicalChannel:
+        """Count document frequencies and mean length over the texts, and freeze them. Returns itself.
+
+        Words of later documents join the vocabulary with a document frequency of 0. Raises InputError when there is no
+        text, or when the statistics are frozen already.
+        """
+        if self.statistics is not None:
+            raise InputError("words: the statistics are frozen; make a new channel to count them again")
+        stream = iter(texts)
+        self.statistics = Bm25Statistics.count(
+            self._counts(chunk, grow=True) for chunk in iter(lambda: list(islice(stream, _CHUNK)), [])
+        )
+        return self
+
+    def document(self, texts: str | Sequence[str]) -> SparseRows:
+        """Document vectors [texts, words]; new words join the vocabulary."""
+        statistics = self._frozen()
+        rows = self._counts([texts] if isinstance(texts, str) else texts, grow=True)
+        tf = statistics.term_frequency(rows, self.settings.k1, self.settings.b)
+        return rows.with_weights(tf * np.sqrt(statistics.idf(rows.latents)))
+
+    def query(self, texts: str | Sequence[str]) -> SparseRows:
+        """Query vectors [texts, words]: counts times the query's half of the idf, times the scale.
+
+        Words that no document has are left out.
+        """
+        statistics = self._frozen()
+        rows = self._counts([texts] if isinstance(texts, str) else texts, grow=False)
+        return rows.with_weights(rows.weights * np.sqrt(statistics.idf(rows.latents)) * self.settings.scale)
+
+    def _frozen(self) -> Bm25Statistics:
+        if self.statistics is None:
+            raise InputError("words: no statistics yet; call fit() with the first documents")
+        return self.statistics
+
+    def _counts(self, texts: Sequence[str], *, grow: bool) -> SparseRows:
+        """How often each text has each word, -1 as every position. Unknown words are appended or left out."""
+        dimensions: list[int] = []
+        ends = np.zeros(len(texts) + 1, np.int64)
+        for i, text in enumerate(texts):
+            terms = self.analyser.terms(text)
+            if grow:
+                dimensions.extend(map(self._vocabulary.__getitem__, terms))
+            else:
+                dimensions.extend(self._vocabulary[term] for term in terms if term in self._vocabulary)
+            ends[i + 1] = len(dimensions)
+        n_words = max(1, len(self._vocabulary))
+        row = np.repeat(np.arange(len(texts)), np.diff(ends))
+        keys, counts = np.unique(row * n_words + np.asarray(dimensions, np.int64), return_counts=True)
+        indptr = np.searchsorted(keys, np.arange(len(texts) + 1) * n_words)
+        positions = np.full(len(keys), -1, np.int32)
+        latents = (keys % n_words).astype(np.int32)
+        return SparseRows(indptr, latents, counts.astype(np.float32), len(self._vocabulary), positions)
+
+    # ---- words ------------------------------------------------------------------------------------------------------
+
+    def word(self, dimension: int) -> str:
+        """The (stemmed) word of a dimension."""
+        return self._known()[dimension]
+
+    def find(self, text: str) -> list[int]:
+        """Dimensions of the text's words that the vocabulary has."""
+        return sorted({self._vocabulary[term] for term in self.analyser.terms(text) if term in self._vocabulary})
+
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        """Where the vocabulary's words stand in a text: (dimension, start, end) in characters, in order."""
+        found = self.analyser.spans(text)
+        return [(self._vocabulary[term], start, end) for term, start, end in found if term in self._vocabulary]
+
+    def _known(self) -> list[str]:
+        if len(self._terms) < len(self._vocabulary):
+            self._terms.extend(islice(self._vocabulary, len(self._terms), None))
+        return self._terms
+
+    # ---- keeping it -------------------------------------------------------------------------------------------------
+
+    def new_words_since(self, n: int) -> list[str]:
+        """Words from dimension n on, to be stored in the transaction that stores the documents they came with."""
+        return self._known()[n:]
+
+    def extend(self, words: Iterable[str]) -> None:
+        """Take over words that another process appended, in order. Raises InputError for a word already there."""
+        for word in words:
+            if self._vocabulary.setdefault(word, len(self)) != len(self) - 1:
+                raise InputError(f"words: the word {word!r} is there twice")
+
+    def forget_words_since(self, n: int) -> None:
+        """Take back the words from dimension n on: the documents they came with were not stored."""
+        for term in self.new_words_since(n):
+            del self._vocabulary[term]
+        del self._terms[n:]
+
+    def to_state(self) -> dict[str, Any]:
+        """Settings, frozen statistics and all words as JSON values."""
+        statistics = self._frozen()
+        return {
+            "format": FORMAT,
+            "settings": dataclasses.asdict(self.settings),
+            "n_documents": statistics.n_documents,
+            "mean_length": statistics.mean_length,
+            "document_frequencies": statistics.document_frequencies.tolist(),
+            "words": list(self._known()),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], later_words: Iterable[str] = ()) -> LexicalChannel:
+        """From `to_state`, and the words that joined after it, in order. Raises InputError for anything else."""
+        try:
+            if state["format"] != FORMAT:
+                raise ValueError(f"format {state['format']!r}, this version reads {FORMAT!r}")
+            channel = cls(LexicalSettings(**state["settings"]))
+            frequencies = np.asarray(state["document_frequencies"], np.int64)
+            channel.statistics = Bm25Statistics(frequencies, int(state["n_documents"]), float(state["mean_length"]))
+            channel.extend(state["words"])
+            channel.extend(later_words)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"words: not the saved state of a lexical channel: {error}") from error
+        return channel
+
+    def __iter__(self) -> Iterator[str]:
+        """The words in the order of their dimensions."""
+        return iter(self._known())

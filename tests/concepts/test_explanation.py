@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saelex.concepts.explanation import REST, FiredText, explain, whole_word
+from saelex.concepts.steering import Steering
+
+QUERY_TEXT = "How do wings create lift?"
+DOCUMENT_TEXT = "The aerodynamics of a wing: lift, and lift-induced drag."
+
+
+def fired(weights: dict[int, int]) -> FiredText:
+    ordered = sorted(weights.items())
+    return FiredText("", np.array([i for i, _ in ordered], np.int32), np.array([w for _, w in ordered], np.uint16))
+
+
+def spans_of(text: str, *pieces: str) -> list[tuple[int, int]]:
+    return [(text.index(piece), text.index(piece) + len(piece)) for piece in pieces]
+
+
+@pytest.fixture
+def query() -> FiredText:
+    # position 0 is a special token; the latents 3, 5, 6 are concepts, the dimension 102 is the word "lift"
+    return FiredText(
+        QUERY_TEXT,
+        np.array([3, 5, 6, 102], np.int32),
+        np.array([10, 20, 7, 5], np.uint16),
+        np.array([1, 2, 0, -1], np.int32),
+        [(0, 0), *spans_of(QUERY_TEXT, "wing", "lift")],
+        [(102, *spans_of(QUERY_TEXT, "lift")[0])],
+    )
+
+
+@pytest.fixture
+def document() -> FiredText:
+    lift, induced = DOCUMENT_TEXT.index("lift"), DOCUMENT_TEXT.index("lift-")
+    return FiredText(
+        DOCUMENT_TEXT,
+        np.array([3, 4, 5, 6, 102], np.int32),
+        np.array([100, 9, 30, 1, 2], np.uint8),
+        np.array([1, 1, 1, 0, -1], np.int32),
+        [(0, 0), *spans_of(DOCUMENT_TEXT, "dynamic")],
+        [(102, lift, lift + 4), (102, induced, induced + 4)],
+    )
+
+
+def test_products_words_and_labels(query: FiredText, document: FiredText) -> None:
+    steering = Steering(boost={5: 2.0}, ban=frozenset({40}))
+    found = explain(
+        query, document, document_id="d7", scale=0.5, n_latents=100, label="concept {}".format, steering=steering
+    )
+    assert found.score == (10 * 100 + 20 * 30 + 7 * 1 + 5 * 2) * 0.5
+    assert [(row.latent, row.contribution, row.label, row.note) for row in found.contributions] == [
+        (3, 500.0, "concept 3", ""),
+        (5, 300.0, "concept 5", "boost x2"),
+        (102, 5.0, "word:lift", ""),
+        (6, 3.5, "concept 6", ""),
+    ]
+    assert found.contributions[0].query_words == ["wings"]
+    assert found.contributions[0].document_words == ["aerodynamics"]
+    assert (found.contributions[2].query_words, found.contributions[2].document_words) == (["lift"], ["lift"])
+    assert found.contributions[3].query_words == []  # a special token is no word
+    assert found.banned == ["concept 40"]
+    assert found.to_json()[0] == {
+        "latent": 3,
+        "label": "concept 3",
+        "contribution": 500.0,
+        "query_words": ["wings"],
+        "document_words": ["aerodynamics"],
+    }
+    assert found.to_json()[1]["note"] == "boost x2"
+
+
+def test_short_list_ends_with_the_rest(query: FiredText, document: FiredText) -> None:
+    found = explain(query, document, document_id="d7", scale=0.5, n_latents=100, label=str)
+    top = found.top(2)
+    assert [row.contribution for row in top] == [500.0, 300.0, 8.5]
+    assert (top[-1].latent, top[-1].label) == (REST, "… 2 more")
+    assert found.top(3) == found.contributions  # a rest of one row is that row
+    printed = str(found).splitlines()
+    assert printed[0] == "d7  808.500  for 'How do wings create lift?'"
+    assert printed[1].split() == ["500.000", "3", "wings", "→", "aerodynamics"]
+
+
+weights = st.dictionaries(st.integers(0, 40), st.integers(1, 65535), max_size=40)
+
+
+@given(weights, weights, st.floats(1e-9, 1e3), st.integers(1, 12))
+def test_contributions_sum_to_the_score_to_the_last_bit(
+    query: dict[int, int], document: dict[int, int], scale: float, n: int
+) -> None:
+    found = explain(fired(query), fired(document), document_id="d", scale=scale, n_latents=41, label=str)
+    total = sum(weight * document.get(latent, 0) for latent, weight in query.items())
+    assert found.score == float(Fraction(total) * Fraction(scale))
+    assert math.fsum(row.contribution for row in found.contributions) == found.score
+    assert math.fsum(row.contribution for row in found.top(n)) == found.score
+    for row in found.contributions:
+        product = query[row.latent] * document[row.latent] * scale
+        assert row.contribution == pytest.approx(product, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "piece", "word"),
+    [
+        ("unbelievably good", "liev", "unbelievably"),
+        ("the wing's tip", "wing", "wing's"),
+        ("lift-induced drag", "lift", "lift"),
+        ("read_text(path)", "text", "read_text"),
+        ("a byte-level token", " token", "token"),
+        ("end. Next", ".", "."),
+        ("(quoted 'word' here)", "word", "word"),
+        ("हिन्दी में", "ह", "हिन्दी"),
+        ("東京大学へ", "東京", "東京"),
+        ("a  b", "  ", ""),
+    ],
+)
+def test_whole_word(text: str, piece: str, word: str) -> None:
+    start = text.index(piece)
+    assert whole_word(text, start, start + len(piece)) == word

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from saelex.concepts.labels import Firing, derive_labels, passage
+
+AVIATION = ["wing", "airfoil", "lift", "flutter"]
+MUSIC = ["violin", "melody", "chord", "rhythm"]
+FILLER = ["table", "river", "stone", "paper", "window", "garden", "letter", "bottle", "market", "winter"]
+
+
+def make_firings(n: int, seed: int, n_latents: int = 8) -> list[Firing]:
+    """Texts about aviation or music: latent 0 fires at aviation words, 1 at music words, 2 at "the", 3 anywhere."""
+    random = np.random.default_rng(seed)
+    firings = []
+    for i in range(n):
+        topic = AVIATION if i % 2 else MUSIC
+        words = [str(w) for w in random.choice(FILLER, 8)]
+        words[3] = words[4] = "the"
+        words += [str(w) for w in random.choice(topic, 3, replace=False)]
+        text = " ".join(words)
+        spans = [(0, 0), *((m.start(), m.end()) for m in re.finditer(r"\w+", text))]
+        latents = [0 if i % 2 else 1, 2, 3]
+        weights = random.uniform(1, 2, 3)
+        positions = [1 + int(random.integers(8, 11)), 4, int(random.integers(0, 12))]
+        firings.append(Firing(f"d{i}", text, np.array(latents), weights, np.array(positions), spans))
+    return firings
+
+
+def test_labels_are_the_words_where_a_latent_fires() -> None:
+    firings = make_firings(200, seed=0)
+    concepts = {concept.latent: concept for concept in derive_labels(iter(firings), 8)}
+    assert sorted(concepts) == [0, 1, 2, 3]
+    assert set(re.findall(r"\w+", concepts[0].label)) <= set(AVIATION)
+    assert set(re.findall(r"\w+", concepts[1].label)) <= set(MUSIC)
+    assert concepts[2].label.split(" · ")[-1] == "the"
+    assert concepts[0].density == 0.5
+    weights = [firing.weights[0] for firing in firings if firing.latents[0] == 0]
+    assert concepts[0].mean_weight == pytest.approx(np.mean(weights))
+
+
+def test_examples_are_the_strongest_from_different_documents() -> None:
+    firings = make_firings(200, seed=1)
+    concepts = {concept.latent: concept for concept in derive_labels(iter(firings), 8)}
+    examples = concepts[1].examples
+    assert len(examples) == 4
+    assert len({example.document_id for example in examples}) == 4
+    assert examples[0].weight == max(firing.weights[0] for firing in firings if firing.latents[0] == 1)
+    assert all(example.word in example.passage and example.word in MUSIC for example in examples)
+    assert len({example.word for example in examples}) >= 3  # of the strongest eight, other words first
+
+
+def test_no_two_inflections_and_pairs_where_they_belong_together() -> None:
+    firings = []
+    for i in range(60):
+        text = f"{FILLER[i % 10]} boundary layers {FILLER[i % 7]}" if i % 3 else f"{FILLER[i % 10]} of boundary layer"
+        at = text.index("boundary")
+        spans = [(0, 0), (at, at + 8), (text.index("layer"), text.index("layer") + 5)]
+        other = (0, len(text.split()[0]))
+        firings.append(Firing(str(i), text, np.array([5]), np.array([1.0]), np.array([1 + i % 2]), spans))
+        firings.append(Firing(f"x{i}", text, np.array([6]), np.array([1.0]), np.array([0]), [other]))
+    label = next(derive_labels(firings, 8)).label
+    assert label.split(" · ")[0] == "boundary layers"
+    assert label.count("layer") == 1
+
+
+def test_special_tokens_and_unknown_positions_give_no_label_but_count() -> None:
+    text = "a wing and a tail"
+    known = Firing("a", text, np.array([1, 3]), np.array([1.0, 1.0]), np.array([0, 1]), [(2, 6), (13, 17)])
+    special = Firing("b", text, np.array([1, 2]), np.array([3.0, 1.0]), np.array([0, -1]), [(0, 0)])
+    unknown = Firing("c", text, np.array([1]), np.array([2.0]), None, [])
+    empty = Firing("d", "", np.array([], np.int64), np.array([]), np.array([], np.int64), [])
+    concepts = list(derive_labels([known, special, unknown, empty], 4))
+    assert [(concept.latent, concept.label) for concept in concepts] == [(1, "wing"), (3, "tail")]
+    assert (concepts[0].density, concepts[0].mean_weight) == (0.75, 2.0)
+    assert [example.document_id for example in concepts[0].examples] == ["a"]
+
+
+def test_no_firings_no_concepts() -> None:
+    assert list(derive_labels([], 4)) == []
+
+
+def test_passage_is_cut_between_words() -> None:
+    text = "first " + "filler " * 30 + "WORD" + "\n\nafter" * 30
+    cut = passage(text, text.index("WORD"), text.index("WORD") + 4)
+    assert cut.startswith("… filler filler")
+    assert cut.endswith(" …")
+    assert " WORD after " in cut
+    assert len(cut) < 175
+    assert passage("a short one", 2, 7) == "a short one"

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saelex.concepts.concept import Concept, Evidence, Example
+from saelex.concepts.store import ConceptStore
+from saelex.errors import InputError, MismatchError
+
+CONCEPTS = [
+    Concept(
+        4,
+        "wing · airfoil · aerodynamic",
+        (Evidence("wing", 3.5), Evidence("leading edge", 2.0)),
+        (Example("d1", "… the wing of …", "wing", 4.25),),
+        0.125,
+        1.5,
+    ),
+    Concept(9, "bird · wing", (Evidence("bird", 5.0), Evidence("feather", 4.0)), (), 0.01, 0.5),
+    Concept(11, "wing", (Evidence("wing", 1.0),), (), 0.5, 0.75),
+    Concept(20, "zip archive · file", (Evidence("zip", 4.0),), (), 0.02, 2.0),
+    Concept(21, "zip code", (Evidence("zip", 4.0), Evidence('quo"te', 1.0)), (), 0.02, 2.0),
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ConceptStore]:
+    with ConceptStore.write(tmp_path / "concepts.sqlite", CONCEPTS, fingerprint="abc") as written:
+        yield written
+
+
+def test_what_was_written_is_read(store: ConceptStore, tmp_path: Path) -> None:
+    assert list(store) == CONCEPTS
+    assert len(store) == 5
+    assert store[4] == CONCEPTS[0]
+    assert (store.label(9), store.label(10)) == ("bird · wing", "latent 10")
+    assert store.examples(4) == CONCEPTS[0].examples
+    assert store.examples(10) == ()
+    with pytest.raises(KeyError):
+        store[10]
+    assert [path.name for path in tmp_path.iterdir()] == ["concepts.sqlite"]
+
+
+def test_find_ranks_labels_before_evidence(store: ConceptStore) -> None:
+    assert store.find("feathers") == [9]
+    assert store.find("wings")[0] == 11
+    assert set(store.find("wings")) == {4, 9, 11}
+    assert store.find('edge" OR (') == [4]
+    assert store.find("?!") == []
+
+
+def test_names_mean_the_label_then_its_first_word_then_any(store: ConceptStore) -> None:
+    assert store.resolve("Bird · Wing") == [9]
+    assert store.resolve("wing") == [11]
+    assert store.resolve("bird") == [9]
+    assert store.resolve("archive file") == [20]
+    assert store.resolve("zip") == [21, 20] or store.resolve("zip") == [20, 21]
+
+
+def test_names_that_mean_nothing_or_too_much(tmp_path: Path, store: ConceptStore) -> None:
+    with pytest.raises(InputError, match=r"no concept is labelled 'feather'; nearest: 9 \(bird · wing\)"):
+        store.resolve("feather")
+    with pytest.raises(InputError, match=r"'brid'; nearest: 9"):
+        store.resolve("brid")
+    with pytest.raises(InputError, match="'qqqq'; see"):
+        store.resolve("qqqq")
+    many = [Concept(i, f"music · word{i}", (), (), 0.1, 1.0) for i in range(9)]
+    with (
+        ConceptStore.write(tmp_path / "many.sqlite", many, fingerprint="abc") as crowded,
+        pytest.raises(InputError, match="fits more than 8 concepts; name one by id: 0 "),
+    ):
+        crowded.resolve("music")
+
+
+def test_another_encoders_labels_are_refused(tmp_path: Path, store: ConceptStore) -> None:
+    path = tmp_path / "concepts.sqlite"
+    with ConceptStore.open(path) as opened:
+        assert opened.fingerprint == "abc"
+    with pytest.raises(MismatchError, match="another encoder"):
+        ConceptStore.open(path, fingerprint="xyz")
+
+
+def test_a_failed_write_leaves_the_old_store(tmp_path: Path, store: ConceptStore) -> None:
+    with pytest.raises(InputError, match="twice"):
+        ConceptStore.write(tmp_path / "concepts.sqlite", [CONCEPTS[0], CONCEPTS[0]], fingerprint="new")
+    with ConceptStore.open(tmp_path / "concepts.sqlite", fingerprint="abc") as opened:
+        assert list(opened) == CONCEPTS
+    assert [path.name for path in tmp_path.iterdir()] == ["concepts.sqlite"]
+
+
+def test_missing_foreign_and_future_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a concept store"):
+        ConceptStore.open(tmp_path / "none.sqlite")
+    foreign = tmp_path / "foreign.sqlite"
+    foreign.write_bytes(b"not a database" * 100)
+    with pytest.raises(InputError, match="not a concept store"):
+        ConceptStore.open(foreign)
+    future = tmp_path / "future.sqlite"
+    with contextlib.closing(sqlite3.connect(future)) as connection, connection:
+        connection.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+        connection.execute("INSERT INTO meta VALUES ('schema_version', '99')")
+    with pytest.raises(InputError, match="schema 99"):
+        ConceptStore.open(future)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+
+import bm25s
+import numpy as np
+import pytest
+import Stemmer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saelex.encoder.lexical import LexicalChannel, LexicalSettings
+from saelex.encoder.words import WordAnalyser
+from saelex.errors import InputError
+
+TEXTS = [
+    "How do wings create lift? The wing's shape creates a pressure difference.",
+    "Boundary layers in laminar flow, and the heat they carry into the wings.",
+    "A zip archive is read with the zipfile module.",
+    "Lift, drag and lift-to-drag ratio of delta wings at Mach 2.5",
+    "",
+]
+
+
+def test_scores_equal_bm25s_on_plain_english() -> None:
+    stemmer = Stemmer.Stemmer("english")
+    tokens = bm25s.tokenize(TEXTS, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)
+    reference = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
+    reference.index(tokens, show_progress=False)
+    channel = LexicalChannel().fit(TEXTS)
+    for query in ["what creates the lift of wings", "zip archives and zip files", "heat heat wings"]:
+        terms = bm25s.tokenize(query, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)[0]
+        known = [term for term in terms if term in reference.vocab_dict]
+        scores = channel.query(query).dot(channel.document(TEXTS))[0]
+        np.testing.assert_allclose(scores, reference.get_scores(known), rtol=1e-5)
+
+
+def test_scale_is_on_the_querys_side_alone() -> None:
+    plain = LexicalChannel().fit(TEXTS)
+    scaled = LexicalChannel(LexicalSettings(scale=0.3)).fit(TEXTS)
+    np.testing.assert_array_equal(plain.document(TEXTS).weights, scaled.document(TEXTS).weights)
+    np.testing.assert_allclose(plain.query("wing lift").weights * 0.3, scaled.query("wing lift").weights, rtol=1e-6)
+
+
+def test_vocabulary_grows_with_documents_and_not_with_queries() -> None:
+    channel = LexicalChannel().fit(TEXTS[:2])
+    before, known = channel.document(TEXTS[:2]), len(channel)
+    assert channel.query("zip archive").n_nonzero == 0
+    assert len(channel) == known
+    later = channel.document(TEXTS[2])
+    assert channel.new_words_since(known) == ["zip", "archiv", "read", "zipfil", "modul"]
+    assert later.n_latents == len(channel) == known + 5
+    np.testing.assert_array_equal(channel.document(TEXTS[:2]).weights, before.weights)
+    # an unseen word is worth the idf of document frequency 0 among the two documents counted
+    np.testing.assert_allclose(channel.query("archive").weights, np.sqrt(np.log(1 + 2.5 / 0.5)), rtol=1e-6)
+    assert (later.positions == -1).all()
+
+
+def test_words_of_documents_not_stored_are_taken_back() -> None:
+    channel = LexicalChannel().fit(TEXTS[:2])
+    known = list(channel)
+    channel.document(TEXTS[2])
+    channel.forget_words_since(len(known))
+    assert list(channel) == known
+    assert channel.find("archive") == []
+    channel.document("turbines")
+    assert channel.word(len(known)) == "turbin"
+
+
+def test_state_through_json_with_later_words() -> None:
+    channel = LexicalChannel(LexicalSettings(scale=0.5, k1=1.1)).fit(TEXTS[:3])
+    state = json.loads(json.dumps(channel.to_state()))
+    stored = len(channel)
+    wanted = channel.document(TEXTS)
+    again = LexicalChannel.from_state(state, later_words=channel.new_words_since(stored))
+    assert list(again) == list(channel)
+    got = again.document(TEXTS)
+    np.testing.assert_array_equal(got.latents, wanted.latents)
+    np.testing.assert_array_equal(got.weights, wanted.weights)
+    reader = LexicalChannel.from_state(state)
+    reader.extend(channel.new_words_since(stored))
+    assert list(reader) == list(channel)
+    with pytest.raises(InputError, match="twice"):
+        LexicalChannel.from_state(state, later_words=["wing"])
+    with pytest.raises(InputError, match="not the saved state"):
+        LexicalChannel.from_state({"format": "other"})
+
+
+def test_spans_name_the_words_in_the_text() -> None:
+    channel = LexicalChannel().fit(TEXTS)
+    text = "Wings: the “LIFT” of a wing, zipfile.ZipFile"
+    found = [(channel.word(dim), text[start:end]) for dim, start, end in channel.spans(text)]
+    assert found == [
+        ("wing", "Wings"),
+        ("lift", "LIFT"),
+        ("wing", "wing"),
+        ("zipfil", "zipfile"),
+        ("zipfil", "ZipFile"),
+        ("zip", "ZipFile"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "terms"),
+    [
+        ("en", "zipfile.ZipFile, os.path", ["zipfil", "zipfil", "zip", "file", "os", "path"]),
+        ("en", "__init__ read_text HTTPServer", ["init", "read_text", "read", "text", "httpserver", "http", "server"]),
+        ("en", "mRNA and siRNAs in the 1990s", ["mrna", "sirna", "1990s"]),
+        ("none", "The Wings of 2024", ["the", "wings", "of", "2024"]),
+        ("de", "Häuser und das Haus", ["haus", "und", "das", "haus"]),
+        ("zh", "机器学习 GPU 很快", ["机器", "器学", "学习", "gpu", "很快"]),
+        ("none", "東京へ行く", ["東京", "京へ", "へ行", "行く"]),
+        ("none", "हिन्दी में", ["हिन्दी", "में"]),
+        ("none", "ＡＢＣ e\u0301te\u0301", ["abc", "\u00e9t\u00e9"]),
+    ],
+)
+def test_terms(language: str, text: str, terms: list[str]) -> None:
+    assert list(WordAnalyser(language).terms(text)) == terms
+
+
+@given(st.text(max_size=60))
+def test_spans_and_terms_agree_on_any_text(text: str) -> None:
+    analyser = WordAnalyser("en")
+    spans = list(analyser.spans(text))
+    assert [term for term, _, _ in spans] == list(analyser.terms(text))
+    assert all(0 <= start < end <= len(text) for _, start, end in spans)
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
+def test_rows_are_well_formed_on_any_text(texts: list[str]) -> None:
+    rows = LexicalChannel().fit(texts).document(texts)
+    rows.build(rows.indptr, rows.latents, rows.weights, rows.n_latents, rows.positions)
+    assert len(rows) == len(texts)
+
+
+def test_bad_use_is_named() -> None:
+    with pytest.raises(InputError, match="no stemmer for language 'xx'"):
+        LexicalChannel(LexicalSettings(language="xx"))
+    with pytest.raises(InputError, match="scale"):
+        LexicalSettings(scale=0.0)
+    with pytest.raises(InputError, match="call fit"):
+        LexicalChannel().document("text")
+    with pytest.raises(InputError, match="frozen"):
+        LexicalChannel().fit(TEXTS).fit(TEXTS)
