@@ -1,0 +1,5 @@
+"""`python -m saelex` is `saelex`."""
+
+from saelex.cli import main
+
+main()

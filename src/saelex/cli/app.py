@@ -1,0 +1,53 @@
+"""The verbs of the command line, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from saelex import __version__
+from saelex.cli.demo import demo
+from saelex.cli.encode import encode
+from saelex.cli.evaluate import evaluate
+from saelex.cli.explain import explain
+from saelex.cli.export import export
+from saelex.cli.index import index
+from saelex.cli.label import label
+from saelex.cli.search import search
+from saelex.cli.train_sae import train_sae
+
+app = typer.Typer(
+    name="saelex",
+    help="Search by concepts: learned sparse retrieval over the latents of a sparse autoencoder.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"saelex {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options before the verb; the verbs do the work."""
+
+
+app.command()(demo)
+app.command()(index)
+app.command()(search)
+app.command()(explain)
+app.command()(label)
+app.command()(encode)
+app.command()(evaluate)
+app.command()(export)
+app.command("train-sae")(train_sae)

@@ -1,0 +1,117 @@
+"""`saelex encode`: texts in, sparse vectors out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from saelex.cli.options import DEFAULT_MODEL, Model, load_encoder, show_progress
+from saelex.errors import InputError
+
+if TYPE_CHECKING:
+    from saelex.encoder.encoder import Encoder
+    from saelex.encoder.settings import TopKChoice
+    from saelex.vectors import SparseRows
+
+CHUNK = 1024
+
+
+def encode(
+    source: Annotated[
+        str | None, typer.Argument(help="JSONL, TSV (perhaps gzipped), BEIR folder, or - for JSONL on standard input.")
+    ] = None,
+    text: Annotated[list[str], typer.Option("--text", "-t", help="A text to encode, in place of a source.")] = [],  # noqa: B006
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="File .jsonl, or folder for numpy arrays and ids.json; - prints JSON lines."
+        ),
+    ] = "-",
+    model: Model = DEFAULT_MODEL,
+    side: Annotated[str, typer.Option(help="query or document: prompt, length and Top-K differ.")] = "document",
+    top_k: Annotated[
+        str, typer.Option(help="Latents kept per text: a number, 'all', or 'default' for the model's own.")
+    ] = "default",
+) -> None:
+    """Encode texts; a JSON line is {"id", "vector": {"latent": weight}}, as sparse engines read it."""
+    if (source is None) == (not text):
+        raise InputError("give either a source or --text, and not both")
+    if side not in ("query", "document"):
+        raise InputError(f"--side is query or document, not {side!r}")
+    kept = read_top_k(top_k)
+    texts = enumerate_texts(source, text)
+    encoder = load_encoder(model)
+    chunks = _encoded(encoder, texts, "query" if side == "query" else "document", kept)
+    if output == "-":
+        sys.stdout.writelines(_lines(chunks))
+    elif output.endswith(".jsonl"):
+        from saelex.engines.format import replacing
+
+        replacing(Path(output), _lines(chunks))
+    else:
+        _save(Path(output), chunks)
+
+
+def read_top_k(text: str) -> TopKChoice:
+    """What `--top-k` means to an encoder. Raises InputError for anything but a number, 'all' or 'default'."""
+    if text == "default":
+        return "default"
+    if text == "all":
+        return None
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise InputError(f"--top-k is a number from 1, 'all' or 'default', not {text!r}")
+
+
+def enumerate_texts(source: str | None, texts: list[str]) -> Iterator[tuple[str, str]]:
+    """Id and text of what is to be encoded; texts given one by one are numbered from 0."""
+    if source is None:
+        return ((str(i), text) for i, text in enumerate(texts))
+    from saelex.corpus.reading import read_corpus
+
+    return ((document.id, document.content) for document in read_corpus(source))
+
+
+def _encoded(
+    encoder: Encoder, texts: Iterator[tuple[str, str]], side: Literal["query", "document"], top_k: TopKChoice
+) -> Iterator[tuple[list[str], SparseRows]]:
+    ids: list[str] = []
+
+    def contents() -> Iterator[str]:
+        for name, content in texts:
+            ids.append(name)
+            yield content
+
+    for rows in encoder.encode_stream(contents(), side=side, top_k=top_k, chunk_size=CHUNK, progress=show_progress()):
+        # the encoder may read ahead: the first ids are those of these rows
+        chunk, ids[: len(rows)] = ids[: len(rows)], []
+        yield chunk, rows
+
+
+def _lines(chunks: Iterator[tuple[list[str], SparseRows]]) -> Iterator[str]:
+    for ids, rows in chunks:
+        for name, vector in zip(ids, rows.to_dicts()):
+            weights = {str(latent): weight for latent, weight in vector.items()}
+            yield json.dumps({"id": name, "vector": weights}, ensure_ascii=False) + "\n"
+
+
+def _save(folder: Path, chunks: Iterator[tuple[list[str], SparseRows]]) -> None:
+    from saelex.engines.format import replacing
+    from saelex.vectors import SparseRows
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists already; choose a new folder for the vectors")
+    ids: list[str] = []
+    parts: list[SparseRows] = []
+    for chunk, rows in chunks:
+        ids += chunk
+        parts.append(rows)
+    if not parts:
+        raise InputError("nothing to encode: the source holds no document")
+    SparseRows.concatenate(parts).save(folder)
+    replacing(folder / "ids.json", [json.dumps(ids, ensure_ascii=False) + "\n"])

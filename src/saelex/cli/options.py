@@ -1,0 +1,80 @@
+"""Arguments that several verbs share, and how they are read."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saelex.errors import InputError
+
+if TYPE_CHECKING:
+    from saelex.encoder.encoder import Encoder
+
+DEFAULT_MODEL = "saelex-minilm"
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Embedded model, model folder or hub id.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Boost = Annotated[
+    list[str],
+    typer.Option("--boost", metavar="CONCEPT[=FACTOR]", help="Count a concept (label or id) more; doubled by default."),
+]
+Ban = Annotated[list[str], typer.Option("--ban", metavar="CONCEPT", help="Leave a concept out of the query.")]
+Add = Annotated[list[str], typer.Option("--add", metavar="CONCEPT=WEIGHT", help="Put a concept into the query.")]
+Where = Annotated[
+    list[str],
+    typer.Option(
+        "--where", metavar="FIELD=VALUE", help="Only documents whose metadata says so; also !=, <, <=, >, >=."
+    ),
+]
+
+_CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+
+
+def load_encoder(model: str) -> Encoder:
+    """The encoder that `--model` names; a folder by its whole path, since an index remembers it."""
+    from saelex.encoder.encoder import Encoder
+
+    folder = model != DEFAULT_MODEL and Path(model).is_dir()
+    return Encoder.load(str(Path(model).resolve()) if folder else model)
+
+
+def print_json(value: Any) -> None:
+    """To stdout, readable, one value."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def show_progress() -> bool:
+    """Whether somebody looks at stderr, where progress bars go."""
+    return sys.stderr.isatty()
+
+
+def read_where(conditions: Iterable[str]) -> dict[str, Any] | None:
+    """`Index.search`'s filter from conditions such as "lang=en" and "year>=2001"; None for none.
+
+    A value is a JSON number, true, false, null or quoted string; anything else is itself. A field may have several
+    comparisons. Raises InputError for a condition that cannot be read, or that contradicts another by its form.
+    """
+    where: dict[str, dict[str, Any]] = {}
+    for condition in conditions:
+        found = _CONDITION.fullmatch(condition)
+        if found is None:
+            raise InputError(f"--where {condition!r}: write FIELD=VALUE, as in lang=en or year>=2001")
+        field, operator, text = found.groups()
+        if operator in where.setdefault(field, {}):
+            raise InputError(f"--where: {field}{operator} is there twice")
+        where[field][operator] = _value(text)
+    return where or None
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if isinstance(value, (list, dict)) else value

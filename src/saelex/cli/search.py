@@ -1,0 +1,49 @@
+"""`saelex search`: hits of a query, with reasons and with concepts turned up, down or off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from saelex.cli.options import Add, Ban, Boost, Json, Where, print_json, read_where
+
+if TYPE_CHECKING:
+    from saelex.index.batch import Mode
+
+
+def search(
+    path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Number of hits.")] = 10,
+    mode: Annotated[str, typer.Option(help="exact, capped or two_step.")] = "exact",
+    explain: Annotated[
+        bool, typer.Option("--explain", "-e", help="Say why: concepts, and the words they fired at.")
+    ] = False,
+    boost: Boost = [],  # noqa: B006
+    ban: Ban = [],  # noqa: B006
+    add: Add = [],  # noqa: B006
+    where: Where = [],  # noqa: B006
+    words: Annotated[bool, typer.Option(help="Match exact words beside concepts.")] = True,
+    json: Json = False,
+) -> None:
+    """Search an index. Concepts are named by label words, by id, or as word:NAME.
+
+    --json gives {"query", "hits": [{"rank", "id", "score", "title", "text", "explanation"}]}, with all contributions.
+    """
+    from saelex.index.index import Index
+
+    filters = read_where(where)
+    with Index.open(path) as index:
+        hits = index.search(
+            query, k, mode=cast("Mode", mode), boost=boost, ban=ban, add=add, where=filters, words=words
+        )
+        if json:
+            from saelex.index.hits import hits_to_json
+
+            print_json(hits_to_json(query, hits))
+        else:
+            from saelex.cli.show import show_hits
+
+            show_hits(query, hits, explain)

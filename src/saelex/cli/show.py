@@ -1,0 +1,168 @@
+"""Hits in a terminal: coloured with bars where somebody reads them, plain lines where a program does."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from saelex.concepts.explanation import Contribution, Explanation
+    from saelex.index.hits import Hit
+
+SNIPPET = 240  # characters
+REASONS = 5  # contributions shown of a hit; one more row sums up the rest
+_BAR = 8  # columns of the longest bar
+
+
+def show_hits(query: str, hits: Sequence[Hit], explain: bool) -> None:
+    """Print the hits of a query; with their reasons, if wanted."""
+    explained = [(hit, hit.explain() if explain else None) for hit in hits]
+    if sys.stdout.isatty():
+        _show_rich(query, explained)
+    else:
+        _show_plain(query, explained)
+
+
+def show_explanation(explanation: Explanation) -> None:
+    """Print every contribution to one hit's score."""
+    if not sys.stdout.isatty():
+        typer.echo(f"{explanation.document_id}  {explanation.score:.3f}  for {explanation.query!r}")
+        for row in explanation.contributions:
+            typer.echo(_plain_reason(row))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{explanation.score:.3f}[/]", _escaped(explanation.document_id), style="default")
+    _print_reasons(console, explanation.contributions, explanation.banned)
+
+
+def snippet(hit: Hit, words: Iterable[str] = ()) -> str:
+    """The part of the best passage, at most SNIPPET characters, that has most of the words; without the title."""
+    text = hit.text
+    title = hit.document.title
+    if hit.passage.start == 0 and title and text.startswith(title):
+        text = text[len(title) :]
+    text = " ".join(text.split())
+    if len(text) <= SNIPPET:
+        return text
+    places = [match.start() for match in _matches(text, words)]
+    # start a little before the word from which on most words are in sight
+    best = max(places, key=lambda at: sum(at <= other < at + SNIPPET - 40 for other in places), default=0)
+    start = text.rfind(" ", 0, max(0, best - 30)) + 1 if best > SNIPPET - 40 else 0
+    end = text.rfind(" ", start, start + SNIPPET) if start + SNIPPET < len(text) else len(text)
+    return (
+        ("… " if start else "")
+        + text[start : end if end > start else start + SNIPPET]
+        + ("" if end == len(text) else " …")
+    )
+
+
+def _matches(text: str, words: Iterable[str]) -> list[re.Match[str]]:
+    known = sorted({word for word in words if word.strip()}, key=len, reverse=True)
+    if not known:
+        return []
+    return list(re.finditer(rf"(?<!\w)(?:{'|'.join(map(re.escape, known))})(?!\w)", text, re.IGNORECASE))
+
+
+def _fired(explanation: Explanation | None) -> list[str]:
+    """The document's words behind the reasons that are shown."""
+    if explanation is None:
+        return []
+    return [word for row in explanation.top(REASONS) for word in row.document_words]
+
+
+# ---- plain ----------------------------------------------------------------------------------------------------------
+
+
+def _show_plain(query: str, explained: Sequence[tuple[Hit, Explanation | None]]) -> None:
+    typer.echo(f"? {query}")
+    if not explained:
+        typer.echo("  no hits")
+    for hit, explanation in explained:
+        title = hit.document.title
+        typer.echo(f"{hit.rank:>2}  {hit.score:.3f}  {hit.id}{f'  {title}' if title and title != hit.id else ''}")
+        typer.echo(f"    {snippet(hit, _fired(explanation))}")
+        if explanation is not None:
+            for row in explanation.top(REASONS):
+                typer.echo(_plain_reason(row))
+            for label in explanation.banned:
+                typer.echo(f"      banned  {label}")
+
+
+def _plain_reason(row: Contribution) -> str:
+    note = f"  [{row.note}]" if row.note else ""
+    fired = _fired_at(row)
+    return f"    {row.contribution:8.3f}  {row.label}{f'  ({fired})' if fired else ''}{note}"
+
+
+def _fired_at(row: Contribution) -> str:
+    """Where it fired: query words → document words."""
+    return " → ".join(", ".join(words) for words in (row.query_words, row.document_words) if words)
+
+
+# ---- coloured -------------------------------------------------------------------------------------------------------
+
+
+def _show_rich(query: str, explained: Sequence[tuple[Hit, Explanation | None]]) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.rule import Rule
+
+    console = Console(highlight=False)
+    console.print(Rule(_escaped(query), align="left", style="cyan"))
+    if not explained:
+        console.print("no hits", style="dim")
+    for hit, explanation in explained:
+        title = hit.document.title or hit.id
+        aside = f"  [dim]{_escaped(hit.id)}[/]" if hit.document.title and not title.startswith(hit.id) else ""
+        console.print(f"[cyan]{hit.rank:>2}[/] [bold]{hit.score:6.2f}[/]  [bold]{_escaped(title)}[/]{aside}")
+        fired = _fired(explanation)
+        console.print(Padding(_highlighted(snippet(hit, fired), fired), (0, 0, 0, 11)))
+        if explanation is not None:
+            _print_reasons(console, explanation.top(REASONS), explanation.banned)
+        console.print()
+
+
+def _print_reasons(console: Console, rows: Sequence[Contribution], banned: Sequence[str]) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style="green", no_wrap=True)
+    table.add_column(style="green", no_wrap=True, width=_BAR)
+    table.add_column(overflow="fold")
+    table.add_column(style="dim", overflow="fold")
+    heaviest = max((row.contribution for row in rows if row.latent >= 0), default=1.0) or 1.0
+    for row in rows:
+        bar = (
+            "━" * max(1, round(_BAR * row.contribution / heaviest)) if row.latent >= 0 and row.contribution > 0 else ""
+        )
+        note = f" [yellow]{_escaped(row.note)}[/]" if row.note else ""
+        table.add_row(f"{row.contribution:.2f}", bar, f"{_escaped(row.label)}{note}", _escaped(_fired_at(row)))
+    for label in banned:
+        table.add_row("", "", f"[strike]{_escaped(label)}[/] [yellow]banned[/]", "")
+    console.print(Padding(table, (0, 0, 0, 11)))
+
+
+def _highlighted(text: str, words: Sequence[str]) -> Text:
+    from rich.text import Text
+
+    shown = Text(text)
+    for match in _matches(text, words):
+        shown.stylize("bold yellow", *match.span())
+    return shown
+
+
+def _escaped(text: str) -> str:
+    """Text in which nothing is taken for rich's markup."""
+    from rich.markup import escape
+
+    return escape(text)

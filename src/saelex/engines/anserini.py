@@ -1,0 +1,67 @@
+"""Anserini: its JsonVectorCollection, whose weights are integers that Lucene keeps as term frequencies."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saelex.corpus.documents import Document, Query
+from saelex.engines.format import Summary, Vector
+from saelex.errors import InputError
+
+
+class Anserini:
+    """Documents for `-collection JsonVectorCollection -impact -pretokenized`, queries as a TsvString topics file.
+
+    levels: the integer that the heaviest weight of a side becomes. Anserini indexes a weight as that many repetitions,
+    so its cost grows with `levels`; each weight is off by at most 1 / (2 levels) of the heaviest.
+    """
+
+    name = "anserini"
+
+    def __init__(self, levels: int = 100) -> None:
+        if levels < 1:
+            raise InputError(f"anserini: levels must be at least 1, not {levels}")
+        self.levels = levels
+
+    @property
+    def limits(self) -> str:
+        """See Format."""
+        return (
+            f"Anserini: weights become integers up to {self.levels} (indexing cost grows with them); no blanks in ids"
+        )
+
+    def settings(self, summary: Summary) -> dict[str, Any]:
+        """The commands' options, and the steps: a score is Anserini's score times both steps."""
+        return {
+            "index": "-collection JsonVectorCollection -generator DefaultLuceneDocumentGenerator -impact -pretokenized",
+            "search": "-topicReader TsvString -impact -pretokenized",
+            "document_step": summary.heaviest / self.levels,
+            "query_step": summary.heaviest_query / self.levels,
+        }
+
+    def document(self, document: Document, vector: Vector, summary: Summary) -> str:
+        """`{"id", "contents", "vector": {"column": integer}}`."""
+        _check_id(document.id)
+        columns, integers = self._integers(vector, summary.heaviest)
+        weights = dict(zip(map(str, columns.tolist()), integers.tolist()))
+        return json.dumps({"id": document.id, "contents": document.content, "vector": weights}, ensure_ascii=False)
+
+    def query(self, query: Query, vector: Vector, summary: Summary) -> str:
+        """`id<TAB>column column ...`, each column as often as its weight says."""
+        _check_id(query.id)
+        columns, integers = self._integers(vector, summary.heaviest_query)
+        return f"{query.id}\t{' '.join(map(str, np.repeat(columns, integers).tolist()))}"
+
+    def _integers(self, vector: Vector, heaviest: float) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        integers = np.rint(vector.weights / np.float64(heaviest) * self.levels).astype(np.int64)
+        kept = integers > 0
+        return vector.columns[kept], integers[kept]
+
+
+def _check_id(name: str) -> None:
+    if any(character.isspace() for character in name):
+        raise InputError(f"the id {name!r} holds a blank; Anserini's run files separate columns by blanks")

@@ -1,0 +1,116 @@
+"""An index, or queries against it, as a file for another engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from saelex.corpus.documents import Document, Query
+from saelex.engines.anserini import Anserini
+from saelex.engines.format import Format, Summary, Vector, Written, replacing, write_documents, write_queries
+from saelex.engines.milvus import Milvus
+from saelex.engines.opensearch import OpenSearch
+from saelex.engines.qdrant import Qdrant
+from saelex.errors import InputError
+from saelex.index.index import Index
+from saelex.vectors import SparseRows
+
+FORMATS: Mapping[str, Callable[[], Format]] = {
+    "opensearch": OpenSearch,
+    "opensearch-sparse-vector": lambda: OpenSearch("sparse_vector"),
+    "qdrant": Qdrant,
+    "milvus": Milvus,
+    "anserini": Anserini,
+}
+
+
+class Exported(NamedTuple):
+    """What an export wrote, and where."""
+
+    documents: Written
+    queries: Written
+    documents_path: Path
+    queries_path: Path | None
+    settings_path: Path
+
+
+def make_format(name: str) -> Format:
+    """The format of a name. Raises InputError for an unknown one."""
+    if name not in FORMATS:
+        raise InputError(f"unknown format {name!r}; choose one of {', '.join(FORMATS)}")
+    return FORMATS[name]()
+
+
+def export_index(
+    index: Index, form: Format, path: Path, queries: Sequence[Query] = (), *, with_text: bool = True
+) -> Exported:
+    """Write the index's vectors as stored, so that the engine's scores are ours within the format's limits.
+
+    Beside `path` come `<path>.settings.json`, with which the engine is created, and for queries `<path>.queries`. A
+    document of several passages becomes one entry a passage, `id#1`, `id#2`, ..., with the document's id in its
+    metadata. with_text: False leaves titles, texts and metadata out.
+
+    Raises InputError, before anything is written, when the vectors are beyond the engine's caps; and for a document
+    that it would refuse, with no file written. The index needs forward rows.
+    """
+    asked = query_vectors(index, [query.text for query in queries]) if queries else None
+    summary = _summary(index, asked)
+    settings = form.settings(summary)
+    documents = write_documents(path, form, _documents(index, with_text), summary)
+    queries_path, written = None, Written(0, 0)
+    if asked is not None:
+        queries_path = path.with_name(f"{path.name}.queries")
+        vectors = (Vector(*asked.row(i)) for i in range(len(asked)))
+        written = write_queries(queries_path, form, zip(queries, vectors), summary)
+    settings_path = path.with_name(f"{path.name}.settings.json")
+    replacing(settings_path, [json.dumps({"format": form.name, "limits": form.limits, **settings}, indent=2) + "\n"])
+    return Exported(documents, written, path, queries_path, settings_path)
+
+
+def query_vectors(index: Index, texts: Sequence[str]) -> SparseRows:
+    """The vectors with which the index searches for these texts: concepts and, where it has them, words."""
+    rows = index.encoder.encode_query(list(texts))
+    words = index._words
+    return rows if words is None else rows.beside(words.query(list(texts)))
+
+
+def _summary(index: Index, queries: SparseRows | None) -> Summary:
+    heaviest, n_columns = 0.0, index.encoder.n_latents
+    for chunk in index.stored():
+        heaviest = max(heaviest, float(chunk.rows.weights.max(initial=0.0)))
+        n_columns = chunk.rows.n_latents
+    if not heaviest:
+        raise InputError(f"{index.path}: holds no vectors to export")
+    heaviest_query = 0.0 if queries is None else float(queries.weights.max(initial=0.0))
+    return Summary(n_columns, heaviest, heaviest_query)
+
+
+def _documents(index: Index, with_text: bool) -> Iterator[tuple[Document, Vector]]:
+    for document, vector in _passages(index):
+        yield (document if with_text else replace(document, title="", text="", metadata={})), vector
+
+
+def _passages(index: Index) -> Iterator[tuple[Document, Vector]]:
+    """Every stored passage as a document of its own; one that is a whole document keeps its id."""
+    document, number = Document("", ""), 0
+    for name, text, vector in _entries(index):
+        if name != document.id:
+            document, number = index.document(name), 0
+        if text == document.content:
+            yield document, vector
+            continue
+        number += 1
+        part = f"{name}#{number}"
+        if part in index:
+            raise InputError(f"passage {number} of document {name!r} cannot be named {part!r}: a document has that id")
+        metadata = {**document.metadata, "document": name, "passage": number}
+        yield Document(part, text, document.title, metadata), vector
+
+
+def _entries(index: Index) -> Iterable[tuple[str, str, Vector]]:
+    for chunk in index.stored():
+        for i, (name, text) in enumerate(zip(chunk.ids, chunk.texts)):
+            yield name, text, Vector(*chunk.rows.row(i))

@@ -1,0 +1,93 @@
+"""OpenSearch: lines for its bulk API, for fields of type `rank_features` or `sparse_vector`.
+
+rank_features is Lucene's FeatureField: of a weight's float32 it keeps the upper bits, 8 bits of mantissa after the
+leading one, cut off and not rounded, so a stored weight is up to 1/256 (0.4 %) too small. Its linear query takes
+weights up to 64. sparse_vector (since 3.3) folds token ids modulo 65,536 and stores bytes below a ceiling.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from saelex.corpus.documents import Document, Query
+from saelex.engines.format import Summary, Vector, check_id
+from saelex.errors import InputError
+
+MAX_ID_BYTES = 512
+MAX_QUERY_WEIGHT = 64  # Lucene, FeatureField.newLinearQuery
+MAX_TOKEN_IDS = 65_536  # opensearch-project/neural-search, pull request 1926
+
+
+@dataclass(frozen=True)
+class OpenSearch:
+    """Bulk lines, to be sent to `/<index>/_bulk`; a query's `body` goes to `/<index>/_search`.
+
+    field_type: "rank_features" is exact; "sparse_vector" is approximate from a million documents a segment.
+    """
+
+    field_type: Literal["rank_features", "sparse_vector"] = "rank_features"
+
+    @property
+    def name(self) -> str:
+        """opensearch, or opensearch-sparse-vector."""
+        return "opensearch" if self.field_type == "rank_features" else "opensearch-sparse-vector"
+
+    @property
+    def limits(self) -> str:
+        """See Format."""
+        if self.field_type == "rank_features":
+            return (
+                "OpenSearch rank_features: document weights lose up to 0.4 % (9 significant bits); query weights <= 64"
+            )
+        return (
+            f"OpenSearch sparse_vector: at most {MAX_TOKEN_IDS} columns; weights become bytes, "
+            "off by up to 1/510 of the heaviest; approximate from 1,000,000 documents a segment"
+        )
+
+    def settings(self, summary: Summary) -> dict[str, Any]:
+        """The body that creates the index."""
+        if summary.heaviest_query > MAX_QUERY_WEIGHT and self.field_type == "rank_features":
+            raise InputError(
+                f"a query weight of {summary.heaviest_query:g}: "
+                f"OpenSearch rank_features takes at most {MAX_QUERY_WEIGHT}"
+            )
+        vector: dict[str, Any] = {"type": "rank_features"}
+        settings: dict[str, Any] = {}
+        if self.field_type == "sparse_vector":
+            if summary.n_columns > MAX_TOKEN_IDS:
+                raise InputError(
+                    f"{summary.n_columns} columns: OpenSearch sparse_vector folds ids from {MAX_TOKEN_IDS} on, "
+                    "so different latents would collide; use --format opensearch (rank_features)"
+                )
+            ceilings = {
+                "quantization_ceiling_ingest": summary.heaviest,
+                "quantization_ceiling_search": summary.heaviest_query or summary.heaviest,
+            }
+            vector = {"type": "sparse_vector", "method": {"name": "seismic", "parameters": ceilings}}
+            settings = {"index": {"sparse": True}}
+        properties = {
+            "title": {"type": "text"},
+            "text": {"type": "text"},
+            "metadata": {"type": "object"},
+            "vector": vector,
+        }
+        return {"settings": settings, "mappings": {"properties": properties}}
+
+    def document(self, document: Document, vector: Vector, summary: Summary) -> str:
+        """An action line and a source line."""
+        check_id(document.id, MAX_ID_BYTES, "OpenSearch")
+        source = {
+            "title": document.title,
+            "text": document.text,
+            "metadata": dict(document.metadata),
+            "vector": vector.by_name(),
+        }
+        action = {"index": {"_id": document.id}}
+        return f"{json.dumps(action, ensure_ascii=False)}\n{json.dumps(source, ensure_ascii=False)}"
+
+    def query(self, query: Query, vector: Vector, summary: Summary) -> str:
+        """`{"id", "text", "body"}`; the body is a neural_sparse query with its tokens given."""
+        body = {"query": {"neural_sparse": {"vector": {"query_tokens": vector.by_name()}}}}
+        return json.dumps({"id": query.id, "text": query.text, "body": body}, ensure_ascii=False)

@@ -1,0 +1,171 @@
+"""What the concepts are compared with: BM25, and the dense embedding of the backbone they are read from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from saelex.corpus.documents import Document, Query, Run
+from saelex.encoder.backbone import Backbone
+from saelex.errors import InputError
+from saelex.evaluation.measures import DEPTH
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_SENTENCE_FILES = (
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+BM25_K1, BM25_B = 0.9, 0.4  # Anserini's defaults, which BEIR's BM25 rows use
+
+
+def bm25_run(documents: Sequence[Document], queries: Sequence[Query], depth: int = DEPTH) -> Run:
+    """BM25 by bm25s (method "lucene", k1 0.9, b 0.4) over title and text: English stop words and Snowball stemmer.
+
+    Documents that share no word with the query are left out.
+    """
+    import bm25s
+    import Stemmer
+
+    stemmer = Stemmer.Stemmer("english")
+
+    def words(texts: list[str]) -> list[list[str]]:
+        found: list[list[str]] = bm25s.tokenize(
+            texts, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
+        )
+        return found
+
+    index = bm25s.BM25(method="lucene", k1=BM25_K1, b=BM25_B)
+    index.index(words([document.content for document in documents]), show_progress=False)
+    ids = _ids(documents)
+    run: Run = {}
+    for query, terms in zip(queries, words([query.text for query in queries])):
+        known = [term for term in terms if term in index.vocab_dict]
+        scores = index.get_scores(known) if known else np.zeros(len(ids), np.float32)
+        run[query.id] = _best(scores, ids, depth)
+    return run
+
+
+class SentenceEmbedder:
+    """The sentence embedding that a backbone was trained to give: mean of its last hidden states, then unit length.
+
+    Equal to sentence-transformers' on the same folder, without its import. All tokens count, special ones included.
+    """
+
+    def __init__(self, backbone: Backbone, tokenizer: Tokenizer, max_length: int) -> None:
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.max_length = min(max_length, backbone.max_length)
+
+    @classmethod
+    def load(cls, model: str | Path, device: str | torch.device | None = None) -> SentenceEmbedder:
+        """From a sentence-transformers folder or hub id, all blocks of it.
+
+        Raises InputError for a model that is none, or that does more than mean pooling and normalisation.
+        """
+        from tokenizers import Tokenizer
+
+        backbone = Backbone.load(model, output="final", dtype=torch.float32, device=device)
+        found = {name: backbone.checkpoint.file(name) for name in _SENTENCE_FILES}
+        content = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path}
+        modules = [module["type"].rsplit(".", 1)[-1] for module in content.get("modules.json", [])]
+        if modules != ["Transformer", "Pooling", "Normalize"] or not _is_mean(content.get("1_Pooling/config.json", {})):
+            raise InputError(
+                f"{model}: no dense baseline, since it is not a sentence-transformers model "
+                "of mean pooling and normalisation; leave out --against dense"
+            )
+        if found["tokenizer.json"] is None:
+            raise InputError(f"{model} has no tokenizer.json; fetch the model again")
+        # sentence-transformers before version 6 writes it here, later versions there
+        max_length = content.get("sentence_bert_config.json", {}).get("max_seq_length")
+        max_length = max_length or content.get("tokenizer_config.json", {}).get("model_max_length")
+        max_length = max_length or backbone.max_length
+        return cls(backbone, Tokenizer.from_file(str(found["tokenizer.json"])), int(max_length))
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str], batch_size: int = 32, progress: bool = False) -> NDArray[np.float32]:
+        """Embeddings of unit length, float32 [texts, d_model]. Batches hold texts of like length."""
+        self.tokenizer.enable_truncation(self.max_length)
+        self.tokenizer.no_padding()
+        # longest first: the largest batch comes at the start, so that memory fails at once or not at all
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        found = np.zeros((len(texts), self.backbone.d_model), np.float32)
+        with tqdm(total=len(texts), desc="dense", unit="text", disable=not progress, leave=False) as bar:
+            for start in range(0, len(order), batch_size):
+                chosen = order[start : start + batch_size]
+                found[chosen] = self._embed_batch([texts[i] for i in chosen])
+                bar.update(len(chosen))
+        return found
+
+    def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        encodings = self.tokenizer.encode_batch_fast(texts)
+        ids = pad_sequence([torch.tensor(encoding.ids) for encoding in encodings], batch_first=True)  # [batch, length]
+        lengths = torch.tensor([len(encoding.ids) for encoding in encodings])
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.backbone.device)  # [batch, length]
+        hidden = self.backbone(ids.to(self.backbone.device), mask.long())  # [batch, length, d_model]
+        mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)  # [batch, d_model]
+        embedded: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+        return embedded
+
+
+def dense_run(
+    embedder: SentenceEmbedder,
+    documents: Sequence[Document],
+    queries: Sequence[Query],
+    depth: int = DEPTH,
+    progress: bool = False,
+) -> Run:
+    """Cosine similarity of the backbone's own sentence embeddings, over all documents."""
+    ids = _ids(documents)
+    rows = embedder.embed([document.content for document in documents], progress=progress)  # [documents, d_model]
+    asked = embedder.embed([query.text for query in queries], progress=progress)  # [queries, d_model]
+    return {
+        query.id: _best(scores, ids, depth, positive_only=False)
+        for query, scores in zip(queries, _products(asked, rows))
+    }
+
+
+def _products(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Each query's scores, [documents], a block of queries at a time so that memory stays bounded."""
+    for start in range(0, len(queries), 256):
+        yield from queries[start : start + 256] @ rows.T
+
+
+def _ids(documents: Iterable[Document]) -> NDArray[np.str_]:
+    return np.array([document.id for document in documents], dtype=np.str_)
+
+
+def _best(
+    scores: NDArray[np.float32], ids: NDArray[np.str_], depth: int, positive_only: bool = True
+) -> dict[str, float]:
+    """The `depth` best documents by score, then id; every document that ties with the last one is considered."""
+    if len(scores) > depth:
+        bound = np.partition(scores, len(scores) - depth)[len(scores) - depth]
+        candidates = np.flatnonzero(scores >= bound)
+    else:
+        candidates = np.arange(len(scores))
+    if positive_only:
+        candidates = candidates[scores[candidates] > 0]
+    order = candidates[np.lexsort((ids[candidates], -scores[candidates]))][:depth]
+    return {str(ids[i]): float(scores[i]) for i in order}
+
+
+def _is_mean(pooling: Mapping[str, Any]) -> bool:
+    """Both of sentence-transformers' layouts: `pooling_mode: "mean"`, and one flag per mode."""
+    mode = pooling.get("pooling_mode")
+    if mode is not None:
+        return mode in ("mean", ["mean"])
+    flags = {name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True}
+    return flags == {"pooling_mode_mean_tokens"}

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Saelex
+
+from saelex.index.index import Index
+
+
+def test_indexing_reports_what_it_did(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
+    result = saelex("index", corpus, tmp_path / "i", "--model", model)
+    assert result.code == 0
+    assert "4 documents; 4 added" in result.out and "concepts labelled" in result.out
+    with Index.open(tmp_path / "i") as index:
+        assert index.document("wing").metadata == {"year": 1950}
+        assert index.concepts is not None
+
+
+def test_settings_of_a_new_index(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "i"
+    assert saelex("index", corpus, path, "--model", model, "--no-words", "--no-forward", "--no-labels").code == 0
+    with Index.open(path) as index:
+        assert index.settings["words"] is None and not index.settings["forward"]
+        assert index.concepts is None
+
+
+def test_an_existing_index_needs_resume_or_update(saelex: Saelex, index: Path, corpus: Path, tmp_path: Path) -> None:
+    result = saelex("index", corpus, index)
+    assert result.code == 2 and result.err.count("\n") == 1
+    assert result.err.startswith("saelex: ") and "--resume" in result.err
+    assert "0 added, 4 there already" in saelex("index", corpus, index, "--resume").out
+    changed = tmp_path / "changed.tsv"
+    changed.write_text("wing\tfeathers\nnew\tboundary layer\n")
+    assert "with other content" in saelex("index", changed, index, "--resume").err
+    assert "5 documents; 2 added (1 replaced)" in saelex("index", changed, index, "--update").out
+
+
+def test_a_malformed_line_is_named_and_leaves_nothing_behind(saelex: Saelex, model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"_id": "a", "text": "x"}\n{"_id": "b"\n')
+    result = saelex("index", bad, tmp_path / "i", "--model", model)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"saelex: {bad}:2: not valid JSON") and result.err.count("\n") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+def test_upkeep(saelex: Saelex, index: Path) -> None:
+    result = saelex("index", index, "--delete", "wing", "--delete", "zip", "--merge", "--check")
+    assert result.code == 0, result.err
+    assert "2 deleted, 2 documents left" in result.out and "2 documents in" in result.out
+    assert "id 'wing' is not in the index" in saelex("index", index, "--delete", "wing").err
+
+
+def test_check_finds_damage(saelex: Saelex, index: Path) -> None:
+    victim = max((index / "segments").rglob("*.npy"), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)
+    result = saelex("index", "--check", index)
+    assert result.code == 2 and "damaged" in result.out + result.err
+
+
+def test_standard_input(saelex: Saelex, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stdin:
+        buffer = io.BytesIO(b'{"id": "a", "text": "wings"}\n')
+
+    monkeypatch.setattr(sys, "stdin", Stdin())
+    assert "1 documents; 1 added" in saelex("index", "-", tmp_path / "i", "--model", model, "--no-labels").out
+
+
+def test_arguments_that_make_no_sense(saelex: Saelex, index: Path, tmp_path: Path) -> None:
+    assert "SOURCE and INDEX" in saelex("index", index).err
+    assert "choose one" in saelex("index", "a.tsv", index, "--resume", "--update").err
+    assert "no such file" in saelex("index", tmp_path / "no.jsonl", tmp_path / "new").err
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from saelex.cli.show import SNIPPET, show_hits, snippet
+from saelex.concepts.explanation import Contribution, Explanation
+from saelex.corpus.documents import Document
+from saelex.index.hits import Hit
+from saelex.index.passages import Passage
+
+LONG = "first words. " + "filler text " * 40 + "here the wing creates lift of the wing. " + "more filler " * 40
+
+
+def hit(document: Document) -> Hit:
+    rows = [
+        Contribution(7, "wing [aero]", 3.0, ["wings"], ["wing"]),
+        Contribution(9, "lift", 1.0, [], ["lift"], "boost x2"),
+    ]
+    explanation = Explanation("wings", document.id, 4.0, rows, ["river · bank"])
+    return Hit(1, 4.0, document, Passage(0, len(document.content)), lambda: explanation)
+
+
+def test_a_snippet_shows_where_the_words_are() -> None:
+    found = snippet(hit(Document("a", LONG, "Title")), ["wing", "lift"])
+    assert "the wing creates lift of the wing" in found
+    assert found.startswith("… ") and found.endswith(" …")
+    assert len(found) <= SNIPPET + 4
+    assert not found.startswith("Title")
+
+
+def test_a_short_text_is_whole_and_a_long_one_without_words_starts_at_its_start() -> None:
+    assert snippet(hit(Document("a", "two\n lines", "Title"))) == "two lines"
+    assert snippet(hit(Document("a", LONG))).startswith("first words. filler")
+    assert len(snippet(hit(Document("a", "x" * 1000)))) <= SNIPPET + 2
+
+
+def test_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    show_hits("wings", [hit(Document("a", "a wing", "Of [wings]"))], explain=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["? wings", " 1  4.000  a  Of [wings]", "    a wing"]
+    assert lines[3:] == [
+        "       3.000  wing [aero]  (wings → wing)",
+        "       1.000  lift  (lift)  [boost x2]",
+        "      banned  river · bank",
+    ]
+
+
+def test_coloured_output_keeps_brackets_and_marks_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(Console, "width", 100)
+    show_hits("wings [of] birds", [hit(Document("a", "a wing", "Of [wings]"))], explain=True)
+    shown = screen.getvalue()
+    assert "[of]" in shown and "Of [wings]" in shown and "wing [aero]" in shown
+    assert "\x1b[1;33mwing\x1b[0m" in shown
+    assert "━" in shown and "banned" in shown and "boost x2" in shown
+
+
+def test_no_hits(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    show_hits("nothing", [], explain=False)
+    assert capsys.readouterr().out == "? nothing\n  no hits\n"

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.engines.sample import Sample
+
+from saelex.corpus.documents import Document
+from saelex.engines.format import Vector, Written, replacing, write_documents
+from saelex.engines.milvus import Milvus
+from saelex.engines.qdrant import Qdrant
+from saelex.errors import InputError
+
+EMPTY = Vector(np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def test_weights_print_short_and_come_back_as_the_same_float32() -> None:
+    weights = np.random.default_rng(0).random(500).astype(np.float32) * 10
+    vector = Vector(np.arange(500, dtype=np.int32), weights)
+    assert all(len(repr(number)) <= 13 for number in vector.numbers())
+    np.testing.assert_array_equal(np.array(vector.numbers(), np.float32), weights)
+
+
+def test_empty_vectors_are_left_out_and_counted(tmp_path: Path, sample: Sample) -> None:
+    entries = [*sample.documents, (Document("empty", ""), EMPTY)]
+    path = tmp_path / "points.jsonl"
+    assert write_documents(path, Qdrant(), entries, sample.summary) == Written(40, 1)
+    assert len(path.read_text().splitlines()) == 40
+
+
+def test_a_failing_export_leaves_the_old_file_and_nothing_else(tmp_path: Path, sample: Sample) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("old\n")
+    too_long = (Document("long", "x" * 70_000), sample.documents[0][1])
+    with pytest.raises(InputError, match="the text of document 'long' has 70000 bytes; Milvus takes at most 65535"):
+        write_documents(path, Milvus(), [*sample.documents, too_long], sample.summary)
+    assert path.read_text() == "old\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_folder_that_is_missing_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no/file\.jsonl: cannot be written: No such file"):
+        replacing(tmp_path / "no" / "file.jsonl", ["x"])
