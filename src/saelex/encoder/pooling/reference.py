@@ -1,0 +1,36 @@
+"""The head in plain PyTorch, one sequence at a time: what the other implementations are held against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saelex.encoder.head import LinearHead
+from saelex.encoder.pooling import PooledLatents
+
+
+def pool(hidden: Tensor, offsets: Tensor, head: LinearHead) -> PooledLatents:
+    """See `saelex.encoder.pooling.pool`. Holds a [tokens of one sequence, latents] tensor, and autograd all of them."""
+    hidden = head.transform(hidden)
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    hidden, weight = hidden.to(dtype), head.weight.to(dtype)
+    rows = [_pool_one(sequence, weight, head) for sequence in hidden.split(offsets.diff().tolist())]
+    if not rows:
+        none = _pool_one(hidden, weight, head)
+        return PooledLatents(none.weights[None][:0], none.tokens[None][:0])
+    return PooledLatents(torch.stack([row.weights for row in rows]), torch.stack([row.tokens for row in rows]))
+
+
+def _pool_one(hidden: Tensor, weight: Tensor, head: LinearHead) -> PooledLatents:
+    pre = hidden @ weight.t() + head.bias  # [tokens, latents]
+    if head.scale is not None:
+        pre = head.scale * pre
+    latents = torch.relu(head.activation(head.cap(pre)))  # [tokens, latents]
+    if len(hidden):
+        strongest, tokens = latents.max(dim=0)  # [latents]; of equal ones the first
+    else:
+        strongest = latents.sum(dim=0)  # zeros
+        tokens = torch.zeros_like(strongest, dtype=torch.int64)
+    pooled = head.saturate(strongest) if head.pooling == "max" else head.saturate(latents).sum(dim=0)
+    weights = head.alpha * pooled
+    return PooledLatents(weights, torch.where(strongest > 0, tokens, -1).int())

@@ -1,0 +1,101 @@
+"""Pooling for inference: from hidden states to sparse rows, without gradients and without dense weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from saelex.encoder.head import LinearHead
+from saelex.encoder.pooling import fused
+from saelex.errors import InputError
+from saelex.sae.activations import JumpReLU, TopK
+from saelex.sae.selection import select_row
+from saelex.vectors import SparseRows
+
+
+@torch.no_grad()
+def sparse_rows(hidden: Tensor, offsets: Tensor, head: LinearHead, top_k: int | None) -> SparseRows:
+    """See `saelex.encoder.pooling.pool_rows`."""
+    if top_k is not None and top_k < 1:
+        raise InputError(f"top-k keeps at least one latent, not {top_k}; give None to keep all")
+    if head.pooling == "max" and not isinstance(head.activation, TopK):
+        # gate and saturate what is active alone
+        strongest, tokens = fused.linear_max(head.transform(hidden).contiguous(), offsets, head)
+        indptr, latents, active, positions = _active(strongest, tokens, _floor(head))
+        values = head.alpha * head.saturate(head.cap(active))
+    else:
+        pooled = fused.pool(hidden, offsets, head)
+        indptr, latents, values, positions = _active(pooled.weights, pooled.tokens, pooled.weights.new_zeros(1))
+    weights = values.float().cpu().numpy()
+    rows = SparseRows(indptr, latents, weights, head.n_latents, positions)
+    if top_k is None:
+        return rows
+    return rows.keep(_may_stay(rows.indptr, rows.weights, top_k)).top_k(top_k)
+
+
+def _floor(head: LinearHead) -> Tensor:
+    """What a pre-activation must exceed to be active: float32 [latents] or [1]."""
+    if isinstance(head.activation, JumpReLU):
+        return head.activation.threshold.clamp_min(0)
+    return head.bias.new_zeros(1)
+
+
+def _active(
+    values: Tensor, tokens: Tensor, floor: Tensor
+) -> tuple[NDArray[np.int64], NDArray[np.int32], Tensor, NDArray[np.int32]]:
+    """(indptr, latents, values, positions) of the entries [sequences, latents] above the floor [latents] or [1]."""
+    if values.device.type != "cpu":
+        above = ~(values <= floor)
+        sequence, latent = above.nonzero(as_tuple=True)
+        indptr = np.concatenate([[0], above.sum(1).cumsum(0).cpu().numpy()])
+        positions = tokens[sequence, latent].cpu().numpy()
+        return indptr, latent.int().cpu().numpy(), values[sequence, latent], positions
+    whole = floor.to(values.dtype).expand(values.shape[1]).contiguous()
+    indptr, latents, kept, positions = _collect(values.numpy(), tokens.numpy(), whole.numpy())
+    return indptr, latents, torch.from_numpy(kept), positions
+
+
+@numba.njit(nogil=True, cache=True)
+def _collect(
+    values: NDArray[Any], tokens: NDArray[np.int32], floor: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any], NDArray[np.int32]]:
+    n_rows, n_latents = values.shape
+    indptr = np.zeros(n_rows + 1, np.int64)
+    for row in range(n_rows):
+        count = 0
+        for j in range(n_latents):  # "not <=" instead of ">": NaN is reported, not dropped
+            count += not (values[row, j] <= floor[j])
+        indptr[row + 1] = indptr[row] + count
+    latents = np.empty(indptr[-1], np.int32)
+    kept = np.empty(indptr[-1], values.dtype)
+    positions = np.empty(indptr[-1], np.int32)
+    entry = 0
+    for row in range(n_rows):
+        for j in range(n_latents):
+            if not (values[row, j] <= floor[j]):
+                latents[entry] = j
+                kept[entry] = values[row, j]
+                positions[entry] = tokens[row, j]
+                entry += 1
+    return indptr, latents, kept, positions
+
+
+@numba.njit(nogil=True, cache=True)
+def _may_stay(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
+    """Entries not below their row's k-th largest weight: the top k and what ties with the last of them."""
+    stays = np.ones(len(weights), np.bool_)
+    best = np.empty(k, np.float32)
+    places = np.empty(k, np.int32)
+    for row in range(len(indptr) - 1):
+        start, stop = indptr[row], indptr[row + 1]
+        if stop - start <= k:
+            continue
+        select_row(weights[start:stop], best, places)
+        for entry in range(start, stop):
+            stays[entry] = weights[entry] >= best[k - 1]
+    return stays
