@@ -1,4 +1,4 @@
-"""Remembered file hashes."""
+"""Whole files and remembered hashes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from saelex import files
+from saelex.errors import InputError
+from saelex.files import write_text
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +59,8 @@ def test_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path:
     path.write_bytes(b"data")
     monkeypatch.setenv("SAELEX_CACHE", str(path / "below-a-file"))
     assert files.sha256_of(path) == hashlib.sha256(b"data").hexdigest()
+
+
+def test_writing_into_a_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no/file\.jsonl: cannot be written: No such file"):
+        write_text(tmp_path / "no" / "file.jsonl", ["x"])

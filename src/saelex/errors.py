@@ -12,7 +12,7 @@ class InputError(SaelexError):
 
 
 class MismatchError(SaelexError):
-    """Parts that do not belong together: an SAE and a backbone, a head and its recorded hash, an index and an encoder."""
+    """Parts that do not belong together: SAE and backbone, a head and its recorded hash, an index and an encoder."""
 
 
 class CorruptIndexError(SaelexError):

@@ -1,4 +1,4 @@
-"""Facts about files that are costly to compute, remembered in the user's cache folder."""
+"""Files written whole or not at all, and facts about files that are costly to compute, in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -7,8 +7,27 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from saelex.errors import InputError
+
+
+def write_text(path: Path, content: Iterable[str]) -> None:
+    """Write the pieces of text to a file beside the path and rename it when it is whole; on failure nothing is left.
+
+    Raises InputError when the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:

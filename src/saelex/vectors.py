@@ -7,10 +7,8 @@ a batch is never a Python list of tensors.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from saelex.errors import InputError
+from saelex.files import write_text
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -306,10 +305,12 @@ class SparseRows:
         """One line a row, `{"id": ..., "vector": {"latent": weight}}`: the layout that sparse engines share."""
         if len(ids) != len(self):
             raise InputError(f"sparse rows: {len(ids)} ids for {len(self)} rows")
-        with _replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for name, (latents, weights) in zip(ids, self):
-                vector = {str(latent): weight for latent, weight in zip(latents.tolist(), weights.tolist())}
-                file.write(json.dumps({"id": name, "vector": vector}, ensure_ascii=False) + "\n")
+
+        def line(name: str, latents: NDArray[np.int32], weights: NDArray[np.float32]) -> str:
+            vector = {str(latent): weight for latent, weight in zip(latents.tolist(), weights.tolist())}
+            return json.dumps({"id": name, "vector": vector}, ensure_ascii=False) + "\n"
+
+        write_text(Path(path), (line(name, *row) for name, row in zip(ids, self)))
 
     @classmethod
     def read_jsonl(cls, path: str | Path, n_latents: int) -> tuple[list[str], SparseRows]:
@@ -369,14 +370,3 @@ class SparseRows:
 
 def _positions_or_none(rows: SparseRows) -> NDArray[np.int32]:
     return np.full(rows.n_nonzero, -1, np.int32) if rows.positions is None else rows.positions
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside the target that takes its place on success and vanishes on failure."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

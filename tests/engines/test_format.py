@@ -7,7 +7,7 @@ import pytest
 from tests.engines.sample import Sample
 
 from saelex.corpus.documents import Document
-from saelex.engines.format import Vector, Written, replacing, write_documents
+from saelex.engines.format import Vector, Written, write_documents
 from saelex.engines.milvus import Milvus
 from saelex.engines.qdrant import Qdrant
 from saelex.errors import InputError
@@ -37,8 +37,3 @@ def test_a_failing_export_leaves_the_old_file_and_nothing_else(tmp_path: Path, s
         write_documents(path, Milvus(), [*sample.documents, too_long], sample.summary)
     assert path.read_text() == "old\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]
-
-
-def test_a_folder_that_is_missing_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no/file\.jsonl: cannot be written: No such file"):
-        replacing(tmp_path / "no" / "file.jsonl", ["x"])

@@ -50,9 +50,9 @@ def encode(
     if output == "-":
         sys.stdout.writelines(_lines(chunks))
     elif output.endswith(".jsonl"):
-        from saelex.engines.format import replacing
+        from saelex.files import write_text
 
-        replacing(Path(output), _lines(chunks))
+        write_text(Path(output), _lines(chunks))
     else:
         _save(Path(output), chunks)
 
@@ -101,7 +101,7 @@ def _lines(chunks: Iterator[tuple[list[str], SparseRows]]) -> Iterator[str]:
 
 
 def _save(folder: Path, chunks: Iterator[tuple[list[str], SparseRows]]) -> None:
-    from saelex.engines.format import replacing
+    from saelex.files import write_text
     from saelex.vectors import SparseRows
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -114,4 +114,4 @@ def _save(folder: Path, chunks: Iterator[tuple[list[str], SparseRows]]) -> None:
     if not parts:
         raise InputError("nothing to encode: the source holds no document")
     SparseRows.concatenate(parts).save(folder)
-    replacing(folder / "ids.json", [json.dumps(ids, ensure_ascii=False) + "\n"])
+    write_text(folder / "ids.json", [json.dumps(ids, ensure_ascii=False) + "\n"])

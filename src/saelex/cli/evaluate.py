@@ -66,9 +66,9 @@ def evaluate(
         if not files:
             sys.stdout.write(text)
             return
-        from saelex.engines.format import replacing
+        from saelex.files import write_text
 
-        replacing(Path(files[0]), [text])
+        write_text(Path(files[0]), [text])
     _print_table(rows)
 
 

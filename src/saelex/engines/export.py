@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from saelex.corpus.documents import Document, Query
 from saelex.engines.anserini import Anserini
-from saelex.engines.format import Format, Summary, Vector, Written, replacing, write_documents, write_queries
+from saelex.engines.format import Format, Summary, Vector, Written, write_documents, write_queries
 from saelex.engines.milvus import Milvus
 from saelex.engines.opensearch import OpenSearch
 from saelex.engines.qdrant import Qdrant
 from saelex.errors import InputError
+from saelex.files import write_text
 from saelex.index.index import Index
 from saelex.vectors import SparseRows
 
@@ -66,7 +67,7 @@ def export_index(
         vectors = (Vector(*asked.row(i)) for i in range(len(asked)))
         written = write_queries(queries_path, form, zip(queries, vectors), summary)
     settings_path = path.with_name(f"{path.name}.settings.json")
-    replacing(settings_path, [json.dumps({"format": form.name, "limits": form.limits, **settings}, indent=2) + "\n"])
+    write_text(settings_path, [json.dumps({"format": form.name, "limits": form.limits, **settings}, indent=2) + "\n"])
     return Exported(documents, written, path, queries_path, settings_path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from saelex.corpus.documents import Document, Query
 from saelex.errors import InputError
+from saelex.files import write_text
 
 Entry = TypeVar("Entry")
 
@@ -85,19 +85,6 @@ def write_queries(path: Path, form: Format, entries: Iterable[tuple[Query, Vecto
     return _write(path, (form.query(query, vector, summary) for query, vector in filled), filled)
 
 
-def replacing(path: Path, content: Iterable[str]) -> None:
-    """Write the pieces of text to a file beside the path and rename it when it is whole; on failure nothing is left."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def check_id(name: str, limit: int, engine: str) -> None:
     """Raises InputError for an id of more than `limit` bytes."""
     if len(name.encode()) > limit:
@@ -122,5 +109,5 @@ class _Filled(Generic[Entry]):
 
 
 def _write(path: Path, lines: Iterable[str], counted: _Filled[Any]) -> Written:
-    replacing(path, (line + "\n" for line in lines))
+    write_text(path, (line + "\n" for line in lines))
     return Written(counted.written, counted.empty)
