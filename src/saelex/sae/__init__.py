@@ -1,0 +1,1 @@
+"""The sparse autoencoder alone: module, gates, published formats, training."""

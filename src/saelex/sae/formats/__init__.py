@@ -1,0 +1,1 @@
+"""Published SAE formats, one file each; `registry` recognises them by their files."""

@@ -1,0 +1,73 @@
+"""From a folder or a hub id to an SAE, whatever its format."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from saelex.errors import InputError
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.formats.common import RAW, SaeFormat
+from saelex.sae.formats.gemma_scope import GEMMA_SCOPE
+from saelex.sae.formats.llama_scope import LLAMA_SCOPE
+from saelex.sae.formats.saelens import SAELENS
+
+FORMATS: tuple[SaeFormat, ...] = (SAELENS, GEMMA_SCOPE, LLAMA_SCOPE)
+
+
+def load_sae(
+    source: str | Path,
+    path_in_repo: str | None = None,
+    *,
+    format: str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    activation_scale: str = RAW,
+) -> SparseAutoencoder:
+    """Load an SAE; `SparseAutoencoder.load` says what the arguments mean."""
+    if format is not None and format not in {known.name for known in FORMATS}:
+        raise InputError(f"unknown SAE format {format!r}; use one of {', '.join(known.name for known in FORMATS)}")
+    named = f"{source}/{path_in_repo}" if path_in_repo else str(source)
+    folder = Path(source)
+    if folder.exists():
+        folder = folder / path_in_repo if path_in_repo else folder
+        named = str(folder.resolve())  # so that a relative path still names layer and model
+    else:
+        folder = _download(str(source), path_in_repo, revision, token)
+    if folder.is_file():
+        folder = folder.parent
+    known = _recognise(folder, format, named)
+    if activation_scale not in known.scales:
+        scales = " or ".join(known.scales)
+        raise InputError(f"{named}: activation_scale is {scales} for {known.name}, not {activation_scale!r}")
+    return known.read(folder, named, activation_scale)
+
+
+def _recognise(folder: Path, format: str | None, named: str) -> SaeFormat:
+    for known in FORMATS:
+        if format in (None, known.name) and known.recognises(folder):
+            return known
+    asked = [known for known in FORMATS if format in (None, known.name)]
+    wanted = "; ".join(f"{known.name}: {' + '.join(known.required)}" for known in asked)
+    raise InputError(f"{named}: no SAE here; name the SAE's own folder, which holds the files of a format ({wanted})")
+
+
+def _download(repo: str, path_in_repo: str | None, revision: str | None, token: str | None) -> Path:
+    """The files of one SAE from the hub (or its cache): only those any format has, not the other SAEs of the suite."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise InputError(f"{repo}: no such folder, and not a hub id of the form owner/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    place = PurePosixPath(path_in_repo or "")
+    if place.suffix in (".npz", ".safetensors", ".json"):
+        place = place.parent
+    wanted = [str(place / name) for known in FORMATS for name in known.files]
+    try:
+        root = snapshot_download(repo, revision=revision, token=token, allow_patterns=wanted)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{repo}: cannot be had from the hub ({reason}); check the id and your access, or give a folder"
+        ) from error
+    return Path(root) / place

@@ -1,0 +1,197 @@
+"""Recipes: a YAML file read into dataclasses, with overrides, and help from the fields' docstrings."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import yaml
+
+from saelex.errors import InputError
+from saelex.sae.training import TopKTraining
+
+Recipe = TypeVar("Recipe")
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Which texts are read."""
+
+    corpora: list[str] = field(default_factory=list)
+    """Corpora to train on: BEIR folders, JSONL or TSV files. They are read in turns, a document of each."""
+    exclude: list[str] = field(default_factory=list)
+    """Corpora whose texts are left out wherever they occur, such as those of a test set."""
+    max_texts: int | None = None
+    """Stop after so many texts; null reads all."""
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """How texts become token states."""
+
+    prompt: str = ""
+    """Put in front of every text."""
+    max_length: int | None = 256
+    """Tokens of a text, special ones counted; null is the backbone's limit."""
+    mask_special_tokens: bool = True
+    """Leave [CLS], [SEP], BOS and the like out: they are not words, and a BOS state is an outlier."""
+    sink_norm: float | None = None
+    """Leave out tokens whose state has a larger norm (attention sinks); null leaves none out."""
+    token_budget: int = 16_384
+    """Padded tokens per forward pass."""
+    cache: Literal["none", "memory", "disk"] = "memory"
+    """Keep states in float16 instead of running the backbone again in every pass; disk survives the run."""
+    device: str = "cpu"
+    """Where the backbone runs."""
+    dtype: str | None = None
+    """Of the backbone's weights; null keeps the checkpoint's."""
+
+
+@dataclass(frozen=True)
+class SaeRecipe:
+    """Everything that `saelex train-sae` needs."""
+
+    model: str = ""
+    """Backbone: hub id or folder."""
+    layer: int | None = None
+    """Block, from 0, whose output is read; null is the last one."""
+    bidirectional: bool | None = None
+    """Let a decoder's tokens see both sides; null is the backbone's default."""
+    revision: str | None = None
+    """Hub revision of the backbone."""
+    data: TextData = field(default_factory=TextData)
+    """Which texts are read."""
+    states: TokenStates = field(default_factory=TokenStates)
+    """How texts become token states."""
+    training: TopKTraining = field(default_factory=TopKTraining)
+    """How the SAE is trained."""
+
+
+class Setting(NamedTuple):
+    """One setting of a recipe, as help shows it."""
+
+    name: str
+    """Dotted, as `--set` takes it."""
+    kind: str
+    default: Any
+    help: str
+
+
+def load_recipe(kind: type[Recipe], path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe into a dataclass.
+
+    overrides: "a.b=value" each, the value in YAML; applied after the file, the last one winning.
+    Raises InputError for unreadable YAML, an unknown setting (naming the nearest one) or a value of the wrong type.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a recipe is a mapping of settings, not a {type(values).__name__}")
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override}: write it as name=value, for example training.k=16")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
+        _put(values, name.strip(), value)
+    return _build(kind, values, "", _names(kind))
+
+
+def recipe_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
+    """All settings of a recipe's dataclass, nested ones with dotted names, with their docstrings."""
+    hints, docs = typing.get_type_hints(kind), _field_docs(kind)
+    for item in dataclasses.fields(kind):
+        name = f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(hints[item.name]):
+            yield from recipe_settings(hints[item.name], f"{name}.")
+        else:
+            default = item.default_factory() if callable(item.default_factory) else item.default
+            yield Setting(name, str(item.type), default, docs.get(item.name, ""))
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        inner = values.get(section)
+        if not isinstance(inner, dict):
+            inner = {}
+            values[section] = inner
+        values = inner
+    values[last] = value
+
+
+def _build(kind: type[Recipe], values: dict[str, Any], prefix: str, known: list[str]) -> Recipe:
+    hints = typing.get_type_hints(kind)
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        dotted = f"{prefix}{name}"
+        if name not in hints:
+            candidates = [*(f"{prefix}{sibling}" for sibling in hints), *known]
+            nearest = difflib.get_close_matches(dotted, candidates, n=1, cutoff=0.5)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"
+            raise InputError(f"unknown setting {dotted!r}{hint}")
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, dict):
+                raise InputError(f"setting {dotted!r} is a section with settings of its own, not {value!r}")
+            given[name] = _build(hints[name], value, f"{dotted}.", known)
+        else:
+            given[name] = _convert(hints[name], value, dotted)
+    return kind(**given)
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    """A YAML value as the field's type; YAML reads 1e-4 as text, and 1e6 for an integer is meant as one."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, name)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise InputError(f"setting {name!r} is one of {', '.join(map(str, arguments))}, not {value!r}")
+    if origin is list:
+        if isinstance(value, list):
+            return [_convert(arguments[0], item, name) for item in value]
+    elif hint in (int, float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+            if hint is float or number == int(number):
+                return hint(number)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    elif isinstance(value, hint):
+        return value
+    wanted = "list" if origin is list else hint.__name__
+    raise InputError(f"setting {name!r} is of type {wanted}, not {value!r}")
+
+
+def _names(kind: type) -> list[str]:
+    return [setting.name for setting in recipe_settings(kind)]
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """The string written under each field of a dataclass."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for item, following in zip(body.body, body.body[1:]):
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(following, ast.Expr):
+            docs[item.target.id] = inspect.cleandoc(ast.literal_eval(following.value))
+    return docs

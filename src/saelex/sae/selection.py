@@ -1,0 +1,113 @@
+"""Top-k of long rows, without sorting them.
+
+A row is read twice, with vector instructions: once for the maxima of k interleaved lanes, the smallest of which bounds
+the k-th largest entry from below, and once to collect the few entries that reach this bound; only those are sorted. On
+rows of 16,384 pre-activations that takes a fraction of `torch.topk`'s time on a CPU, and ties are defined.
+"""
+# mypy: disable-error-code="no-any-return"
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from saelex.errors import InputError
+
+_BLOCK = 64  # entries compared at once; at least one vector register
+_LANES = 256
+_SPARE = 8  # candidates collected per wanted entry before they are thinned out
+
+
+def top_k_rows(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest values of each row, largest first, [rows, k], and their columns, int32 [rows, k].
+
+    values: [rows, width], not NaN. On a CPU equal values are taken in the order of their columns (the lower latent
+    first), independent of the number of threads; on other devices `torch.topk` decides.
+    Raises InputError unless 1 <= k <= width.
+    """
+    if values.ndim != 2 or not 1 <= k <= values.shape[1]:
+        raise InputError(f"top-{k} of rows needs a matrix with at least {max(k, 1)} columns, not {list(values.shape)}")
+    if values.device.type != "cpu":
+        found = torch.topk(values, k, dim=1)
+        return found.values, found.indices.int()
+    best = torch.empty(len(values), k)
+    columns = torch.empty(len(values), k, dtype=torch.int32)
+    select_rows(values.detach().float().contiguous().numpy(), best.numpy(), columns.numpy())
+    return best.to(values.dtype), columns
+
+
+@numba.njit(parallel=True, nogil=True, cache=True)
+def select_rows(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
+    """Top-k of each row of values [rows, width] into best and columns [rows, k], largest first, ties by column."""
+    for row in numba.prange(values.shape[0]):
+        select_row(values[row], best[row], columns[row])
+
+
+@numba.njit(nogil=True, cache=True)
+def select_row(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
+    """The len(best) largest of values, largest first, and their columns; for callers inside another kernel.
+
+    Where fewer than that are numbers, the rest of best is NaN.
+    """
+    k = len(best)
+    keys = np.empty(_SPARE * k + _BLOCK, np.uint64)
+    found = 0
+    bound = _lower_bound(values, k)
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK]
+        reaching = 0
+        for j in range(len(block)):  # an integer sum, so that LLVM vectorises it
+            reaching += block[j] >= bound
+        if reaching == 0:
+            continue
+        if found + len(block) > len(keys):
+            keys[:k] = np.sort(keys[:found])[-k:]
+            found = k
+            # of equal values those further left are in already
+            bound = np.nextafter(values[_column(keys[0])], np.float32(np.inf))
+        for j in range(len(block)):
+            if block[j] >= bound:
+                keys[found] = _key(block[j], start + j)
+                found += 1
+    ordered = np.sort(keys[:found])
+    for i in range(min(k, found)):
+        columns[i] = _column(ordered[found - 1 - i])
+        best[i] = values[columns[i]]
+    for i in range(found, k):
+        columns[i] = i
+        best[i] = np.nan
+
+
+@numba.njit(nogil=True, cache=True)
+def _lower_bound(values: NDArray[np.float32], k: int) -> np.float32:
+    """A value that at least k entries reach: the smallest of the maxima of k lanes (column modulo k)."""
+    lanes = min(k * (1 + _LANES // k), len(values) // k * k)  # a multiple of k, long enough for vector instructions
+    maxima = values[:lanes].copy()
+    for start in range(lanes, len(values), lanes):
+        block = values[start : start + lanes]
+        for j in range(len(block)):  # lane by lane, so that it vectorises without reordering a reduction
+            maxima[j] = block[j] if block[j] > maxima[j] else maxima[j]
+    for start in range(k, lanes, k):
+        for j in range(k):
+            maxima[j] = max(maxima[j], maxima[start + j])
+    bound = np.float32(np.inf)
+    for j in range(k):
+        if not maxima[j] >= bound:
+            bound = maxima[j] if maxima[j] < bound else np.float32(-np.inf)  # a NaN lane says nothing
+    return bound
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _key(value: np.float32, column: int) -> np.uint64:
+    """An integer that orders entries by value, then lower columns first: monotone bits of the float, then column."""
+    bits = np.int64(np.float32(value + np.float32(0)).view(np.int32))  # + 0 turns -0 into 0
+    ordered = bits + 2**31 if bits >= 0 else -bits - 1
+    return (np.uint64(ordered) << np.uint64(32)) | np.uint64(0xFFFFFFFF - column)
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _column(key: np.uint64) -> int:
+    return np.int64(0xFFFFFFFF) - np.int64(key & np.uint64(0xFFFFFFFF))

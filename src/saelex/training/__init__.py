@@ -1,0 +1,1 @@
+"""Training on text: token states for SAEs; later, retrieval training."""

@@ -1,0 +1,195 @@
+"""From texts to the token states that an SAE is trained on, and the whole run of `saelex train-sae`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from saelex.corpus.reading import read_corpus
+from saelex.encoder.backbone import Backbone
+from saelex.encoder.batching import pack, pad, token_budget_batches, windows
+from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
+from saelex.errors import InputError
+from saelex.files import cache_folder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.buffer import ArrayStates, StateSource
+from saelex.sae.recipe import SaeRecipe, TextData, TokenStates
+from saelex.sae.training import train_topk
+
+_TEXTS_PER_CHUNK = 256
+
+
+class BackboneStates:
+    """Token states of texts, computed as they are asked for: a StateSource over a corpus of any size.
+
+    texts: called anew for each pass; gives the same texts in the same order. Masked tokens are left out.
+    """
+
+    def __init__(self, backbone: Backbone, texts: Callable[[], Iterable[str]], settings: TokenStates) -> None:
+        self.backbone = backbone
+        self.texts = texts
+        self.settings = settings
+        self.d_model = backbone.d_model
+        self._tokenizer = TextTokenizer(
+            rust_tokenizer(backbone),
+            EncoderSettings(
+                document_prompt=settings.prompt,
+                pool_prompt=False,
+                max_document_length=settings.max_length,
+                mask_special_tokens=settings.mask_special_tokens,
+                sink_norm=settings.sink_norm,
+            ),
+            backbone.max_length,
+        )
+
+    def chunks(self, epoch: int, start: int) -> Iterator[Tensor]:
+        """States [tokens, d_model] of 256 texts at a time; the order is the same in every pass."""
+        remaining = islice(iter(self.texts()), start * _TEXTS_PER_CHUNK, None)
+        for texts in windows(remaining, _TEXTS_PER_CHUNK):
+            yield self._states(texts)
+
+    @torch.no_grad()
+    def _states(self, texts: list[str]) -> Tensor:
+        tokenized = self._tokenizer.tokenize(texts, "document")
+        pad_id = int(self.backbone.settings.get("pad_token_id") or 0)  # masked, so any id does where there is none
+        parts = [torch.empty(0, self.d_model)]
+        for which in token_budget_batches([len(text.ids) for text in tokenized], self.settings.token_budget):
+            batch = pad([tokenized[i] for i in which], pad_id, self.backbone.device)
+            hidden = self.backbone(batch.input_ids, batch.attention_mask)  # [texts, length, d_model]
+            parts.append(pack(hidden, batch.pooled, self.settings.sink_norm).hidden.float().cpu())
+        return torch.cat(parts)
+
+
+def read_texts(data: TextData) -> Iterator[str]:
+    """The corpora's texts, one of each in turn, without those excluded and without blank ones."""
+    excluded = {_digest(document.text) for source in data.exclude for document in read_corpus(source)}
+    streams = [iter(read_corpus(source)) for source in data.corpora]
+    count = 0
+    while streams:
+        for stream in list(streams):
+            document = next(stream, None)
+            if document is None:
+                streams.remove(stream)
+            elif document.content and (not excluded or _digest(document.text) not in excluded):
+                yield document.content
+                count += 1
+                if count == data.max_texts:
+                    return
+
+
+def cache_in_memory(source: StateSource, *, seed: int = 0, progress: bool = False) -> ArrayStates:
+    """All states of one pass, as float16 in memory."""
+    parts = [_half(chunk) for chunk in _counted(source, progress)]
+    return ArrayStates(np.concatenate(parts) if parts else np.empty((0, source.d_model), np.float16), seed=seed)
+
+
+def cache_on_disk(source: StateSource, path: Path, *, seed: int = 0, progress: bool = False) -> ArrayStates:
+    """All states of one pass, as a float16 file that is memory-mapped; an existing file is used as it is.
+
+    path: raw float16 [tokens, d_model] in C order; written beside its place and renamed once it is whole.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".states-", delete=False) as file:
+            try:
+                for chunk in _counted(source, progress):
+                    file.write(_half(chunk).tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    tokens = path.stat().st_size // (2 * source.d_model)
+    if not tokens:
+        path.unlink()
+        raise InputError("the texts gave no token states; check that the corpora hold text")
+    return ArrayStates(np.memmap(path, np.float16, "r", shape=(tokens, source.d_model)), seed=seed)
+
+
+def train_sae_on_text(
+    recipe: SaeRecipe, output: str | Path | None, *, resume: bool = True, progress: bool = False
+) -> SparseAutoencoder:
+    """Run a recipe: texts through the backbone, states into the buffer, a TopK SAE out of it.
+
+    The saved configuration names backbone, layer, corpora and recipe. Raises InputError as `train_topk` does, and for a
+    recipe without model or corpora.
+    """
+    if not recipe.model or not recipe.data.corpora:
+        raise InputError("the recipe names no model or no data.corpora; set both")
+    backbone = Backbone.load(
+        recipe.model,
+        layer=recipe.layer,
+        bidirectional=recipe.bidirectional,
+        revision=recipe.revision,
+        dtype=recipe.states.dtype,
+        device=recipe.states.device,
+    )
+    source: StateSource = BackboneStates(backbone, lambda: read_texts(recipe.data), recipe.states)
+    if recipe.states.cache == "memory":
+        source = cache_in_memory(source, seed=recipe.training.seed, progress=progress)
+    elif recipe.states.cache == "disk":
+        path = cache_folder() / "sae-states" / f"{_states_key(recipe, backbone)}.float16"
+        source = cache_on_disk(source, path, seed=recipe.training.seed, progress=progress)
+    return train_topk(
+        source,
+        recipe.training,
+        output=output,
+        model_name=backbone.model_id,
+        layer=backbone.layer,
+        metadata={
+            "data": [Path(corpus).name for corpus in recipe.data.corpora],
+            "states": dataclasses.asdict(recipe.states),
+            "bidirectional": backbone.bidirectional,
+            "model_revision": backbone.revision,
+        },
+        resume=resume,
+        progress=progress,
+    )
+
+
+def _states_key(recipe: SaeRecipe, backbone: Backbone) -> str:
+    """Names the states by what decides them: backbone, texts (files by size and time), tokenisation."""
+    files = [
+        (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
+        for corpus in (*recipe.data.corpora, *recipe.data.exclude)
+        for path in (sorted(Path(corpus).glob("corpus.*")) if Path(corpus).is_dir() else [Path(corpus)])
+    ]
+    settings = dataclasses.asdict(recipe.states)
+    for name in ("cache", "device", "token_budget"):
+        del settings[name]
+    facts: list[Any] = [backbone.identity(), files, recipe.data.max_texts, settings]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _counted(source: StateSource, progress: bool) -> Iterator[Tensor]:
+    with tqdm(desc="token states", unit="tok", unit_scale=True, disable=not progress) as bar:
+        for chunk in source.chunks(0, 0):
+            yield chunk
+            bar.update(len(chunk))
+
+
+def _half(states: Tensor) -> np.ndarray[Any, np.dtype[np.float16]]:
+    half = states.half()
+    if not bool(torch.isfinite(half).all()):
+        raise InputError(
+            "token states exceed float16's range (sink tokens?); set states.cache to none or states.sink_norm"
+        )
+    return half.numpy()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()

@@ -1,0 +1,88 @@
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from saelex.errors import InputError
+from saelex.sae.recipe import SaeRecipe, load_recipe, recipe_settings
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    """How fast."""
+    steps: int | None = None
+    """How long,
+    in steps."""
+    kind: Literal["a", "b"] = "a"
+    flag: bool = False
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str = ""
+    """What it is called."""
+    files: list[str] = field(default_factory=list)
+    inner: Inner = field(default_factory=Inner)
+
+
+def load(tmp_path, text, *overrides):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return load_recipe(Outer, path, overrides)
+
+
+def test_reads_nested_settings_and_overrides(tmp_path):
+    text = "name: x\nfiles: [a, b]\ninner:\n  rate: 1e-3\n  steps: 2e3\n"
+    assert load(tmp_path, text) == Outer("x", ["a", "b"], Inner(0.001, 2000))
+    changed = load(tmp_path, text, "inner.rate=5", "files=[c]", "inner.kind=b", "inner.steps=null", "inner.flag=true")
+    assert changed == Outer("x", ["c"], Inner(5.0, None, "b", True))
+    assert load(tmp_path, "", "inner.steps=7") == Outer(inner=Inner(steps=7))
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("inner: {rat: 1}", [], "unknown setting 'inner.rat'; did you mean 'inner.rate'?"),
+        ("", ["iner.rate=1"], "unknown setting 'iner'; did you mean 'inner'?"),
+        ("inner: {steps: many}", [], "'inner.steps' is of type int, not 'many'"),
+        ("inner: {steps: 1.5}", [], "'inner.steps' is of type int, not 1.5"),
+        ("inner: {flag: 1}", [], "'inner.flag' is of type bool"),
+        ("inner: {kind: c}", [], "'inner.kind' is one of a, b"),
+        ("inner: 3", [], "'inner' is a section"),
+        ("files: a", [], "'files' is of type list"),
+        ("name: 3", [], "'name' is of type str"),
+        ("- a", [], "a recipe is a mapping"),
+        ("a: [", [], "not YAML"),
+        ("", ["name"], "write it as name=value"),
+        ("", ["name=["], "--set name="),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, overrides, message):
+    with pytest.raises(InputError) as error:
+        load(tmp_path, text, *overrides)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.yaml"):
+        load_recipe(Outer, tmp_path / "none.yaml")
+
+
+def test_field_docstrings_are_the_help():
+    shown = {setting.name: setting for setting in recipe_settings(Outer)}
+    assert list(shown) == ["name", "files", "inner.rate", "inner.steps", "inner.kind", "inner.flag"]
+    assert shown["inner.rate"].help == "How fast."
+    assert shown["inner.steps"].help == "How long,\nin steps."
+    assert (shown["inner.steps"].kind, shown["inner.steps"].default) == ("int | None", None)
+    assert shown["files"].default == []
+
+
+def test_every_setting_of_the_sae_recipe_is_explained():
+    assert [setting.name for setting in recipe_settings(SaeRecipe) if not setting.help] == []
+
+
+def test_shipped_recipe_is_valid():
+    recipe = load_recipe(SaeRecipe, "recipes/sae/minilm.yaml", ["training.k=16"])
+    assert (recipe.training.n_latents, recipe.training.k, recipe.training.tokens) == (16_384, 16, 4_000_000)

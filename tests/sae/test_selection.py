@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from saelex.errors import InputError
+from saelex.sae.selection import top_k_rows
+
+
+def expected(values, k):
+    """Full sort by value, then by column."""
+    columns = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    order = np.lexsort((columns, -values), axis=1)[:, :k]
+    return np.take_along_axis(values, order, axis=1), order
+
+
+@pytest.mark.parametrize(("width", "k"), [(1, 1), (5, 5), (100, 7), (3000, 100), (5000, 32), (5001, 33), (4000, 1)])
+@pytest.mark.parametrize("kind", ["normal", "tied", "mostly minus infinity", "constant", "ascending"])
+def test_equals_a_full_sort(width, k, kind):
+    random = np.random.default_rng(width)
+    values = random.standard_normal((9, width)).astype(np.float32)
+    if kind == "tied":
+        values = np.round(values)
+    elif kind == "mostly minus infinity":
+        values[random.random(values.shape) < 0.9] = -np.inf
+    elif kind == "constant":
+        values[:] = 0
+        values[:, ::2] = -0.0
+    elif kind == "ascending":
+        values.sort(axis=1)
+    best, columns = top_k_rows(torch.from_numpy(values), k)
+    best_expected, columns_expected = expected(values + np.float32(0), k)
+    np.testing.assert_array_equal(columns.numpy(), columns_expected)
+    np.testing.assert_array_equal(best.numpy(), best_expected)
+    assert columns.dtype == torch.int32
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    npst.arrays(
+        np.float32,
+        npst.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=300),
+        elements=st.floats(width=32, allow_nan=False),
+    ),
+    st.data(),
+)
+def test_equals_a_full_sort_on_anything(values, data):
+    k = data.draw(st.integers(1, values.shape[1]))
+    best, columns = top_k_rows(torch.from_numpy(values), k)
+    best_expected, columns_expected = expected(values, k)
+    np.testing.assert_array_equal(columns.numpy(), columns_expected)
+    np.testing.assert_array_equal(best.numpy(), best_expected)
+
+
+def test_nan_never_wins_and_marks_what_is_missing():
+    values = torch.full((1, 400), float("nan"))
+    values[0, 7], values[0, 300] = 1.0, 2.0
+    best, columns = top_k_rows(values, 3)
+    assert columns[0, :2].tolist() == [300, 7]
+    assert best[0, :2].tolist() == [2.0, 1.0]
+    assert best[0, 2].isnan()
+
+
+def test_keeps_the_dtype():
+    best, _ = top_k_rows(torch.tensor([[1.0, 3.0, 2.0]], dtype=torch.bfloat16), 2)
+    assert best.dtype == torch.bfloat16
+    assert best.tolist() == [[3.0, 2.0]]
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_impossible_k_is_an_error(k):
+    with pytest.raises(InputError, match="top-"):
+        top_k_rows(torch.zeros(2, 3), k)

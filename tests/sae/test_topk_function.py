@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from saelex.sae import kernels
+from saelex.sae.topk_function import decode_topk, encode_topk
+
+TOKENS, D_MODEL, LATENTS, K, AUX_K = 37, 12, 90, 5, 7
+
+
+def parameters(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    tensors = {
+        "states": normal(TOKENS, D_MODEL),
+        "b_dec": normal(D_MODEL) * 0.3,
+        "W_enc": normal(D_MODEL, LATENTS),
+        "b_enc": normal(LATENTS) * 0.3 - 0.5,
+        "W_dec": normal(LATENTS, D_MODEL),
+    }
+    return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+
+
+def plain(states, b_dec, W_enc, b_enc, W_dec, dead):
+    """The same loss by torch's own autograd: reconstruction plus 1/16 AuxK over the dead latents."""
+    pre = (states - b_dec) @ W_enc + b_enc
+    latents = torch.zeros_like(pre).scatter(1, pre.topk(K).indices, 1.0) * pre.relu()
+    reconstruction = latents @ W_dec + b_dec
+    loss = ((states - reconstruction) ** 2).sum(-1).mean()
+    pre_dead = pre[:, dead]
+    dead_latents = torch.zeros_like(pre_dead).scatter(1, pre_dead.topk(AUX_K).indices, 1.0) * pre_dead.relu()
+    error = states - reconstruction.detach()
+    return loss + ((error - dead_latents @ W_dec[dead]) ** 2).sum(-1).mean() / 16
+
+
+def sparse(states, b_dec, W_enc, b_enc, W_dec, dead, bfloat16=False):
+    codes = encode_topk(states, b_dec, W_enc, b_enc, K, dead=dead, aux_k=AUX_K, bfloat16=bfloat16)
+    reconstruction = decode_topk(codes.values, codes.latents, W_dec) + b_dec
+    loss = ((states - reconstruction) ** 2).sum(-1).mean()
+    rebuilt = decode_topk(codes.dead_values, codes.dead_latents, W_dec)
+    return loss + ((states - reconstruction.detach() - rebuilt) ** 2).sum(-1).mean() / 16
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_loss_and_gradients_equal_plain_autograd(bfloat16):
+    dead = torch.arange(3, LATENTS, 4)
+    ours, reference = parameters(), parameters()
+    loss = sparse(**ours, dead=dead, bfloat16=bfloat16)
+    expected = plain(**reference, dead=dead)
+    loss.backward()
+    expected.backward()
+    # a bfloat16 proposal may swap two dead latents at the boundary of AuxK, never a live one
+    torch.testing.assert_close(loss, expected, rtol=2e-3 if bfloat16 else 1e-5, atol=0)
+    for name, tensor in ours.items():
+        tolerance = 0.05 * reference[name].grad.abs().max() if bfloat16 else 1e-5
+        torch.testing.assert_close(tensor.grad, reference[name].grad, rtol=1e-4, atol=float(tolerance), msg=name)
+
+
+def test_bfloat16_proposals_end_in_float32_codes():
+    tensors = {name: tensor.detach() for name, tensor in parameters(1).items()}
+    arguments = [tensors[name] for name in ("states", "b_dec", "W_enc", "b_enc")]
+    exact, proposed = encode_topk(*arguments, K), encode_topk(*arguments, K, bfloat16=True)
+    assert torch.equal(exact.latents, proposed.latents)
+    torch.testing.assert_close(exact.values, proposed.values, rtol=1e-5, atol=1e-6)
+
+
+def test_a_latent_kept_with_a_negative_pre_activation_gives_nothing():
+    tensors = {name: tensor.detach() for name, tensor in parameters().items()}
+    b_enc = torch.full((LATENTS,), -100.0, requires_grad=True)
+    codes = encode_topk(tensors["states"], tensors["b_dec"], tensors["W_enc"], b_enc, K)
+    assert not codes.values.any()
+    codes.values.sum().backward()
+    assert not b_enc.grad.any()
+
+
+def test_fewer_dead_latents_than_aux_k_are_all_taken():
+    tensors = {name: tensor.detach() for name, tensor in parameters().items()}
+    arguments = [tensors[name] for name in ("states", "b_dec", "W_enc", "b_enc")]
+    codes = encode_topk(*arguments, K, dead=torch.tensor([8, 50]), aux_k=AUX_K)
+    assert codes.dead_latents.sort(dim=1).values.unique(dim=0).tolist() == [[8, 50]]
+
+
+def test_kernels_equal_their_torch_forms_and_dense_algebra():
+    generator = torch.Generator().manual_seed(5)
+    values = torch.randn(TOKENS, K, generator=generator).relu()
+    latents = torch.stack([torch.randperm(LATENTS, generator=generator)[:K] for _ in range(TOKENS)]).int()
+    states = torch.randn(TOKENS, D_MODEL, generator=generator)
+    matrix = torch.randn(LATENTS, D_MODEL, generator=generator)
+    dense = torch.zeros(TOKENS, LATENTS).scatter(1, latents.long(), values)
+    for mix in (kernels.mix_rows, kernels.mix_rows_torch):
+        torch.testing.assert_close(mix(values, latents, matrix), dense @ matrix, rtol=1e-5, atol=1e-5)
+    for gather in (kernels.gather_rows, kernels.gather_rows_torch):
+        torch.testing.assert_close(gather(values, latents, states, LATENTS), dense.T @ states, rtol=1e-5, atol=1e-5)
+    sampled = (states @ matrix.T).gather(1, latents.long())
+    for dot in (kernels.dot_rows, kernels.dot_rows_torch):
+        torch.testing.assert_close(dot(states, latents, matrix), sampled, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(kernels.sum_values(values, latents, LATENTS), dense.sum(0), rtol=1e-5, atol=1e-5)
