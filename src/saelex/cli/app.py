@@ -14,6 +14,7 @@ from saelex.cli.explain import explain
 from saelex.cli.export import export
 from saelex.cli.index import index
 from saelex.cli.label import label
+from saelex.cli.label_free import label_free
 from saelex.cli.search import search
 from saelex.cli.train_sae import train_sae
 
@@ -51,3 +52,4 @@ app.command()(encode)
 app.command()(evaluate)
 app.command()(export)
 app.command("train-sae")(train_sae)
+app.command("label-free")(label_free)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, relu, scaled_dot_product_attention, silu
 
+from saelex.encoder.onednn import linear
 from saelex.errors import InputError
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -93,6 +94,9 @@ class _Embedding(nn.Embedding):
 class _Linear(nn.Linear):
     def reset_parameters(self) -> None:
         """Weights come from a checkpoint."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return linear(inputs, self.weight, self.bias)
 
 
 class _Embeddings(nn.Module):

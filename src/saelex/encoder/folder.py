@@ -1,0 +1,377 @@
+"""A model is a folder: configuration, weights, card; written whole or not at all, checked when read.
+
+- `saelex_config.json`: settings, backbone, head, description, and the hashes of the files below.
+- `head.safetensors`: the head's tensors; `backbone/`: the cut backbone and its tokenizer, unless named by a hub id.
+- `weighting.safetensors`, `token_weights.safetensors`, `labels.json`: corpus statistics over latents, the query side of
+  a doc-only model, and what is known of latents, each where there is one.
+- `modules.json` and `config_sentence_transformers.json` make it a sentence-transformers SparseEncoder too.
+- `README.md`: the model card.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from saelex import __version__
+from saelex.encoder.backbone import Backbone
+from saelex.encoder.checkpoint import read_json
+from saelex.encoder.head_file import head_config, head_digest, head_tensors, read_head, write_head
+from saelex.encoder.model_card import model_card
+from saelex.encoder.settings import EncoderSettings
+from saelex.errors import InputError, MismatchError
+from saelex.files import sha256_of
+
+if TYPE_CHECKING:
+    from saelex.encoder.encoder import Encoder
+    from saelex.encoder.token_weights import TokenWeights
+    from saelex.encoder.weighting import LatentWeighting
+
+FORMAT = "saelex-encoder/1"
+CONFIG = "saelex_config.json"
+HEAD = "head.safetensors"
+WEIGHTING = "weighting.safetensors"
+TOKEN_WEIGHTS = "token_weights.safetensors"
+LABELS = "labels.json"
+BACKBONE = "backbone"
+EMBEDDED = ("saelex-minilm",)
+
+_MODULES = [{"idx": 0, "name": "0", "path": "", "type": "saelex.encoder.sentence_transformers.LatentModule"}]
+# what a first look at a hub repository fetches: enough to tell what it is
+_DESCRIPTIONS = ["*.json"]
+_FOREIGN_WEIGHTS = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.gguf", "original/*"]
+
+
+# ---- finding and reading --------------------------------------------------------------------------------------------
+
+
+def embedded_folder(name: str) -> Path:
+    """Where a model that comes with saelex lies: in the installed package, or in `models/` of a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    places = [package / "models" / name, package.parents[1] / "models" / name]
+    for place in places:
+        if (place / CONFIG).is_file():
+            return place
+    raise InputError(
+        f"the embedded model {name} is not part of this installation (looked in {places[0]} and {places[1]})"
+    )
+
+
+def resolve(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_folder: str | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """The folder that a name, a path or a hub id stands for; a hub repository is fetched once it proves to be a model.
+
+    Raises InputError where there is none.
+    """
+    name = str(source)
+    if name in EMBEDDED:
+        return embedded_folder(name)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if isinstance(source, Path) or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise InputError(
+            f"no model {name!r}: not a folder, not a hub id (owner/name), and not embedded ({', '.join(EMBEDDED)})"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    options: dict[str, Any] = {
+        "revision": revision,
+        "token": token,
+        "cache_dir": cache_folder,
+        "local_files_only": local_files_only,
+    }
+    try:
+        described = Path(snapshot_download(name, allow_patterns=_DESCRIPTIONS, **options))
+        check_kind(described, name)
+        return Path(snapshot_download(name, ignore_patterns=_FOREIGN_WEIGHTS, **options))
+    except LocalEntryNotFoundError as error:
+        raise InputError(f"{name} is no folder here, not in the local cache, and the hub cannot be reached") from error
+    except (HfHubHTTPError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"no folder and no readable hub model named {name} ({reason})") from error
+
+
+def check_kind(folder: Path, name: str) -> None:
+    """Raises InputError unless the folder describes a model that `load_encoder` reads."""
+    if (folder / CONFIG).is_file() or (folder / "modules.json").is_file():
+        return
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{name} holds no model: none of {CONFIG}, modules.json and config.json is there")
+    if not any(kind.endswith("ForMaskedLM") for kind in read_json(folder / "config.json").get("architectures") or ()):
+        raise InputError(
+            f"{name} is a language model, not a sparse encoder; make one of it with Encoder.from_sae(...) or "
+            "Encoder.from_vocabulary(...)"
+        )
+
+
+def load_encoder(
+    source: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> Encoder:
+    """See `Encoder.load`."""
+    folder = resolve(source, revision=revision, token=token)
+    check_kind(folder, str(source))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if (folder / CONFIG).is_file():
+        encoder = read_encoder(folder, device=device, dtype=dtype, token=token)
+    else:
+        from saelex.encoder.checkpoints import load_checkpoint
+
+        encoder = load_checkpoint(folder, device=device, dtype=dtype)
+    encoder.name = str(source)
+    return encoder
+
+
+def read_encoder(
+    folder: Path, *, device: str | torch.device, dtype: torch.dtype | None = None, token: str | None = None
+) -> Encoder:
+    """The encoder of a folder that `write_encoder` wrote.
+
+    Raises InputError for a malformed folder, MismatchError where a file is not the one its config was written with.
+    """
+    from saelex.encoder.encoder import Encoder
+
+    config = _read_config(folder)
+    try:
+        backbone = _read_backbone(folder, config["backbone"], device=device, dtype=dtype, token=token)
+        _check_file(folder / HEAD, config["head"]["sha256"])
+        head = read_head(folder / HEAD, config["head"])
+        encoder = Encoder(
+            backbone,
+            head.to(device),
+            EncoderSettings.from_dict(config["settings"]),
+            weighting=_read_weighting(folder, config["weighting"]),
+            token_weights=_read_token_weights(folder, config["token_weights"]),
+            labels=_read_labels(folder),
+            description=config["description"],
+            backbone_identity=config["backbone"]["identity"],
+            head_digest=config["head"]["digest"],
+        )
+    except KeyError as error:
+        raise InputError(f"{folder / CONFIG}: {error} is missing; save the model again") from error
+    return encoder
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise InputError(f"{folder / CONFIG}: format {config.get('format')!r}, this version reads {FORMAT!r}")
+    return config
+
+
+def _check_file(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} is missing; fetch or save the model again")
+    if sha256_of(path) != expected:
+        raise MismatchError(
+            f"{path} is not the file that {CONFIG} was written with (sha256 differs); fetch or save the model again"
+        )
+
+
+def _read_backbone(
+    folder: Path, config: Mapping[str, Any], *, device: str | torch.device, dtype: torch.dtype | None, token: str | None
+) -> Backbone:
+    included = config["model"] is None
+    model = str(folder / BACKBONE) if included else config["model"]
+    if included:
+        _check_file(folder / BACKBONE / "model.safetensors", config["sha256"])
+    backbone = Backbone.load(
+        model,
+        layer=config["layer"],
+        bidirectional=config["bidirectional"],
+        output=config["output"],
+        window=config["window"],
+        dtype=dtype,
+        device=device,
+        revision=config["revision"],
+        token=token,
+    )
+    if not included and backbone.identity()["weights"] != config["identity"]["weights"]:
+        raise MismatchError(
+            f"{model} is not the backbone that {folder} was made with: its weights differ; give the original files"
+        )
+    return backbone
+
+
+def _read_weighting(folder: Path, config: Mapping[str, Any] | None) -> LatentWeighting | None:
+    if config is None:
+        return None
+    from saelex.encoder.weighting import LatentWeighting
+
+    _check_file(folder / WEIGHTING, config["sha256"])
+    return LatentWeighting.load(folder)
+
+
+def _read_token_weights(folder: Path, config: Mapping[str, Any] | None) -> TokenWeights | None:
+    if config is None:
+        return None
+    from saelex.encoder.token_weights import TokenWeights
+
+    _check_file(folder / TOKEN_WEIGHTS, config["sha256"])
+    return TokenWeights(load_file(folder / TOKEN_WEIGHTS)["weight"])
+
+
+def _read_labels(folder: Path) -> dict[int, str]:
+    if not (folder / LABELS).is_file():
+        return {}
+    try:
+        return {int(latent): str(label) for latent, label in read_json(folder / LABELS).items()}
+    except ValueError as error:
+        raise InputError(f"{folder / LABELS}: keys are latent numbers ({error})") from error
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def save_encoder(
+    encoder: Encoder,
+    folder: Path,
+    *,
+    include_backbone: bool | None = None,
+    weight_dtype: torch.dtype | None = None,
+    card_name: str | None = None,
+) -> None:
+    """Write the model folder beside its place and rename it there, in place of an older model if there is one.
+
+    include_backbone: copy the cut backbone into the folder, or name it by its hub id, revision and weight hash. None
+        copies it unless it is a hub model (the embedded MiniLM counts as one) whose weights are unchanged.
+    weight_dtype: of the head's weight on disk (float16 halves the file); it is computed in its own dtype again.
+    card_name: what the model card's examples load; the folder's name if none is given.
+
+    Raises InputError where the folder holds something else.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CONFIG).is_file())):
+        raise InputError(f"{folder} exists and is no saved encoder; choose another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch) / "model"
+        made.mkdir()
+        write_encoder(
+            encoder,
+            made,
+            include_backbone=include_backbone,
+            weight_dtype=weight_dtype,
+            card_name=card_name or folder.name,
+        )
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        made.rename(folder)
+
+
+def write_encoder(
+    encoder: Encoder,
+    folder: Path,
+    *,
+    include_backbone: bool | None = None,
+    weight_dtype: torch.dtype | None = None,
+    card_name: str,
+) -> None:
+    """Write the files of a model into an existing folder; the arguments are `save_encoder`'s."""
+    tensors = head_tensors(encoder.head, weight_dtype)
+    write_head(tensors, folder / HEAD)
+    head = head_config(encoder.head)
+    head |= {"sha256": sha256_of(folder / HEAD), "digest": head_digest(head, tensors)}
+    config = {
+        "format": FORMAT,
+        "saelex": __version__,
+        "settings": encoder.settings.to_dict(),
+        "backbone": _write_backbone(encoder, folder, include_backbone),
+        "head": head,
+        "weighting": None,
+        "token_weights": None,
+        "description": encoder.description,
+    }
+    if encoder.weighting is not None:
+        encoder.weighting.save(folder)
+        config["weighting"] = {"sha256": sha256_of(folder / WEIGHTING)}
+    if encoder.token_weights is not None:
+        save_file({"weight": encoder.token_weights.weight.detach().cpu()}, folder / TOKEN_WEIGHTS)
+        config["token_weights"] = {"sha256": sha256_of(folder / TOKEN_WEIGHTS)}
+    if encoder.labels:
+        _write_json(folder / LABELS, {str(latent): label for latent, label in sorted(encoder.labels.items())})
+    _write_json(folder / "modules.json", _MODULES)
+    _write_json(folder / "config_sentence_transformers.json", _sentence_transformers_config(encoder.settings))
+    card = model_card(config, card_name, fingerprint(encoder, head["digest"]))
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    _write_json(folder / CONFIG, config)
+
+
+def _write_backbone(encoder: Encoder, folder: Path, include: bool | None) -> dict[str, Any]:
+    backbone = encoder.backbone
+    changed = encoder.backbone_changed()
+    if include is None:
+        include = changed or backbone.adapter is not None or Path(backbone.model_id).is_dir()
+    if not include and (changed or backbone.adapter is not None):
+        raise InputError("the backbone's weights are not those of its hub id; save with include_backbone=True")
+    config: dict[str, Any] = {
+        "model": None if include else backbone.model_id,
+        "revision": None if include else backbone.revision,
+        "base_model": backbone.model_id,
+        "layer": backbone.layer,
+        "bidirectional": backbone.bidirectional,
+        "output": backbone.output,
+        "window": backbone.window,
+        "identity": encoder.backbone_identity(),
+        "sha256": None,
+    }
+    if include:
+        backbone.save(folder / BACKBONE)
+        config["sha256"] = sha256_of(folder / BACKBONE / "model.safetensors")
+    return config
+
+
+def _sentence_transformers_config(settings: EncoderSettings) -> dict[str, Any]:
+    return {
+        "model_type": "SparseEncoder",
+        "prompts": {"query": settings.query_prompt, "document": settings.document_prompt},
+        "default_prompt_name": None,
+        "similarity_fn_name": "dot",
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+# ---- identity -------------------------------------------------------------------------------------------------------
+
+
+def fingerprint(encoder: Encoder, head_digest: str | None = None) -> str:
+    """See `Encoder.fingerprint`. head_digest: of the head as it is saved, where that rounds it."""
+    parts = {
+        "settings": encoder.settings.identity(),
+        "backbone": encoder.backbone_identity(),
+        "head": head_digest or encoder.head_digest(),
+        "weighting": None if encoder.weighting is None else _weighting_digest(encoder.weighting),
+        "token_weights": None if encoder.token_weights is None else encoder.token_weights.digest(),
+    }
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _weighting_digest(weighting: LatentWeighting) -> str:
+    statistics = weighting.statistics
+    digest = sha256(json.dumps(asdict(weighting.settings), sort_keys=True).encode())
+    digest.update(f"{statistics.n_documents} {statistics.mean_length!r}".encode())
+    digest.update(np.ascontiguousarray(statistics.document_frequencies, np.int64).data)
+    return digest.hexdigest()

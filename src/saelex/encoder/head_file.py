@@ -1,0 +1,135 @@
+"""A head on disk: its tensors as safetensors, its shape as JSON, and the digest of what both mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from saelex.encoder.head import LinearHead
+from saelex.errors import InputError
+from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
+
+
+def head_tensors(head: LinearHead, weight_dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The head's tensors by name, on the CPU; `weight` in another dtype where one is given."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    if weight_dtype is not None:
+        tensors["weight"] = tensors["weight"].to(weight_dtype)
+    return tensors
+
+
+def head_config(head: LinearHead) -> dict[str, Any]:
+    """All of a head but its tensors, as JSON values."""
+    activation: dict[str, Any] = {"kind": type(head.activation).__name__.lower()}
+    if isinstance(head.activation, TopK):
+        activation["k"] = head.activation.k
+    return {
+        "n_latents": head.n_latents,
+        "d_model": head.d_model,
+        "dtype": str(head.weight.dtype).removeprefix("torch."),
+        "activation": activation,
+        "pooling": head.pooling,
+        "saturation": head.saturation,
+        "softcap": head.softcap,
+        "transform": _transform_config(head.transform),
+    }
+
+
+def head_digest(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over a head's shape and the values of its tensors, whatever the dtype they are stored in."""
+    shape = {key: value for key, value in config.items() if key not in ("dtype", "sha256", "digest")}
+    return sha256((json.dumps(shape, sort_keys=True) + tensors_digest(tensors)).encode()).hexdigest()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes and float32 values, whatever the dtype and device of the tensors."""
+    digest = sha256()
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().float().contiguous()
+        digest.update(f"{name} {list(values.shape)}".encode())
+        digest.update(values.numpy().data)
+    return digest.hexdigest()
+
+
+def write_head(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write the tensors to a safetensors file."""
+    # tied tensors (an output embedding that is the input embedding, too) share storage, which safetensors refuses
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def read_head(path: Path, config: Mapping[str, Any]) -> LinearHead:
+    """The head of a file and its config. Raises InputError where the two do not make a head."""
+    try:
+        tensors = load_file(path)
+        head = LinearHead(
+            tensors["weight"].to(getattr(torch, config["dtype"])),
+            tensors["bias"],
+            _activation(config["activation"], tensors),
+            scale=tensors.get("scale"),
+            transform=_transform(config, tensors),
+            softcap=config["softcap"],
+            alpha=float(tensors["alpha"]),
+            pooling=config["pooling"],
+            saturation=config["saturation"],
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path}: not the head that its saelex_config.json describes ({reason})") from error
+    if (head.n_latents, head.d_model) != (config["n_latents"], config["d_model"]):
+        raise InputError(f"{path}: holds {head.n_latents} x {head.d_model} weights, not what saelex_config.json says")
+    return head.eval()
+
+
+def _activation(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Activation:
+    kind = config["kind"]
+    if kind == "relu":
+        return ReLU()
+    if kind == "jumprelu":
+        return JumpReLU(tensors["activation.threshold"])
+    if kind == "topk":
+        return TopK(int(config["k"]))
+    raise InputError(f"unknown gate {kind!r} in saelex_config.json; a newer saelex may have written this model")
+
+
+def _transform_config(transform: nn.Module) -> dict[str, Any] | None:
+    from saelex.encoder.vocabulary import MaskedLMTransform
+
+    if isinstance(transform, nn.Identity):
+        return None
+    if isinstance(transform, MaskedLMTransform):
+        return {
+            "kind": "masked_lm",
+            "activation": transform.activation,
+            "eps": transform.norm.eps,
+            "dense_bias": transform.dense.bias is not None,
+            "norm_bias": transform.norm.bias is not None,
+        }
+    raise InputError(f"a head with a {type(transform).__name__} as its transform cannot be saved")
+
+
+def _transform(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module | None:
+    shape = config["transform"]
+    if shape is None:
+        return None
+    from saelex.encoder.vocabulary import MaskedLMTransform
+
+    if shape["kind"] != "masked_lm":
+        raise InputError(f"unknown transform {shape['kind']!r} in saelex_config.json; a newer saelex wrote it")
+    transform = MaskedLMTransform(
+        config["d_model"],
+        shape["activation"],
+        shape["eps"],
+        dense_bias=shape["dense_bias"],
+        norm_bias=shape["norm_bias"],
+    )
+    own = {name.removeprefix("transform."): tensor for name, tensor in tensors.items() if name.startswith("transform.")}
+    transform.load_state_dict(own, assign=True)
+    return transform

@@ -1,0 +1,98 @@
+"""What an encoder does with text around its weights: prompts, lengths, masks, Top-K. Saved as `saelex_config.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from saelex.errors import InputError
+
+Side = Literal["query", "document"]
+
+DEFAULT: Literal["default"] = "default"
+"""Stands for the Top-K of the encoder's settings where a call takes `top_k`, since None already means all latents."""
+
+TopKChoice = int | Literal["default"] | None
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Saved with the model. All but Top-K and word_scale are part of its fingerprint: they make other vectors.
+
+    query_prompt, document_prompt: put in front of every text of that side.
+    pool_prompt: whether the prompt's own tokens may activate latents (they always give context).
+    max_query_length, max_document_length: tokens kept, special tokens counted; None is the backbone's own limit.
+    query_top_k, document_top_k: latents kept per vector when a call names no other number (SPLARE: 40 and 400); None
+        keeps all.
+    mask_special_tokens: leave [CLS], [SEP], BOS and the like out of the pooling. A BOS token is an attention sink with
+        huge activations: under max pooling it can swamp a decoder's vectors. Published SPLADE models do pool them.
+    sink_norm: tokens whose hidden state has a larger L2 norm are left out too; None leaves none out. An absolute
+        number, so that a text's vector does not depend on its neighbours in a batch; `Encoder.measure_sink_norm` finds
+        one.
+    word_scale: what a word's BM25 score counts beside this encoder's latents, in an index that keeps words as well.
+    """
+
+    query_prompt: str = ""
+    document_prompt: str = ""
+    pool_prompt: bool = True
+    max_query_length: int | None = None
+    max_document_length: int | None = None
+    query_top_k: int | None = 40
+    document_top_k: int | None = 400
+    mask_special_tokens: bool = True
+    sink_norm: float | None = None
+    word_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_query_length", "max_document_length", "query_top_k", "document_top_k"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"encoder setting {name} is a positive whole number or null, not {value!r}")
+        for name, kind in (
+            ("query_prompt", str),
+            ("document_prompt", str),
+            ("pool_prompt", bool),
+            ("mask_special_tokens", bool),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"encoder setting {name} is a {kind.__name__}, not {getattr(self, name)!r}")
+        if self.sink_norm is not None and not (isinstance(self.sink_norm, (int, float)) and self.sink_norm > 0):
+            raise InputError(f"encoder setting sink_norm is a positive number or null, not {self.sink_norm!r}")
+        if not (isinstance(self.word_scale, (int, float)) and 0 < self.word_scale < float("inf")):
+            raise InputError(f"encoder setting word_scale is a positive number, not {self.word_scale!r}")
+
+    def prompt(self, side: Side) -> str:
+        """The text put in front of a query or a document."""
+        return self.query_prompt if side == "query" else self.document_prompt
+
+    def max_length(self, side: Side) -> int | None:
+        """Most tokens of a text of this side, special tokens counted."""
+        return self.max_query_length if side == "query" else self.max_document_length
+
+    def top_k(self, side: Side, asked: TopKChoice = DEFAULT) -> int | None:
+        """How many latents to keep: what a call asked for, or this side's setting. Raises InputError below 1."""
+        if asked == DEFAULT:
+            return self.query_top_k if side == "query" else self.document_top_k
+        if asked is None:
+            return None
+        if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+            raise InputError(f"top_k is a positive whole number, None for all latents, or 'default', not {asked!r}")
+        return asked
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, one per field."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EncoderSettings:
+        """From `to_dict`. Raises InputError for a field this version does not know or a value it cannot take."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise InputError(f"unknown encoder setting {unknown[0]!r}; a newer saelex may have written this model")
+        return cls(**values)
+
+    def identity(self) -> dict[str, Any]:
+        """The part that the fingerprint covers: what changes weights; Top-K and the scale of words do not."""
+        outside = {"query_top_k", "document_top_k", "word_scale"}
+        return {name: value for name, value in self.to_dict().items() if name not in outside}

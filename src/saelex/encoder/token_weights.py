@@ -1,0 +1,47 @@
+"""Inference-free queries: a fixed weight per vocabulary token instead of a forward pass.
+
+OpenSearch's doc-only models (arXiv 2411.04403) encode a query as the set of its tokens, each with its inverse document
+frequency, or a trained weight, and leave the transformer to the documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from saelex.encoder.tokens import TokenizedText
+from saelex.vectors import SparseRows
+
+
+class TokenWeights(nn.Module):
+    """The query side of a doc-only model: query[j] = weight[j] if token j occurs in the text, else 0.
+
+    weight: float32 [vocabulary].
+    """
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.float(), requires_grad=False)
+
+    def rows(self, texts: Sequence[TokenizedText], special_ids: NDArray[np.int64]) -> SparseRows:
+        """One row per text, over its tokens without the special ones; positions name each token's first occurrence."""
+        weight = self.weight.detach().cpu().numpy()
+        parts: list[SparseRows] = []
+        for text in texts:
+            where = np.flatnonzero(~np.isin(text.ids, special_ids))
+            tokens, first = np.unique(text.ids[where], return_index=True)
+            weighted = weight[tokens] != 0
+            tokens, positions = tokens[weighted], where[first][weighted]
+            indptr = np.array([0, len(tokens)])
+            parts.append(SparseRows.build(indptr, tokens, weight[tokens], len(weight), positions))
+        return SparseRows.concatenate(parts) if parts else SparseRows.empty(len(weight))
+
+    def digest(self) -> str:
+        """sha256 over the weights, for the fingerprint."""
+        return sha256(self.weight.detach().cpu().numpy().data).hexdigest()

@@ -1,0 +1,123 @@
+"""Text to token ids, with a mark on every token that may activate latents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saelex.encoder.settings import EncoderSettings, Side
+from saelex.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+    from saelex.encoder.backbone import Backbone
+
+
+class TokenizedText(NamedTuple):
+    """One text as the backbone reads it: prompt, special tokens and text, cut to the side's length."""
+
+    ids: NDArray[np.int64]  # [tokens]
+    pooled: NDArray[np.bool_]  # [tokens]: may activate latents, as far as the token ids tell
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BLANK = TokenizedText(np.zeros(0, np.int64), np.zeros(0, np.bool_))
+
+
+class TextTokenizer:
+    """A model's tokenizer with an encoder's prompts, lengths and masks.
+
+    tokenizer: see `rust_tokenizer`.
+    limit: most tokens that the backbone takes.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, settings: EncoderSettings, limit: int) -> None:
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.limit = limit
+        self.special_ids = special_ids(tokenizer)
+        self._lock = Lock()  # the limit is state of the tokenizer, and both sides may encode at once
+
+    def tokenize(self, texts: Sequence[str], side: Side, prompt: str | None = None) -> list[TokenizedText]:
+        """Ids and masks of every text; a blank text has no tokens at all, not even the special ones.
+
+        prompt: in place of the side's own. Raises InputError, with its index, for anything that is not a string.
+        """
+        check_texts(texts)
+        prompt = self.settings.prompt(side) if prompt is None else prompt
+        written = [i for i, text in enumerate(texts) if text.strip()]
+        tokenized = [_BLANK] * len(texts)
+        if not written:
+            return tokenized
+        mask_prompt = bool(prompt) and not self.settings.pool_prompt
+        encodings = self._encode([prompt + texts[i] for i in written], side, spans=mask_prompt)
+        for i, encoding in zip(written, encodings):
+            ids = np.array(encoding.ids, np.int64)
+            pooled = np.ones(len(ids), np.bool_)
+            if self.settings.mask_special_tokens:
+                pooled &= ~np.isin(ids, self.special_ids)
+            if mask_prompt:
+                pooled &= ~_in_prompt(np.array(encoding.offsets, np.int64).reshape(-1, 2), len(prompt))
+            tokenized[i] = TokenizedText(ids, pooled)
+        return tokenized
+
+    def spans(self, text: str, side: Side) -> list[tuple[int, int]]:
+        """Character span in `text` of each of its tokens; (0, 0) for special tokens and for the prompt's."""
+        if not text.strip():
+            return []
+        prompt = len(self.settings.prompt(side))
+        offsets = self._encode([self.settings.prompt(side) + text], side, spans=True)[0].offsets
+        return [(max(0, start - prompt), end - prompt) if end > prompt else (0, 0) for start, end in offsets]
+
+    def _encode(self, texts: list[str], side: Side, *, spans: bool) -> list[Encoding]:
+        length = min(self.settings.max_length(side) or self.limit, self.limit)
+        with self._lock:
+            if self.tokenizer.truncation is None or self.tokenizer.truncation["max_length"] != length:
+                self.tokenizer.enable_truncation(length)
+            return self.tokenizer.encode_batch(texts) if spans else self.tokenizer.encode_batch_fast(texts)
+
+
+def rust_tokenizer(backbone: Backbone) -> Tokenizer:
+    """A backbone's tokenizer without transformers' wrapper, neither padding nor cutting.
+
+    For BERT it comes straight from tokenizer.json, because importing transformers takes longer than a whole search.
+    """
+    path = backbone.checkpoint.file("tokenizer.json") if backbone.settings["model_type"] == "bert" else None
+    if path is not None:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(path))
+    else:
+        tokenizer = backbone.tokenizer.backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def special_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """Ids of the tokens that frame, pad or mask a text. Not the unknown token: it stands for a word."""
+    unknown = {getattr(tokenizer.model, "unk_token", None), "<unk>", "[UNK]"}
+    added = tokenizer.get_added_tokens_decoder()
+    special = [i for i, token in added.items() if token.special and token.content not in unknown]
+    return np.array(sorted(special), np.int64)
+
+
+def check_texts(texts: Sequence[str], start: int = 0) -> None:
+    """Raises InputError for the first item that is not a string; `start` is the index of the first item."""
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {start + i} is a {type(text).__name__}, not a string; encode strings")
+        if not text.isascii() and _SURROGATE.search(text):
+            raise InputError(f"text {start + i} holds half a surrogate pair, not Unicode text; decode it again")
+
+
+def _in_prompt(spans: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
+    """Which tokens [tokens, 2] end within the prompt; one that reaches into the text belongs to the text."""
+    ends = spans[:, 1]
+    return (ends <= length) & (ends > 0)

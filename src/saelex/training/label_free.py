@@ -1,0 +1,69 @@
+"""Label-free retrieval: an SAE and corpus statistics make an encoder, without a single relevance judgement.
+
+Latent Terms (arXiv 2605.29384) reads the pooled activations of a plain SAE as term frequencies and weights them by BM25.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from saelex.encoder.encoder import Encoder
+from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.weighting import LatentWeighting, WeightingSettings
+from saelex.errors import InputError
+from saelex.sae.activations import TopK
+from saelex.sae.recipe import TextData
+from saelex.training.sae_states import read_texts
+
+
+@dataclass(frozen=True)
+class LabelFreeRecipe:
+    """Everything that `saelex label-free` needs."""
+
+    model: str = ""
+    """Backbone: hub id or folder."""
+    sae: str = ""
+    """The SAE: a folder, or a hub id."""
+    k: int | None = None
+    """Latents per token, for a TopK SAE; null is the number it was trained with. Fewer make sparser vectors."""
+    pooling: Literal["max", "sum"] = "max"
+    """How a text's tokens become one vector."""
+    saturation: Literal["log1p", "sqrt", "none"] = "sqrt"
+    """Applied to the pooled activations, before the weighting."""
+    settings: EncoderSettings = field(default_factory=EncoderSettings)
+    """Lengths, prompts, masks, Top-K and the scale of words."""
+    weighting: WeightingSettings = field(default_factory=WeightingSettings)
+    """BM25 over latents."""
+    data: TextData = field(default_factory=TextData)
+    """Texts on which the statistics are counted, once; they are frozen in the model."""
+    licence: str = ""
+    """Of the model, for its card."""
+
+
+def label_free_encoder(recipe: LabelFreeRecipe, *, progress: bool = False) -> Encoder:
+    """The encoder of a recipe: backbone and SAE, with the statistics of the recipe's texts as its weighting.
+
+    Raises InputError for a recipe without model, SAE or texts, MismatchError when SAE and backbone do not belong together.
+    """
+    if not recipe.model or not recipe.sae or not recipe.data.corpora:
+        raise InputError("the recipe names no model, no sae or no data.corpora; set all three")
+    encoder = Encoder.from_sae(
+        recipe.model, recipe.sae, pooling=recipe.pooling, saturation=recipe.saturation, settings=recipe.settings
+    )
+    if recipe.k is not None:
+        if not isinstance(encoder.head.activation, TopK):
+            raise InputError("k is for TopK SAEs; this one has another gate, so leave k out")
+        encoder.head.activation = TopK(recipe.k)
+    texts = tqdm(read_texts(recipe.data), desc="statistics", unit="text", disable=not progress)
+    encoder.weighting = LatentWeighting.fit(encoder.encode_stream(texts, top_k=None), recipe.weighting)
+    encoder.description |= {
+        "training data": [Path(corpus).name for corpus in recipe.data.corpora],
+        "left out of the training data": [Path(corpus).name for corpus in recipe.data.exclude],
+        "weighting": "label-free: BM25 over latents, statistics of the training data",
+        "licence": recipe.licence,
+    }
+    return encoder

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.encoder.tiny_encoders import tiny_encoder
+from tests.encoder.tiny_models import TEXTS
+
+from saelex.encoder.encoder import Encoder
+from saelex.encoder.parallel import encode_windows, worker_devices
+from saelex.errors import InputError, SaelexError
+from saelex.vectors import SparseRows
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    return tiny_encoder(tmp_path_factory.mktemp("bert"))
+
+
+def test_two_processes_give_the_rows_of_one_in_order_and_read_little_ahead(encoder: Encoder) -> None:
+    texts = [TEXTS[i % len(TEXTS)] * (i % 3) for i in range(40)]
+    taken: list[int] = []
+
+    def stream() -> Iterator[str]:
+        for i, text in enumerate(texts):
+            taken.append(i)
+            yield text
+
+    chunks = encoder.encode_stream(stream(), chunk_size=5, processes=2)
+    first = next(chunks)
+    assert len(taken) == 20  # two windows under way for each of two workers
+    rows = SparseRows.concatenate([first, *chunks])
+    alone = encoder.encode_document(texts)
+    np.testing.assert_array_equal(rows.latents, alone.latents)
+    np.testing.assert_allclose(rows.weights, alone.weights, rtol=1e-5)
+    np.testing.assert_array_equal(rows.positions, alone.positions)
+
+
+def test_processes_become_devices() -> None:
+    assert worker_devices(None, "cpu") == []
+    assert worker_devices(1, "cpu") == []
+    assert worker_devices(2, "cpu") == ["cpu", "cpu"]
+    assert worker_devices(["cuda:0", "cuda:1"], "cpu") == ["cuda:0", "cuda:1"]
+    for wrong in (0, -1, [], "cuda:0", [0, 1]):
+        with pytest.raises(InputError, match="processes"):
+            worker_devices(wrong, "cpu")  # type: ignore[arg-type]
+
+
+def test_a_bad_text_is_named_by_its_index(encoder: Encoder) -> None:
+    with pytest.raises(InputError, match="text 3 is a float"):
+        list(encoder.encode_stream(iter(["a", "b", "c", 4.0]), chunk_size=4, processes=2))  # type: ignore[list-item]
+
+
+def test_a_worker_that_dies_is_an_error_not_a_hang(encoder: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(SaelexError, match="encoding process died or could not start"):
+        list(encode_windows(tmp_path / "gone", ["cpu"], [["lift"]], "query", None))
