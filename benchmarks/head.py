@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.report import Report
-
+from report import Report
 from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling import pool
 from saelex.encoder.pooling.products import latent_blocks

@@ -123,7 +123,7 @@ class SparseRows:
         """From any scipy sparse matrix [rows, latents]; duplicates are added up, explicit zeros dropped."""
         import scipy.sparse
 
-        csr = scipy.sparse.csr_array(matrix, copy=True)
+        csr: scipy.sparse.csr_array = scipy.sparse.csr_array(matrix, copy=True)  # type: ignore[call-overload]
         csr.sum_duplicates()
         csr.eliminate_zeros()
         return cls.build(csr.indptr, csr.indices, csr.data, csr.shape[1])

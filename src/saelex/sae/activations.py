@@ -42,7 +42,7 @@ class JumpReLU(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> JumpReLU:
         exact = self.threshold
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)
         self.threshold = exact.to(self.threshold.device)  # follows the module's device, not its dtype
         return self
 

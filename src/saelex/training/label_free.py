@@ -1,6 +1,6 @@
 """Label-free retrieval: an SAE and corpus statistics make an encoder, without a single relevance judgement.
 
-Latent Terms (arXiv 2605.29384) reads the pooled activations of a plain SAE as term frequencies and weights them by BM25.
+Latent Terms (arXiv 2605.29384): the pooled activations of a plain SAE are term frequencies, and BM25 weighs them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LabelFreeRecipe:
 def label_free_encoder(recipe: LabelFreeRecipe, *, progress: bool = False) -> Encoder:
     """The encoder of a recipe: backbone and SAE, with the statistics of the recipe's texts as its weighting.
 
-    Raises InputError for a recipe without model, SAE or texts, MismatchError when SAE and backbone do not belong together.
+    Raises InputError for a recipe without model, SAE or texts, MismatchError when SAE and backbone do not match.
     """
     if not recipe.model or not recipe.sae or not recipe.data.corpora:
         raise InputError("the recipe names no model, no sae or no data.corpora; set all three")

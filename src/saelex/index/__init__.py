@@ -1,0 +1,1 @@
+"""The inverted index: postings on disk, documents in a catalogue, exact search."""

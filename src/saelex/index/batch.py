@@ -1,0 +1,39 @@
+"""One query or many against a list of segments, on as many cores as there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Literal
+
+from saelex.errors import InputError
+from saelex.index.quantise import QuantisedQuery
+from saelex.index.search import SegmentView, TopRows, search_capped, search_exact, search_two_step
+
+Mode = Literal["exact", "capped", "two_step"]
+
+_SEARCHES: dict[str, Callable[..., TopRows]] = {
+    "exact": search_exact,
+    "capped": search_capped,
+    "two_step": search_two_step,
+}
+
+
+def search_views(views: Sequence[SegmentView], queries: Sequence[QuantisedQuery], k: int, mode: Mode) -> list[TopRows]:
+    """The k best rows of every query. Several queries share the cores: the kernels release the interpreter's lock.
+
+    Raises InputError for k < 1, an unknown mode, or one that needs forward rows which the index does not keep.
+    """
+    if k < 1:
+        raise InputError(f"k is the number of hits wanted, at least 1, not {k}")
+    if mode not in _SEARCHES:
+        raise InputError(f"unknown search mode {mode!r}; choose one of {', '.join(_SEARCHES)}")
+    search = partial(_SEARCHES[mode], views)
+    if len(queries) == 1:
+        return [search(queries[0].latents, queries[0].weights, k)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(len(queries), cores)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return list(pool.map(lambda query: search(query.latents, query.weights, k), queries))

@@ -1,0 +1,139 @@
+"""What a search gives back: documents in order, each with its best passage and, on request, the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from saelex.concepts.explanation import Explanation, FiredText, explain
+from saelex.concepts.steering import WORD_PREFIX, Steering
+from saelex.concepts.store import ConceptStore
+from saelex.corpus.documents import Document
+from saelex.index.passages import Passage
+from saelex.index.quantise import QuantisedQuery, token_positions
+from saelex.index.snapshot import Snapshot
+from saelex.index.text_encoder import TextEncoder
+from saelex.index.word_state import WordState
+from saelex.vectors import SparseRows
+
+
+@dataclass(frozen=True, eq=False)
+class Hit:
+    """A found document.
+
+    rank: from 1. score: the dot product of query and best passage. passage: its characters in `document.content`.
+    """
+
+    rank: int
+    score: float
+    document: Document
+    passage: Passage
+    explain: Callable[[], Explanation] = field(repr=False)
+    """The contributions of latents and words that sum to the score; made when asked for."""
+
+    @property
+    def id(self) -> str:
+        """The document's id."""
+        return self.document.id
+
+    @property
+    def text(self) -> str:
+        """The best passage."""
+        return self.document.content[self.passage.start : self.passage.end]
+
+    def to_json(self, explanation: bool = True) -> dict[str, Any]:
+        """As JSON values."""
+        values: dict[str, Any] = {
+            "rank": self.rank,
+            "id": self.id,
+            "score": self.score,
+            "title": self.document.title,
+            "text": self.text,
+        }
+        return {**values, "explanation": self.explain().to_json()} if explanation else values
+
+
+def hits_to_json(query: str, hits: Sequence[Hit], explanation: bool = True) -> dict[str, Any]:
+    """A whole search as JSON values: `{"query", "hits": [{"rank", "id", "score", "title", "text", "explanation"}]}`."""
+    return {"query": query, "hits": [hit.to_json(explanation) for hit in hits]}
+
+
+@dataclass(frozen=True, eq=False)
+class SearchedQuery:
+    """A query as it was searched with, and what explains its hits.
+
+    row: [1, latents + words], steered. quantised: its integers, those the index scored with. scale: what one unit of an
+    integer product is worth.
+    """
+
+    text: str
+    row: SparseRows
+    quantised: QuantisedQuery
+    scale: float
+    steering: Steering
+    snapshot: Snapshot
+    encoder: TextEncoder
+    words: WordState | None
+    concepts: ConceptStore | None
+
+    def explain(self, document: Document, passage: Passage, row: int) -> Explanation:
+        """Why the passage in this row of the index has its score.
+
+        Where the index keeps no forward rows, the stored weights come from the query's postings and the passage is
+        encoded again to learn at which tokens its latents fired.
+        """
+        text = document.content[passage.start : passage.end]
+        return explain(
+            self._fired_query(),
+            self._fired_document(text, row),
+            document_id=document.id,
+            scale=self.scale,
+            n_latents=self.encoder.n_latents,
+            label=self.label,
+            steering=self.steering,
+        )
+
+    def label(self, latent: int) -> str:
+        """A latent's label, or a word after "word:"."""
+        if self.words is not None and latent >= self.encoder.n_latents:
+            return WORD_PREFIX + self.words.channel.word(latent - self.encoder.n_latents)
+        return self.encoder.label(latent) if self.concepts is None else self.concepts.label(latent)
+
+    def _fired_query(self) -> FiredText:
+        positions = None
+        if self.row.positions is not None:
+            positions = self.row.positions[np.searchsorted(self.row.latents, self.quantised.latents)]
+        return FiredText(
+            self.text,
+            self.quantised.latents,
+            self.quantised.weights,
+            positions,
+            self.encoder.token_spans(self.text, "query"),
+            self._word_spans(self.text),
+        )
+
+    def _fired_document(self, text: str, row: int) -> FiredText:
+        segment, i = self.snapshot.segment_of(row)
+        forward = segment.arrays.forward
+        if forward is None:
+            latents, weights = segment.arrays.weights_of(i, self.quantised.latents)
+        else:
+            entries = slice(forward.indptr[i], forward.indptr[i + 1])
+            latents, weights = forward.latents[entries], forward.weights[entries]
+        if forward is not None and forward.positions is not None:
+            positions = token_positions(forward.positions[entries])
+        else:
+            fired = self.encoder.encode_document([text])
+            known = dict(zip(fired.latents.tolist(), [] if fired.positions is None else fired.positions.tolist()))
+            positions = np.array([known.get(latent, -1) for latent in latents.tolist()], np.int32)
+        spans = self.encoder.token_spans(text, "document")
+        return FiredText(text, latents, weights, positions, spans, self._word_spans(text))
+
+    def _word_spans(self, text: str) -> list[tuple[int, int, int]]:
+        if self.words is None:
+            return []
+        n_latents = self.encoder.n_latents
+        return [(n_latents + dimension, start, end) for dimension, start, end in self.words.channel.spans(text)]

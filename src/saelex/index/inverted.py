@@ -1,0 +1,218 @@
+"""InvertedIndex: sparse vectors under string ids, from any encoder, on disk and crash-safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saelex.errors import InputError, MismatchError
+from saelex.index.quantise import Quantiser
+from saelex.index.storage import NewRows, Storage
+from saelex.vectors import SparseRows
+
+if TYPE_CHECKING:
+    from saelex.index.batch import Mode
+    from saelex.index.checking import CheckReport
+
+
+class Hits(NamedTuple):
+    """What a search found, one entry a query, best first; ties in the order in which the vectors were added."""
+
+    ids: list[list[str]]
+    scores: list[NDArray[np.float64]]
+    postings: list[int]
+    """Postings read: what the search cost."""
+
+
+class InvertedIndex:
+    """An exact inverted index over the rows of SparseRows. Open it with `create` or `open`.
+
+    Stored weights are integers (see `saelex.index.quantise`): scores equal the dot products of the stored weights to
+    the last bit, and those of the float weights within rounding, some 1e-4 with 16 bits.
+
+    Reading is safe from several threads; what other processes commit is seen after `refresh`.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        # Ids by number, of deleted vectors too: numbers are never used again. Searches go by `_snapshot`, which takes
+        # the place of the storage's only when all its ids are here.
+        self._ids: dict[int, str] = {}
+        self._snapshot = storage.snapshot
+        self.refresh()
+
+    @classmethod
+    def create(cls, path: str | Path, n_latents: int, *, bits: int = 16, forward: bool = True) -> InvertedIndex:
+        """A new index in a new folder.
+
+        n_latents: columns of the vectors. bits: 8 or 16 for a stored weight. forward: keep the vectors row by row as
+        well, which doubles the size; `capped` and `two_step` searches need it.
+        Raises InputError where something is there already.
+        """
+        if n_latents < 1:
+            raise InputError(f"an index needs at least one latent, not {n_latents}")
+        settings = {"kind": "vectors", "n_latents": n_latents, **storage_settings(bits, forward)}
+        return cls(Storage.create(path, settings))
+
+    @classmethod
+    def open(cls, path: str | Path) -> InvertedIndex:
+        """Raises CorruptIndexError for a folder that is damaged or none of ours, InputError for one of documents."""
+        storage = Storage.open(path)
+        if storage.settings.get("kind") != "vectors":
+            storage.close()
+            raise InputError(f"{path}: an index of documents; open it with Index.open")
+        return cls(storage)
+
+    def close(self) -> None:
+        """Let go of all files."""
+        self._storage.close()
+
+    def __enter__(self) -> InvertedIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def n_latents(self) -> int:
+        """Columns of its vectors."""
+        return int(self._storage.settings["n_latents"])
+
+    @property
+    def quantiser(self) -> Quantiser | None:
+        """How weights became integers; None before the first vectors came."""
+        return self._storage.quantiser
+
+    @property
+    def size(self) -> int:
+        """Bytes of the vectors on disk."""
+        return sum(segment.size for segment in self._storage.snapshot.segments)
+
+    def __len__(self) -> int:
+        return self._snapshot.n_rows - len(self._snapshot.tombstones)
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._storage.catalog.find([name]))
+
+    def refresh(self) -> bool:
+        """Go on to the last commit of another process; whether there was one."""
+        with self._storage.catalog.reading():
+            changed = self._storage.refresh()
+            self._catch_up()
+        return changed
+
+    def _catch_up(self) -> None:
+        self._ids.update(self._storage.catalog.ids(above=next(reversed(self._ids), -1)))
+        self._snapshot = self._storage.snapshot
+
+    # ---- changing it ------------------------------------------------------------------------------------------------
+
+    def add(self, ids: Sequence[str], vectors: SparseRows) -> None:
+        """Add a batch of vectors in one commit: all of it or nothing. Large batches make large segments.
+
+        Raises InputError for an id that is there already or twice in the batch, for weights that are negative or not
+        finite, MismatchError for vectors with another number of latents.
+        """
+        storage = self._storage
+        if vectors.n_latents != self.n_latents:
+            raise MismatchError(
+                f"{storage.folder}: its vectors have {self.n_latents} latents, these {vectors.n_latents}; "
+                "use the encoder that the index was made with"
+            )
+        if len(ids) != len(vectors):
+            raise InputError(f"{len(ids)} ids for {len(vectors)} vectors; give one id for each")
+        check_unique(ids)
+        with storage.writing():
+            taken = storage.catalog.find(ids)
+            if taken:
+                name = next(name for name in ids if name in taken)
+                raise InputError(f"id {name!r} is in the index already; delete it first")
+            if not len(ids):
+                return
+            first = int(storage.catalog.settings()["next_passage"])
+            numbers = np.arange(first, first + len(ids), dtype=np.int64)
+            storage.commit(
+                NewRows(vectors, numbers, numbers), lambda transaction: transaction.add_ids(first, list(ids))
+            )
+            storage.merge_small()
+            self._catch_up()
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Delete vectors by id, in one commit. Raises InputError, and deletes none, when an id is not there."""
+        storage = self._storage
+        with storage.writing():
+            numbers = numbers_of(storage, ids)
+            storage.commit(None, lambda transaction: None, numbers)
+            self._catch_up()
+
+    def merge(self) -> None:
+        """Make few large segments out of many, and give the space of deleted vectors back."""
+        with self._storage.writing():
+            self._storage.merge()
+            self._catch_up()
+
+    def check(self) -> CheckReport:
+        """Verify checksums, orders and agreement of everything on disk."""
+        return self._storage.check()
+
+    # ---- searching --------------------------------------------------------------------------------------------------
+
+    def search(self, queries: SparseRows, k: int = 10, mode: Mode = "exact") -> Hits:
+        """The k best vectors for each query row, those with a score above zero.
+
+        mode: "exact"; "capped" or "two_step" (see `saelex.index.search`), which are faster and may miss some.
+        Raises MismatchError for queries with another number of latents.
+        """
+        from saelex.index.batch import search_views
+
+        if queries.n_latents != self.n_latents:
+            raise MismatchError(
+                f"{self._storage.folder}: its vectors have {self.n_latents} latents, the queries {queries.n_latents}; "
+                "use the encoder that the index was made with"
+            )
+        quantiser, snapshot = self._storage.quantiser or Quantiser(1.0), self._snapshot
+        quantised = [quantiser.query(*queries.row(i)) for i in range(len(queries))]
+        found = search_views(snapshot.views, quantised, k, mode)
+        numbers = snapshot.passages
+        return Hits(
+            [[self._ids[number] for number in numbers[top.rows].tolist()] for top in found],
+            [top.scores.astype(np.float64) * (query.step * quantiser.step) for top, query in zip(found, quantised)],
+            [top.postings for top in found],
+        )
+
+
+def storage_settings(bits: int, forward: bool) -> dict[str, int | bool]:
+    """The settings that every index has. Raises InputError for a number of bits that cannot be stored."""
+    if bits not in (8, 16):
+        raise InputError(f"weights are stored in 8 or 16 bits, not {bits}")
+    return {"bits": bits, "forward": forward}
+
+
+def check_unique(ids: Sequence[str]) -> None:
+    """Raises InputError for an id that is empty, no string, or there twice."""
+    seen: set[str] = set()
+    for name in ids:
+        if not isinstance(name, str) or not name:
+            raise InputError(f"an id is a string that is not empty, not {name!r}")
+        if name in seen:
+            raise InputError(f"id {name!r} is there twice; ids must be unique")
+        seen.add(name)
+
+
+def numbers_of(storage: Storage, ids: Iterable[str]) -> list[int]:
+    """The documents' numbers. Raises InputError for an id that is not in the index."""
+    wanted = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
+    found = storage.catalog.find(wanted)
+    for name in wanted:
+        if name not in found:
+            raise InputError(f"id {name!r} is not in the index; nothing was deleted")
+    return [found[name][0] for name in wanted]

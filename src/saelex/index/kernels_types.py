@@ -1,0 +1,50 @@
+"""The arrays that the kernels work on. Numpy only, so that reading and writing them costs no numba import."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Weights: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
+
+
+class Postings(NamedTuple):
+    """An inverted index as plain arrays: for every column (latent or word) the rows (documents) that have it.
+
+    All arrays are C-contiguous ndarrays, read-only or not (of a memory map, pass `array.view(np.ndarray)`).
+    """
+
+    indptr: NDArray[np.int64]  # [n_columns + 1]; column c owns the entries indptr[c]:indptr[c + 1]
+    rows: NDArray[np.int32]  # [non-zeros], strictly ascending inside a column
+    weights: Weights  # [non-zeros]
+
+    @property
+    def n_columns(self) -> int:
+        return len(self.indptr) - 1
+
+
+class ForwardRows(NamedTuple):
+    """The same matrix row by row: for every document its latents. What postings are built from and rescoring reads."""
+
+    indptr: NDArray[np.int64]  # [rows + 1]
+    latents: NDArray[np.int32]  # [non-zeros], strictly ascending inside a row
+    weights: Weights  # [non-zeros]
+    positions: NDArray[np.uint16] | None = None  # [non-zeros], token position, kept beside each weight
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.indptr) - 1
+
+
+class CappedPostings(NamedTuple):
+    """Of every column with more than `cap` postings the `cap` heaviest, rows ascending; all other columns are empty.
+
+    A column that is empty here is short: its postings are read whole from the Postings beside it, so no entry of a
+    short column is stored twice.
+    """
+
+    indptr: NDArray[np.int64]  # [n_columns + 1]
+    rows: NDArray[np.int32]
+    weights: Weights

@@ -1,0 +1,102 @@
+"""What a reader sees: the segments and tombstones of one commit, ready to be searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saelex.index.search import SegmentView
+from saelex.index.segments import Segment
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One commit, in memory. Rows are numbered through all segments; their order is that of the passages' numbers.
+
+    generation: number of the commit. tombstones: [deleted documents], ascending; their rows are still there.
+    """
+
+    generation: int
+    segments: tuple[Segment, ...]
+    tombstones: NDArray[np.int64]
+
+    @cached_property
+    def passages(self) -> NDArray[np.int64]:
+        """Passage number of every row, ascending, [rows]."""
+        return _concatenate([segment.arrays.passages for segment in self.segments])
+
+    @cached_property
+    def documents(self) -> NDArray[np.int64]:
+        """Document number of every row, ascending, [rows]."""
+        return _concatenate([segment.arrays.documents for segment in self.segments])
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all segments, those of deleted documents included."""
+        return sum(segment.arrays.n_rows for segment in self.segments)
+
+    @cached_property
+    def first_rows(self) -> list[int]:
+        """Number of each segment's first row."""
+        return [int(n) for n in np.cumsum([0, *(segment.arrays.n_rows for segment in self.segments)])[:-1]]
+
+    @cached_property
+    def views(self) -> list[SegmentView]:
+        """What the searches take; deleted documents are masked."""
+        views = []
+        for segment, first_row in zip(self.segments, self.first_rows):
+            arrays = segment.arrays
+            dead = _contains(self.tombstones, arrays.documents)
+            views.append(
+                SegmentView(
+                    postings=arrays.postings,
+                    first_row=first_row,
+                    n_rows=arrays.n_rows,
+                    live=(~dead).astype(np.uint8) if dead.any() else None,
+                    forward=arrays.forward,
+                    capped=arrays.capped,
+                    first_step=arrays.first_step,
+                )
+            )
+        return views
+
+    def views_of(self, documents: NDArray[np.int64]) -> list[SegmentView]:
+        """The views with all rows masked but those of the given documents ([documents], ascending)."""
+        views = []
+        for view, segment in zip(self.views, self.segments):
+            chosen = _contains(documents, segment.arrays.documents).astype(np.uint8)
+            views.append(replace(view, live=chosen if view.live is None else chosen & view.live))
+        return views
+
+    def rows_of(self, document: int) -> range:
+        """The rows of a document's passages."""
+        first, last = np.searchsorted(self.documents, [document, document + 1])
+        return range(int(first), int(last))
+
+    def segment_of(self, row: int) -> tuple[Segment, int]:
+        """The segment that holds a row, and the row's number inside it."""
+        i = int(np.searchsorted(self.first_rows, row, side="right")) - 1
+        return self.segments[i], row - self.first_rows[i]
+
+
+def _concatenate(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def _contains(chosen: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the numbers are among the chosen ones; both ascending, so one merge-like lookup does."""
+    if not len(chosen) or not len(numbers):
+        return np.zeros(len(numbers), np.bool_)
+    # mark the borders of each chosen number's run, which costs the chosen and not the rows' logarithms
+    starts = np.searchsorted(numbers, chosen, side="left")
+    ends = np.searchsorted(numbers, chosen, side="right")
+    marks = np.zeros(len(numbers) + 1, np.int8)
+    np.add.at(marks, starts, 1)
+    np.add.at(marks, ends, -1)
+    return np.cumsum(marks[:-1], dtype=np.int8).view(np.bool_)

@@ -1,0 +1,223 @@
+"""What both indexes stand on: commits, snapshots, merges and checks of one index folder.
+
+A folder holds `catalog.sqlite`, `writer.lock` and `segments/<number>/*.npy`. A commit makes the files of a segment
+durable and then names it in one SQLite transaction together with everything that belongs to it; before the transaction
+nothing refers to the files, after it all of them are there. Old segments are removed only after the transaction that
+drops their names.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saelex.errors import InputError, SaelexError
+from saelex.index import durable
+from saelex.index.catalog import Catalog, Transaction
+from saelex.index.lock import writer_lock
+from saelex.index.quantise import Quantiser
+from saelex.index.segments import Segment, SegmentArrays, open_segment, reclaim, segment_folder, write_segment
+from saelex.index.snapshot import Snapshot
+from saelex.vectors import SparseRows
+
+if TYPE_CHECKING:
+    from saelex.index.checking import CheckReport
+
+logger = logging.getLogger(__name__)
+
+_CATALOG = "catalog.sqlite"
+
+
+class NewRows(NamedTuple):
+    """Vectors of consecutive passages to be added: row i is passage `passages[i]` of document `documents[i]`."""
+
+    vectors: SparseRows
+    passages: NDArray[np.int64]
+    documents: NDArray[np.int64]
+
+
+class Storage:
+    """An open index folder. Any number of them may read, in any number of processes; one at a time writes.
+
+    settings: what the index was created with, as JSON values; fixed. snapshot: the commit that is read.
+    """
+
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self.folder = folder
+        self.catalog = catalog
+        self.settings: Mapping[str, Any] = catalog.settings()
+        self.snapshot = self._read_snapshot(())
+
+    @classmethod
+    def create(cls, folder: str | Path, settings: Mapping[str, Any]) -> Storage:
+        """A new, empty index; it appears whole or not at all. Raises InputError where something is there already."""
+        target = Path(folder)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(f"{target}: exists already; choose another name, or remove it first")
+        temporary = target.with_name(f".{target.name}.new")
+        with _one_clear_error(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            durable.make_folder(temporary)
+            try:
+                durable.make_folder(temporary / "segments")
+                Catalog.create(temporary / _CATALOG, settings)
+                durable.sync_folder(temporary)
+                durable.rename(temporary, target)
+                durable.sync_folder(target.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return cls.open(target)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Storage:
+        """Raises CorruptIndexError for a folder that is damaged or none of ours."""
+        target = Path(folder)
+        if not target.is_dir():
+            raise InputError(f"{target}: no such index; make one with `saelex index SOURCE {target.name}`")
+        with _one_clear_error(target):
+            return cls(target, Catalog.open(target / _CATALOG))
+
+    def close(self) -> None:
+        """Let go of all files."""
+        self.snapshot = Snapshot(-1, (), np.zeros(0, np.int64))
+        self.catalog.close()
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def segments_folder(self) -> Path:
+        return self.folder / "segments"
+
+    @property
+    def quantiser(self) -> Quantiser | None:
+        """Set by the first commit of vectors, for good."""
+        step = self.settings.get("step")
+        return None if step is None else Quantiser(step, self.settings["bits"])
+
+    def refresh(self) -> bool:
+        """Go on to the last commit, if another process has made one; whether it has."""
+        with _one_clear_error(self.folder), self.catalog.reading():
+            if self.catalog.generation() == self.snapshot.generation:
+                return False
+            self.settings = self.catalog.settings()
+            self.snapshot = self._read_snapshot(self.snapshot.segments)
+            return True
+
+    def _read_snapshot(self, known: Sequence[Segment]) -> Snapshot:
+        opened = {segment.number: segment for segment in known}
+        # Segments are removed only after a commit, and SQLite lets nobody commit while this transaction reads: a file
+        # that the list names cannot be merged away before it is open. Once mapped it stays until it is let go.
+        with self.catalog.reading():
+            generation, tombstones = self.catalog.generation(), self.catalog.tombstones()
+            segments = []
+            for number, manifest in self.catalog.segments():
+                segments.append(opened.get(number) or open_segment(self.segments_folder, number, manifest))
+        return Snapshot(generation, tuple(segments), tombstones)
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The right to write, at the last commit, with what a crash may have left behind removed.
+
+        Whatever fails inside, the index stays at its last commit; a full disk is one SaelexError.
+        """
+        with _one_clear_error(self.folder), writer_lock(self.folder):
+            self.refresh()
+            reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
+            yield
+
+    def commit(self, new: NewRows | None, fill: Callable[[Transaction], None], deleted: Sequence[int] = ()) -> None:
+        """One commit: new rows, deleted documents, and what `fill` writes beside them. Call inside `writing()`."""
+        from saelex.index.building import build_segment  # loads compiled code that only a writer needs
+
+        changed: dict[str, Any] = {}
+        manifest, number = None, 0
+        if new is not None and len(new.passages):
+            quantiser = self.quantiser
+            if quantiser is None:
+                quantiser = Quantiser.for_weights(new.vectors.weights, self.settings["bits"])
+                changed["step"] = quantiser.step
+            rows = quantiser.documents(new.vectors)
+            arrays = build_segment(
+                rows, new.vectors.n_latents, new.passages, new.documents, forward=self.settings["forward"]
+            )
+            manifest, number = self._write(arrays)
+        with self.catalog.transaction() as transaction:
+            if deleted:
+                transaction.delete_documents(deleted)
+            fill(transaction)
+            transaction.set_settings(changed)
+            if new is not None and manifest is not None:
+                transaction.add_segment(number, int(new.passages[0]), manifest)
+        self.refresh()
+
+    def merge_small(self) -> None:
+        """Merge the newest segments if there are many of one size. Call inside `writing()`, after a commit.
+
+        That commit stands whatever happens here, so a merge that finds no room is only logged.
+        """
+        from saelex.index.building import segments_to_merge
+
+        try:
+            while chosen := segments_to_merge(self.snapshot.segments):
+                self._replace(chosen)
+        except OSError as error:
+            logger.warning("%s: small segments stay unmerged: %s", self.folder, error.strerror or error)
+
+    def merge(self) -> None:
+        """Rewrite neighbouring segments into few large ones, without the rows of deleted documents.
+
+        Call inside `writing()`.
+        """
+        from saelex.index.building import groups_to_merge
+
+        for group in groups_to_merge(self.snapshot.segments, self.snapshot.tombstones):
+            self._replace(group)
+
+    def _replace(self, chosen: Sequence[Segment]) -> None:
+        from saelex.index.building import merge_segments
+
+        arrays = merge_segments([segment.arrays for segment in chosen], self.snapshot.tombstones)
+        present = np.concatenate([segment.arrays.documents for segment in chosen])
+        dropped = np.intersect1d(self.snapshot.tombstones, present)
+        manifest, number = self._write(arrays) if arrays.n_rows else (None, 0)
+        with self.catalog.transaction() as transaction:
+            transaction.remove_segments([segment.number for segment in chosen])
+            transaction.drop_tombstones(dropped.tolist())
+            if manifest is not None:
+                transaction.add_segment(number, int(arrays.passages[0]), manifest)
+        self.refresh()
+        reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
+
+    def _write(self, arrays: SegmentArrays) -> tuple[Any, int]:
+        number = int(self.catalog.settings()["next_segment"])
+        shutil.rmtree(segment_folder(self.segments_folder, number), ignore_errors=True)
+        return write_segment(self.segments_folder, number, arrays), number
+
+    # ---- checking ---------------------------------------------------------------------------------------------------
+
+    def check(self) -> CheckReport:
+        """Read everything and compare it with everything it should agree with; see `CheckReport`."""
+        from saelex.index.checking import check_storage
+
+        self.refresh()
+        return check_storage(self.catalog, self.segments_folder, self.snapshot)
+
+
+@contextmanager
+def _one_clear_error(folder: Path) -> Iterator[None]:
+    """What the operating system refuses (a full disk, missing rights) as one SaelexError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SaelexError(f"{folder}: {reason}; the index is as it was at its last commit") from error

@@ -1,0 +1,233 @@
+"""Index: documents in, explained hits out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.index.fakes import FakeEncoder, make_documents
+
+from saelex.concepts.concept import Concept
+from saelex.corpus.documents import Document
+from saelex.errors import InputError, MismatchError
+from saelex.index import adding
+from saelex.index.firings import firings
+from saelex.index.hits import hits_to_json
+from saelex.index.index import Index
+
+TEXTS = {
+    "wing": "The wing of an aircraft creates lift.",
+    "bank": "A bank lends money; the river bank floods.",
+    "zip": "Reading a zip archive.",
+    "long": " ".join(f"Sentence {i} speaks of sailing and of word{i}." for i in range(40)),
+}
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    with Index.create(tmp_path / "i", FakeEncoder()) as made:
+        made.add(Document(name, text, name.title(), {"length": len(text)}) for name, text in TEXTS.items())
+        yield made
+
+
+def test_hits_equal_brute_force_over_passages(tmp_path: Path) -> None:
+    encoder, documents = FakeEncoder(), make_documents(90)
+    queries = ["wing lift", "only17 river", "Title 3 storm flood engine"]
+    with Index.create(tmp_path / "i", encoder, words=False) as index:
+        index.add(documents)
+        rows = encoder.encode_document([document.content for document in documents])
+        for query, hits in zip(queries, index.search_batch(queries, k=20)):
+            scores = rows.dot(encoder.encode_query(query))[:, 0]
+            assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+            found = {hit.id: hit.score for hit in hits}
+            expected = np.sort(scores[scores > 0])[::-1][:20]
+            np.testing.assert_allclose(sorted(found.values(), reverse=True), expected, rtol=1e-3)
+            for name, score in found.items():
+                assert score == pytest.approx(scores[int(name[1:])], rel=1e-3)
+            assert [hit.id for hit in index.search(query, k=20)] == [hit.id for hit in hits]
+
+
+def test_words_add_to_concepts_and_can_be_left_out(index: Index) -> None:
+    with_words, without = index.search("word17"), index.search("word17", words=False)
+    assert with_words[0].id == without[0].id == "long"
+    assert "word17" in with_words[0].text
+    rows = {row.label: row for row in with_words[0].explain().contributions}
+    assert rows["word:word17"].contribution > 0 and rows["word:word17"].document_words == ["word17"]
+    assert not any(row.label.startswith("word:") for row in without[0].explain().contributions)
+    assert with_words[0].score == pytest.approx(without[0].score + rows["word:word17"].contribution, rel=1e-3)
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_contributions_sum_to_the_score_and_name_words(tmp_path: Path, forward: bool) -> None:
+    with Index.create(tmp_path / "i", FakeEncoder(), forward=forward) as index:
+        index.add(Document(name, text) for name, text in TEXTS.items())
+        for hit in index.search("wing aircraft lift money word3", k=4):
+            explanation = hit.explain()
+            assert explanation.score == hit.score
+            assert math.fsum(row.contribution for row in explanation.contributions) == hit.score
+            assert all(row.query_words and row.document_words for row in explanation.contributions)
+            shared = {"wing", "aircraft", "lift", "money", "word3"} & set(hit.text.lower().rstrip(".").split())
+            fired = {word.lower() for row in explanation.contributions for word in row.document_words}
+            assert shared <= fired
+
+
+def test_a_long_document_is_one_hit_with_its_best_passage(index: Index) -> None:
+    hits = index.search("sailing word39", k=4)
+    assert [hit.id for hit in hits].count("long") == 1 and hits[0].id == "long"
+    assert "word39" in hits[0].text and "word1 " not in hits[0].text
+    assert hits[0].document.text == TEXTS["long"]
+    assert len(index) == 4
+    # its many passages all match; the other documents are found nevertheless
+    assert {hit.id for hit in index.search("sailing money zip", k=3)} == {"long", "bank", "zip"}
+
+
+def test_json_of_a_search(index: Index) -> None:
+    answer = hits_to_json("wing lift", index.search("wing lift", k=2))
+    first: dict[str, Any] = answer["hits"][0]
+    assert answer["query"] == "wing lift"
+    assert list(first) == ["rank", "id", "score", "title", "text", "explanation"]
+    assert (first["rank"], first["id"], first["title"]) == (1, "wing", "Wing")
+    keys = {"latent", "label", "contribution", "query_words", "document_words"}
+    assert all(set(row) == keys for row in first["explanation"])
+
+
+def test_steering(index: Index) -> None:
+    hit = index.search("wing", words=False)[0]
+    latent = hit.explain().contributions[0].latent
+    boosted = next(found for found in index.search("wing", boost=[f"{latent}=3"], words=False) if found.id == hit.id)
+    rows = {row.latent: row for row in boosted.explain().contributions}
+    before = {row.latent: row.contribution for row in hit.explain().contributions}
+    assert rows[latent].contribution == pytest.approx(3 * before[latent], rel=1e-3) and rows[latent].note == "boost x3"
+    assert math.fsum(row.contribution for row in rows.values()) == boosted.score
+    others = [f"{other}" for other in before]
+    assert "wing" not in [hit.id for hit in index.search("wing", ban=others, words=False)]
+    assert index.search("wing", ban=others, add=["word:money=5"])[0].id == "bank"
+    with pytest.raises(InputError, match="labels"):
+        index.search("wing", boost=["flying"])
+    index.write_concepts([Concept(latent, "flying", (), (), 0.1, 1.0)])
+    named = next(found for found in index.search("wing", boost=["flying=3"], words=False) if found.id == hit.id)
+    assert named.score == boosted.score
+    assert "flying" in [row.label for row in named.explain().contributions]
+
+
+def test_filters_apply_before_the_cut(tmp_path: Path) -> None:
+    documents = make_documents(60)
+    with Index.create(tmp_path / "i", FakeEncoder()) as index:
+        index.add(documents)
+        everything = index.search("wing lift river", k=60)
+        tests: dict[str, tuple[dict[str, Any], Any]] = {
+            "equal": ({"lang": "en"}, lambda m: m["lang"] == "en"),
+            "both": (
+                {"lang": "de", "year": {">=": 2001, "<": 2012}},
+                lambda m: m["lang"] == "de" and 2001 <= m["year"] < 2012,
+            ),
+            "list": ({"year": [1990, 1991, 2005]}, lambda m: m["year"] in (1990, 1991, 2005)),
+            "none": ({"lang": "fr"}, lambda m: False),
+        }
+        for where, holds in tests.values():
+            expected = [hit.id for hit in everything if holds(hit.document.metadata)]
+            assert [hit.id for hit in index.search("wing lift river", k=3, where=where)] == expected[:3]
+        index.delete([index.search("wing lift river", k=1, where={"lang": "en"})[0].id])
+        english = [hit.id for hit in everything if hit.document.metadata["lang"] == "en"]
+        assert [hit.id for hit in index.search("wing lift river", k=2, where={"lang": "en"})] == english[1:3]
+
+
+def test_update_and_delete(index: Index) -> None:
+    report = index.update([Document("wing", "Now about penguins."), Document("new", "A fresh canoe.")])
+    assert report == (2, 0, 1) and len(index) == 5
+    assert index.document("wing").text == "Now about penguins."
+    assert index.search("penguins")[0].id == "wing"
+    assert "wing" not in [hit.id for hit in index.search("aircraft")]
+    index.delete(["long", "new"])
+    assert len(index) == 3 and "long" not in index and index.search("sailing word3") == []
+    index.add([Document("long", "Short again, sailing.")])
+    assert index.search("sailing")[0].document.text == "Short again, sailing."
+    assert index.check().ok, str(index.check())
+    index.merge()
+    assert index.check().ok and index.check().rows == 4 and index.check().deleted == 0
+    assert index.search("sailing")[0].id == "long"
+    with pytest.raises(InputError, match="'nobody' is not in the index"):
+        index.delete(["zip", "nobody"])
+    with pytest.raises(InputError, match="'nobody' is not in the index"):
+        index.document("nobody")
+    assert "zip" in index
+
+
+def test_reopened_by_another_process_sees_the_same(index: Index) -> None:
+    with Index.open(index.path, FakeEncoder()) as other:
+        for query in ("wing lift", "word17 money", "zip"):
+            assert [(hit.id, hit.score) for hit in other.search(query)] == [
+                (hit.id, hit.score) for hit in index.search(query)
+            ]
+        index.add([Document("later", "Unheardof zebras.")])
+        assert other.search("zebras")[0].id == "later"  # a new word, too
+        assert other.fingerprint == index.fingerprint
+        other.add([Document("more", "Zebras and okapis.")])
+        assert {hit.id for hit in index.search("okapis zebras")} >= {"later", "more"}
+        assert index.check().ok
+
+
+def test_another_encoder_is_refused(index: Index) -> None:
+    with pytest.raises(MismatchError, match="made with the encoder 'fake-8192-0'"):
+        Index.open(index.path, FakeEncoder(seed=1))
+
+
+def test_bad_documents_name_themselves_and_add_nothing(index: Index) -> None:
+    good = Document("good", "Fine.")
+    for bad, message in (
+        (Document("empty", "  "), "document 'empty' is empty"),
+        (Document("wing", "Again."), "document id 'wing' is in the index already"),
+        (Document("good", "Twice."), "document id 'good' comes twice"),
+        (Document("", "No id."), "not empty, not ''"),
+        (Document("odd", "Text.", metadata={"x": {1, 2}}), "'odd': its metadata are not JSON"),
+    ):
+        with pytest.raises(InputError, match=message):
+            index.add([good, bad])
+        assert len(index) == 4 and "good" not in index
+    with pytest.raises(InputError, match="query 1 is empty"):
+        index.search("  ")
+    index.add([good])
+    assert index.check().ok
+
+
+def test_earlier_batches_stay_and_resume_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "BATCH_PASSAGES", 10)
+    documents = make_documents(35)
+
+    def broken(first: int, last: int) -> Iterator[Document]:
+        yield from documents[first:last]
+        raise InputError("corpus.jsonl:25: not valid JSON")
+
+    encoder = FakeEncoder()
+    with Index.create(tmp_path / "i", encoder) as index:
+        with pytest.raises(InputError, match=r"corpus.jsonl:25: not valid JSON$"):
+            index.add(broken(0, 24))  # the statistics' documents were still being gathered
+        assert len(index) == 0
+        index.add(documents[:3])
+        monkeypatch.setattr(adding, "_LOOKED_UP", 5)
+        with pytest.raises(InputError, match=r"25: not valid JSON \(the 10 documents before it are in the index"):
+            index.add(broken(3, 17))
+        assert len(index) == 13
+        before = encoder.encoded
+        assert index.add(documents, resume=True) == (22, 13, 0)
+        assert encoder.encoded == before + 22  # what was there is not encoded again
+        assert len(index) == 35 and index.check().ok
+        assert all(index.search(f"only{i}", k=1)[0].id == f"d{i}" for i in range(35))
+        changed = [Document("d3", "Something else.")]
+        with pytest.raises(InputError, match="'d3' is in the index already with other content"):
+            index.add(changed, resume=True)
+
+
+def test_labels_can_be_derived_from_what_is_stored(index: Index) -> None:
+    found = list(firings(index))
+    assert {firing.document_id for firing in found} == set(TEXTS)
+    for firing in found:
+        row = index.encoder.encode_document(firing.text)
+        assert firing.latents.tolist() == row.latents.tolist()
+        assert row.positions is not None and firing.positions is not None
+        assert firing.positions.tolist() == row.positions.tolist()
+        np.testing.assert_allclose(firing.weights, row.weights, rtol=1e-2)
