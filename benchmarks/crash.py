@@ -1,6 +1,6 @@
 """Crash safety: a writing process killed at random instants.
 
-    python -m benchmarks.crash --kills 100 --json runs/crash.json
+    python benchmarks/crash.py --kills 100 --json runs/crash.json
 
 After each kill every committed document must be there, by id and by search, nothing half-written may show, and the
 integrity check must pass. `tests/index/test_durability.py` checks what SIGKILL cannot show: the order of the syncs.
@@ -9,13 +9,15 @@ integrity check must pass. `tests/index/test_durability.py` checks what SIGKILL 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.index.crashing import Killed, crash_repeatedly
-
 from report import Report
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.index.crashing import Killed, crash_repeatedly
 
 
 def main() -> None:

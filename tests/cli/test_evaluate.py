@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Saelex
 
-from saelex.cli.evaluate import _folder_and_split
-
 
 def test_json_on_stdout_is_a_list_of_rows(saelex: Saelex, corpus: Path, model: Path) -> None:
     rows = json.loads(saelex("evaluate", corpus, "--model", model, "--against", "bm25", "--json").out)
@@ -34,13 +32,6 @@ def test_a_file_beside_the_table_and_the_mean(saelex: Saelex, corpus: Path, mode
     assert rows[0]["top_k"] == "3/all" and rows[0]["query_latents"] <= 3
     for word in ("tiny:test", "other:dev", "mean", "concepts+words", f"{rows[0]['nDCG@10']:.3f}"):
         assert word in result.out
-
-
-def test_a_split_may_stand_behind_the_folder(tmp_path: Path) -> None:
-    assert _folder_and_split("a/b", "test") == ("a/b", "test")
-    assert _folder_and_split("a/b:dev", "test") == ("a/b", "dev")
-    (tmp_path / "odd:name").mkdir()
-    assert _folder_and_split(f"{tmp_path}/odd:name", "test") == (f"{tmp_path}/odd:name", "test")
 
 
 def test_arguments_that_make_no_sense(saelex: Saelex, corpus: Path, tmp_path: Path) -> None:

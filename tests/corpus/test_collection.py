@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from saelex.corpus.collection import read_collection
+from saelex.corpus.collection import named_split, read_collection
 from saelex.errors import InputError
 
 
@@ -44,3 +44,10 @@ def test_judged_queries_must_have_a_text(folder: Path) -> None:
 def test_not_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         read_collection(tmp_path / "nothing")
+
+
+def test_a_split_may_stand_behind_the_folder(tmp_path: Path) -> None:
+    assert named_split("a/b", "test") == ("a/b", "test")
+    assert named_split("a/b:dev", "test") == ("a/b", "dev")
+    (tmp_path / "odd:name").mkdir()
+    assert named_split(f"{tmp_path}/odd:name", "test") == (f"{tmp_path}/odd:name", "test")

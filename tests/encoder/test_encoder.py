@@ -61,7 +61,7 @@ def assert_expected(encoder: Encoder, rows: SparseRows, texts: list[str], side: 
     assert rows.positions is not None
     for i, text in enumerate(texts):
         weights, tokens = expected(encoder, text, side) if text.strip() else (np.zeros(N_LATENTS), None)
-        np.testing.assert_allclose(rows[i].to_dense()[0], weights, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(rows[i].to_dense()[0], weights, rtol=1e-4, atol=1e-4)  # other batches, other kernels
         if tokens is not None:
             np.testing.assert_array_equal(rows[i].positions, tokens[rows[i].latents])
 
@@ -137,7 +137,9 @@ def test_a_stream_gives_the_same_rows_chunk_by_chunk_and_reads_no_further(encode
     parts += chunks
     assert [len(part) for part in parts] == [7, 7, 7, 7, 2]
     whole = encoder.encode_document([MIXED[i % len(MIXED)] for i in range(30)])
-    np.testing.assert_allclose(SparseRows.concatenate(parts).to_dense(), whole.to_dense(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        SparseRows.concatenate(parts).to_dense(), whole.to_dense(), rtol=1e-4, atol=1e-4
+    )  # other batches, other kernels
 
 
 def test_what_is_no_text_is_named_by_its_index(encoder: Encoder) -> None:
@@ -215,7 +217,9 @@ def test_from_sae_encodes_with_the_sae(gate: JumpReLU | TopK, tmp_path: Path) ->
     with torch.no_grad():
         hidden = encoder.backbone(torch.from_numpy(text.ids)[None])[0][torch.from_numpy(text.pooled)]
         wanted = torch.log1p(sae.encode(hidden).amax(0)).numpy()
-    np.testing.assert_allclose(encoder.encode_document(TEXTS[1]).to_dense()[0], wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        encoder.encode_document(TEXTS[1]).to_dense()[0], wanted, rtol=1e-4, atol=1e-4
+    )  # other batches, other kernels
     with pytest.raises(MismatchError):
         Encoder.from_sae(folder, sae, layer=2)
     with pytest.raises(MismatchError, match="cut at layer 3"):
@@ -230,5 +234,7 @@ def test_from_vocabulary_of_a_decoder_caps_its_logits(tmp_path: Path) -> None:
     with torch.no_grad():
         logits = AutoModelForCausalLM.from_pretrained(folder)(torch.from_numpy(text.ids)[None]).logits[0]
     wanted = torch.log1p(torch.relu(logits[torch.from_numpy(text.pooled)].amax(0))).numpy()
-    np.testing.assert_allclose(encoder.encode_document(TEXTS[1]).to_dense()[0], wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        encoder.encode_document(TEXTS[1]).to_dense()[0], wanted, rtol=1e-4, atol=1e-4
+    )  # other batches, other kernels
     assert isinstance(encoder.head, LinearHead) and encoder.head.softcap == 3.0

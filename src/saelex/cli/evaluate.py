@@ -49,10 +49,10 @@ def evaluate(
     if len(files) > as_json or not folders:
         raise InputError("give folders in BEIR's layout, and a FILE.json at most once, with --json")
 
-    from saelex.corpus.collection import read_collection
+    from saelex.corpus.collection import named_split, read_collection
     from saelex.evaluation.evaluate import evaluate_collections, mean_rows
 
-    collections = [read_collection(*_folder_and_split(folder, split)) for folder in folders]
+    collections = [read_collection(*named_split(folder, split)) for folder in folders]
     encoder = load_encoder(model)
     settings = encoder.settings
     encoder.settings = replace(
@@ -70,14 +70,6 @@ def evaluate(
 
         write_text(Path(files[0]), [text])
     _print_table(rows)
-
-
-def _folder_and_split(folder: str, split: str) -> tuple[str, str]:
-    """`FOLDER:SPLIT` unless that is itself a path."""
-    if not Path(folder).exists() and ":" in folder:
-        root, _, own = folder.rpartition(":")
-        return root, own
-    return folder, split
 
 
 def _print_table(rows: list[Row]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,6 @@ from saelex.cli.options import show_progress
 
 if TYPE_CHECKING:
     from saelex.concepts.judging import LabelReport
-    from saelex.concepts.labels import Firing
     from saelex.index.index import Index
 
 
@@ -32,38 +30,24 @@ def label(
 def label_index(index: Index) -> int:
     """Derive labels from all documents and store them; returns how many concepts have one."""
     from saelex.concepts.labels import derive_labels
+    from saelex.index.firings import firings
 
-    found = derive_labels(firings(index, "labels"), index.encoder.n_latents, language=_language(index))
-    return len(index.write_concepts(found))
+    found = firings(index, progress="labels" if show_progress() else "")
+    labels = derive_labels(found, index.encoder.n_latents, language=_language(index))
+    return len(index.write_concepts(labels))
 
 
 def judged(index: Index) -> LabelReport:
     """How well labels from four fifths of the documents predict where their latents fire in the others."""
     from saelex.concepts.judging import held_out, judge_labels
     from saelex.concepts.labels import derive_labels
+    from saelex.index.firings import firings
 
     language = _language(index)
-    seen = firings(index, "labels of 80 %", lambda name: not held_out(name))
+    seen = firings(index, lambda name: not held_out(name), progress="labels of 80 %" if show_progress() else "")
     concepts = list(derive_labels(seen, index.encoder.n_latents, language=language))
-    return judge_labels(concepts, firings(index, "judging", held_out), language=language)
-
-
-def firings(index: Index, title: str, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Firing]:
-    """Which latents fire where in the index's passages; words are left out."""
-    from tqdm import tqdm
-
-    from saelex.concepts.labels import Firing
-
-    n_latents = index.encoder.n_latents
-    with tqdm(desc=title, unit="passage", disable=not show_progress(), leave=False) as bar:
-        for chunk in index.stored():
-            for i, (name, text) in enumerate(zip(chunk.ids, chunk.texts)):
-                if wanted(name):
-                    row = chunk.rows[i]
-                    row = row.keep(row.latents < n_latents)
-                    spans = index.encoder.token_spans(text, "document")
-                    yield Firing(name, text, row.latents, row.weights, row.positions, spans)
-            bar.update(len(chunk.ids))
+    unseen = firings(index, held_out, progress="judging" if show_progress() else "")
+    return judge_labels(concepts, unseen, language=language)
 
 
 def _language(index: Index) -> str:

@@ -47,6 +47,14 @@ def read_collection(folder: str | Path, split: str = "test") -> Collection:
     return Collection(root, split, queries, qrels)
 
 
+def named_split(folder: str, split: str = "test") -> tuple[str, str]:
+    """`FOLDER:SPLIT` unless that is itself a path."""
+    if not Path(folder).exists() and ":" in folder:
+        root, _, own = folder.rpartition(":")
+        return root, own
+    return folder, split
+
+
 def _qrels_file(root: Path, split: str) -> Path:
     for name in (f"{split}.tsv", f"{split}.tsv.gz"):
         if (root / "qrels" / name).is_file():
