@@ -61,7 +61,7 @@ def assert_expected(encoder: Encoder, rows: SparseRows, texts: list[str], side: 
     assert rows.positions is not None
     for i, text in enumerate(texts):
         weights, tokens = expected(encoder, text, side) if text.strip() else (np.zeros(N_LATENTS), None)
-        np.testing.assert_allclose(rows[i].to_dense()[0], weights, rtol=1e-4, atol=1e-4)  # other batches, other kernels
+        np.testing.assert_allclose(rows[i].to_dense()[0], weights, rtol=1e-4, atol=1e-4)
         if tokens is not None:
             np.testing.assert_array_equal(rows[i].positions, tokens[rows[i].latents])
 
