@@ -19,9 +19,11 @@ def label_free(
     """Make an encoder of an SAE without relevance labels: BM25 over latents, its statistics counted on a corpus."""
     import torch
 
+    from saelex.encoder.folder import check_target
     from saelex.sae.recipe import load_recipe
     from saelex.training.label_free import LabelFreeRecipe, label_free_encoder
 
+    check_target(output)
     encoder = label_free_encoder(load_recipe(LabelFreeRecipe, recipe, set_ or ()), progress=True)
     encoder.save_pretrained(output, weight_dtype=torch.float16 if half else None)
     typer.echo(f"{output}: {encoder.n_latents:,} latents of {encoder.backbone.model_id}, weighted without labels")

@@ -261,8 +261,7 @@ def save_encoder(
 
     Raises InputError where the folder holds something else.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CONFIG).is_file())):
-        raise InputError(f"{folder} exists and is no saved encoder; choose another folder")
+    check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         made = Path(scratch) / "model"
@@ -277,6 +276,12 @@ def save_encoder(
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         made.rename(folder)
+
+
+def check_target(folder: Path) -> None:
+    """Raises InputError where a model cannot be saved; worth asking before hours of work."""
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CONFIG).is_file())):
+        raise InputError(f"{folder} exists and is no saved encoder; choose another folder")
 
 
 def write_encoder(

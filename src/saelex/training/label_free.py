@@ -40,6 +40,8 @@ class LabelFreeRecipe:
     """BM25 over latents."""
     data: TextData = field(default_factory=TextData)
     """Texts on which the statistics are counted, once; they are frozen in the model."""
+    training_data: str = ""
+    """What the texts are and under which licences they stand, for the model card; empty names the corpora."""
     licence: str = ""
     """Of the model, for its card."""
 
@@ -61,9 +63,9 @@ def label_free_encoder(recipe: LabelFreeRecipe, *, progress: bool = False) -> En
     texts = tqdm(read_texts(recipe.data), desc="statistics", unit="text", disable=not progress)
     encoder.weighting = LatentWeighting.fit(encoder.encode_stream(texts, top_k=None), recipe.weighting)
     encoder.description |= {
-        "training data": [Path(corpus).name for corpus in recipe.data.corpora],
-        "left out of the training data": [Path(corpus).name for corpus in recipe.data.exclude],
-        "weighting": "label-free: BM25 over latents, statistics of the training data",
+        "sae": Path(recipe.sae).name,
+        "training_data": recipe.training_data or ", ".join(Path(corpus).name for corpus in recipe.data.corpora),
+        "weights_of_latents": "label-free: BM25 over latents, its statistics counted on the training data",
         "licence": recipe.licence,
     }
     return encoder
