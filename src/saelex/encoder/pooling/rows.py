@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling import fused
+from saelex.encoder.pooling.token_topk import token_topk
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU, TopK
 from saelex.sae.selection import select_row
@@ -28,6 +29,12 @@ def sparse_rows(hidden: Tensor, offsets: Tensor, head: LinearHead, top_k: int | 
         strongest, tokens = fused.linear_max(head.transform(hidden).contiguous(), offsets, head)
         indptr, latents, active, positions = _active(strongest, tokens, _floor(head))
         values = head.alpha * head.saturate(head.cap(active))
+    elif head.pooling == "max" and isinstance(head.activation, TopK) and hidden.device.type == "cpu":
+        # k latents per token are all there is: nothing as wide as the head is ever made
+        states = head.transform(hidden).contiguous()
+        pre, names = token_topk(states, head.weight, head.bias, head.scale, head.activation.k)
+        indptr, latents, kept, positions = _strongest(pre.numpy(), names.numpy(), offsets.numpy(), head.n_latents)
+        values = head.alpha * head.saturate(torch.from_numpy(kept))
     else:
         pooled = fused.pool(hidden, offsets, head)
         indptr, latents, values, positions = _active(pooled.weights, pooled.tokens, pooled.weights.new_zeros(1))
@@ -83,6 +90,42 @@ def _collect(
                 positions[entry] = tokens[row, j]
                 entry += 1
     return indptr, latents, kept, positions
+
+
+@numba.njit(nogil=True, cache=True)
+def _strongest(
+    values: NDArray[Any], latents: NDArray[np.int64], offsets: NDArray[np.int64], n_latents: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any], NDArray[np.int32]]:
+    """(indptr, latents, values, positions) of the maxima over each sequence of its tokens' latents [tokens, k]."""
+    best = np.empty(n_latents, values.dtype)
+    where = np.full(n_latents, -1, np.int32)  # the token that a latent's maximum comes from
+    seen = np.empty(n_latents, np.int32)
+    most = np.count_nonzero(~(values <= 0))  # "not <=" instead of ">": NaN is reported, not dropped
+    indptr = np.zeros(len(offsets), np.int64)
+    out = np.empty(most, np.int32)
+    kept = np.empty(most, values.dtype)
+    positions = np.empty(most, np.int32)
+    entry = 0
+    for sequence in range(len(offsets) - 1):
+        count = 0
+        for token in range(offsets[sequence], offsets[sequence + 1]):
+            for i in range(values.shape[1]):
+                value, latent = values[token, i], latents[token, i]
+                if value <= 0:
+                    continue
+                if where[latent] < 0:
+                    seen[count] = latent
+                    count += 1
+                elif not (value > best[latent] or np.isnan(value)):  # the first token wins a tie
+                    continue
+                best[latent] = value
+                where[latent] = token - offsets[sequence]
+        for latent in np.sort(seen[:count]):
+            out[entry], kept[entry], positions[entry] = latent, best[latent], where[latent]
+            where[latent] = -1
+            entry += 1
+        indptr[sequence + 1] = entry
+    return indptr, out[:entry].copy(), kept[:entry].copy(), positions[:entry].copy()
 
 
 @numba.njit(nogil=True, cache=True)
