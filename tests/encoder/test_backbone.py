@@ -159,6 +159,28 @@ def test_old_bert_checkpoint_names_load(tmp_path: Path, checkpoints: dict[str, P
     assert torch.equal(old(ids), new(ids))
 
 
+def test_checkpoints_of_the_first_pytorch_versions_load_and_damaged_ones_are_named(
+    tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
+    source = checkpoints["bert"]
+    weights = load_file(source / "model.safetensors")
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    pickled = tmp_path / "pytorch_model.bin"
+    torch.save(weights, pickled, _use_new_zipfile_serialization=False)
+    for name, tensor in Backbone.load(tmp_path).model.state_dict().items():
+        assert torch.equal(tensor, Backbone.load(source).model.state_dict()[name])
+    pickled.write_bytes(pickled.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"pytorch_model\.bin is damaged"):
+        Backbone.load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float33"])
+def test_a_dtype_that_is_none_for_weights_is_refused(dtype: str, checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match="unknown dtype"):
+        Backbone.load(checkpoints["bert"], dtype=dtype)
+
+
 def test_text_part_of_a_vision_gemma3(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
     shutil.copytree(checkpoints["gemma3_text"], tmp_path / "gemma3")
     text = json.loads((tmp_path / "gemma3" / "config.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,8 @@ def test_plain_layout_with_idf_json(tmp_path: Path) -> None:
     rows = encoder.encode_query(["lift a lift", "[CLS]"])
     vocabulary = encoder.tokenizer.tokenizer.get_vocab()
     assert rows.to_dicts() == [{vocabulary["lift"]: 2.5, vocabulary["a"]: 0.5}, {}]
+    encoder.settings = replace(encoder.settings, query_prompt="a ", pool_prompt=False)
+    assert encoder.encode_query("lift").to_dicts() == [{vocabulary["lift"]: 2.5}]
 
 
 def test_query_weights_of_another_vocabulary_are_refused(doc_only: Path) -> None:

@@ -82,8 +82,9 @@ def test_blank_texts_are_empty_rows_even_with_special_tokens_pooled(encoder: Enc
     assert pooled.encode_document(["", " "]).positions is not None
 
 
-def test_high_norm_tokens_stay_out(encoder: Encoder) -> None:
-    norm = encoder.measure_sink_norm(TEXTS, factor=1.0)
+def test_high_norm_tokens_stay_out(tmp_path: Path) -> None:
+    encoder = tiny_encoder(tmp_path, "llama")  # BERT's last step, a LayerNorm, would make all norms equal
+    norm = encoder.measure_sink_norm(TEXTS, factor=1.001)  # the median token itself lies off the boundary
     sober = Encoder(encoder.backbone, encoder.head, replace(SETTINGS, sink_norm=norm))
     rows = sober.encode_document(TEXTS, top_k=None)
     assert_expected(sober, rows, list(TEXTS), "document")
@@ -224,6 +225,8 @@ def test_from_sae_encodes_with_the_sae(gate: JumpReLU | TopK, tmp_path: Path) ->
         Encoder.from_sae(folder, sae, layer=2)
     with pytest.raises(MismatchError, match="cut at layer 3"):
         Encoder.from_sae(Backbone.load(folder, layer=3), sae, layer=1)
+    with pytest.raises(MismatchError, match="final norm"):
+        Encoder.from_sae(Backbone.load(folder, layer=1, output="final"), sae)
 
 
 def test_from_vocabulary_of_a_decoder_caps_its_logits(tmp_path: Path) -> None:

@@ -125,6 +125,22 @@ def test_fingerprint_changes_with_all_that_changes_a_vector_and_not_with_top_k(
     assert is_new(changed(backbone=Backbone.load(encoder.backbone.model_id, layer=1)))
 
 
+def test_an_exchanged_gate_pooling_or_head_changes_the_fingerprint_of_a_loaded_encoder(saved: Path) -> None:
+    encoder = Encoder.load(saved, device="cpu")
+    seen = [encoder.fingerprint]
+    encoder.head.activation = TopK(5)
+    seen.append(encoder.fingerprint)
+    encoder.head.activation = TopK(6)
+    seen.append(encoder.fingerprint)
+    encoder.head.pooling = "sum"
+    seen.append(encoder.fingerprint)
+    encoder.head.saturation = "sqrt"
+    seen.append(encoder.fingerprint)
+    encoder.head = random_head(32, TopK(6), seed=3, pooling="sum", saturation="sqrt")
+    seen.append(encoder.fingerprint)
+    assert len(set(seen)) == len(seen)
+
+
 def test_trained_weights_have_another_fingerprint_and_are_copied(tmp_path: Path) -> None:
     encoder = tiny_encoder(tmp_path / "bert")
     before = encoder.fingerprint
@@ -140,13 +156,13 @@ def test_trained_weights_have_another_fingerprint_and_are_copied(tmp_path: Path)
     encoder.save_pretrained(tmp_path / "model")
     again = Encoder.load(tmp_path / "model", device="cpu")
     assert_same_encoder(again, encoder)
-    assert not again.backbone_changed()
+    assert not again.backbone_identity.changed()
 
 
 def test_moving_and_casting_do_not_count_as_training(encoder: Encoder) -> None:
     before = encoder.fingerprint
     encoder.backbone.to("cpu").float()
-    assert not encoder.backbone_changed()
+    assert not encoder.backbone_identity.changed()
     assert encoder.fingerprint == before
 
 

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +77,23 @@ def test_keeps_the_dtype():
 def test_impossible_k_is_an_error(k):
     with pytest.raises(InputError, match="top-"):
         top_k_rows(torch.zeros(2, 3), k)
+
+
+def test_threads_and_rows_in_parallel_give_the_same():
+    values = torch.randn(50, 2000, generator=torch.Generator().manual_seed(0))
+    for one, other in zip(top_k_rows(values, 7), top_k_rows(values, 7, parallel=True)):
+        assert torch.equal(one, other)
+
+
+def test_several_threads_may_encode_at_once_with_numbas_own_threading_layer():
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+import torch
+from saelex.sae.activations import TopK
+pre = torch.randn(2000, 500, generator=torch.Generator().manual_seed(0))
+alone = TopK(9)(pre)
+with ThreadPoolExecutor(4) as pool:
+    assert all(torch.equal(found, alone) for found in pool.map(TopK(9), [pre] * 16))
+"""
+    environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)

@@ -151,6 +151,16 @@ class Backbone(nn.Module):
         return self.model.get_parameter(ARCHITECTURES[self.settings["model_type"]].embedding).shape[1]
 
     @property
+    def raw(self) -> bool:
+        """Whether `forward` gives the block's own output, with no final norm after it."""
+        return self.output == "residual" or ARCHITECTURES[self.settings["model_type"]].final_norm is None
+
+    @property
+    def pad_id(self) -> int:
+        """Fills a batch up on the right; masked, so any id does where a model has none (Llama 3)."""
+        return int(self.settings.get("pad_token_id") or 0)
+
+    @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
@@ -232,7 +242,7 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     if dtype is None or isinstance(dtype, torch.dtype):
         return dtype
     named = getattr(torch, dtype, None)
-    if not isinstance(named, torch.dtype):
+    if not isinstance(named, torch.dtype) or not named.is_floating_point:
         raise InputError(f"unknown dtype {dtype!r}; use float32, bfloat16 or float16")
     return named
 

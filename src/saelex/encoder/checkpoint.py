@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -154,6 +156,10 @@ def _open(path: Path) -> Any:
 
 
 def _load_pickled(path: Path) -> dict[str, Tensor]:
-    # weights_only: a pickle may hold nothing but tensors here
-    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    # weights_only: a pickle may hold nothing but tensors here; PyTorch before 1.6 wrote no zip file, nothing to map
+    try:
+        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{path} is damaged or holds more than tensors ({reason}); fetch the model again") from error
     return tensors

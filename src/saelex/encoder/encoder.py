@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from saelex.encoder.backbone import Backbone
-from saelex.encoder.batching import PackedStates, pack, pad, token_budget_batches, unpack_positions, windows
+from saelex.encoder.batching import windows
 from saelex.encoder.head import LinearHead, Pooling, Saturation
-from saelex.encoder.head_file import head_config, head_digest, head_tensors, tensors_digest
+from saelex.encoder.identity import BackboneIdentity, HeadIdentity, fingerprint
+from saelex.encoder.inference import encode_texts, median_norm
 from saelex.encoder.parallel import Processes, encode_windows, worker_devices
-from saelex.encoder.pooling import pool_rows
 from saelex.encoder.settings import DEFAULT, EncoderSettings, Side, TopKChoice
-from saelex.encoder.tokens import TextTokenizer, TokenizedText, check_texts, rust_tokenizer
+from saelex.encoder.tokens import TextTokenizer, check_texts, rust_tokenizer
 from saelex.errors import InputError, MismatchError
 from saelex.vectors import SparseRows
 
@@ -37,9 +35,6 @@ WINDOW = 4096
 
 BATCH_TOKENS = 4096
 """Tokens of one forward pass, padding counted, unless `Encoder.batch_tokens` says otherwise."""
-
-_POOLED_ENTRIES = 2**23
-"""Most texts x latents of one forward pass: their maxima and arg-max tokens take 8 bytes each."""
 
 
 class Encoder:
@@ -86,9 +81,8 @@ class Encoder:
         self.batch_tokens = BATCH_TOKENS
         self._rust_tokenizer = rust_tokenizer(backbone)
         self.settings = settings or EncoderSettings()
-        self._backbone_identity = backbone_identity
-        self._backbone_versions = _versions(backbone)
-        self._head_digest = None if head_digest is None else (_versions(head), head_digest)
+        self.backbone_identity = BackboneIdentity(backbone, backbone_identity)
+        self.head_identity = HeadIdentity(head, head_digest)
 
     # ---- making one -------------------------------------------------------------------------------------------------
 
@@ -106,7 +100,7 @@ class Encoder:
 
         source: "saelex-minilm" is the embedded default; a folder that `save_pretrained` wrote; a SPLADE checkpoint
             (a masked language model); a sentence-transformers SparseEncoder; an OpenSearch doc-only model.
-        device: where to compute; a GPU where there is one. dtype: of the backbone; float32 unless told otherwise.
+        device: where to compute; a GPU where there is one. dtype: of the backbone; None keeps the checkpoint's.
 
         Raises InputError for anything else, MismatchError when parts of the folder do not belong together.
         """
@@ -147,6 +141,10 @@ class Encoder:
         elif layer is not None and backbone.layer != layer:
             raise MismatchError(
                 f"the backbone is cut at layer {backbone.layer}, not {layer}; load it with layer={layer}"
+            )
+        if not backbone.raw:
+            raise MismatchError(
+                f"{backbone.model_id} applies its final norm, which no SAE has seen; drop output='final'"
             )
         sae.check_belongs(backbone.model_id, backbone.layer, backbone.d_model)
         head = LinearHead.from_sae(sae, pooling=pooling, saturation=saturation).to(backbone.device)
@@ -279,52 +277,15 @@ class Encoder:
         with bar, ExitStack() as stack:
             if devices:
                 folder = stack.enter_context(self._as_folder())
-                encoded = stack.enter_context(closing(encode_windows(folder, devices, chunks(), side, k)))
+                encoded = stack.enter_context(
+                    closing(encode_windows(folder, self.backbone.dtype, devices, chunks(), side, k))
+                )
                 for rows in encoded:
                     bar.update(len(rows))
                     yield rows
             else:
                 for chunk in chunks():
-                    yield self._encode_chunk(chunk, side, k, bar)
-
-    @torch.inference_mode()
-    def _encode_chunk(self, texts: list[str], side: Side, top_k: int | None, bar: tqdm[Any]) -> SparseRows:
-        tokenized = self.tokenizer.tokenize(texts, side)
-        order: list[NDArray[np.int64]] = []
-        parts: list[SparseRows] = []
-        most_texts = max(1, _POOLED_ENTRIES // self.n_latents)
-        for batch in token_budget_batches([len(text.ids) for text in tokenized], self.batch_tokens, most_texts):
-            parts.append(self.encode_tokens([tokenized[i] for i in batch], side, top_k))
-            order.append(batch)
-            bar.update(len(batch))
-        blank = np.array([i for i, text in enumerate(tokenized) if not len(text.ids)], np.int64)
-        parts.append(_blank_rows(len(blank), self.n_latents))
-        bar.update(len(blank))
-        return SparseRows.concatenate(parts)[np.argsort(np.concatenate([*order, blank]))]
-
-    @torch.inference_mode()
-    def encode_tokens(self, texts: Sequence[TokenizedText], side: Side, top_k: int | None) -> SparseRows:
-        """Rows of one batch of tokenised texts: the whole way from token ids to Top-K, in one forward pass."""
-        if side == "query" and self.token_weights is not None:
-            return self.token_weights.rows(texts, self.tokenizer.special_ids).top_k(top_k)
-        batch = pad(texts, self.pad_id, self.device)
-        with _evaluating(self.backbone, self.head):
-            hidden = self.backbone(batch.input_ids, batch.attention_mask)  # [texts, length, d_model]
-            packed = pack(hidden, batch.pooled, self.settings.sink_norm)
-            return self._pool(packed, side, top_k)
-
-    def _pool(self, packed: PackedStates, side: Side, top_k: int | None) -> SparseRows:
-        if self.weighting is None:
-            rows = pool_rows(packed.hidden, packed.offsets, self.head, top_k)
-        else:
-            rows = pool_rows(packed.hidden, packed.offsets, self.head, None)
-            rows = (self.weighting.query(rows) if side == "query" else self.weighting.document(rows)).top_k(top_k)
-        return unpack_positions(rows, packed)
-
-    @property
-    def pad_id(self) -> int:
-        """Fills a batch up on the right; masked, so any id does where a model has none (Llama 3)."""
-        return int(self.backbone.settings.get("pad_token_id") or 0)
+                    yield encode_texts(self, chunk, side, k, bar.update)
 
     def token_spans(self, text: str, side: Side) -> list[tuple[int, int]]:
         """Character span in `text` of every token that `SparseRows.positions` may name.
@@ -339,16 +300,7 @@ class Encoder:
 
         Sinks lie far above: more than 100 times the median in Qwen's residual stream.
         """
-        norms: list[Tensor] = []
-        tokenized = [text for text in self.tokenizer.tokenize(texts, "document") if len(text.ids)]
-        with torch.inference_mode():
-            for chosen in token_budget_batches([len(text.ids) for text in tokenized], self.batch_tokens):
-                batch = pad([tokenized[i] for i in chosen], self.pad_id, self.device)
-                hidden = self.backbone(batch.input_ids, batch.attention_mask)
-                norms.append(hidden[batch.pooled].float().norm(dim=-1).cpu())  # [tokens]
-        if not norms:
-            raise InputError("no text to measure token norms on; give some that are not blank")
-        return factor * float(torch.cat(norms).median())
+        return factor * median_norm(self, texts)
 
     # ---- vectors to scores and words --------------------------------------------------------------------------------
 
@@ -381,29 +333,7 @@ class Encoder:
 
         Equal before saving and after loading. An index keeps it and refuses queries from another encoder.
         """
-        from saelex.encoder.folder import fingerprint
-
         return fingerprint(self)
-
-    def backbone_changed(self) -> bool:
-        """Whether the backbone's weights were trained or edited since this encoder was made."""
-        return _versions(self.backbone) != self._backbone_versions
-
-    def backbone_identity(self) -> dict[str, Any]:
-        """What decides the hidden states: weights by their file's hash, changed ones by value; not the dtype."""
-        if self._backbone_identity is None:  # kept, because the files may be gone or others the next time
-            self._backbone_identity = self.backbone.identity()
-        identity = {name: value for name, value in self._backbone_identity.items() if name != "dtype"}
-        if self.backbone_changed():
-            identity["weights"] = tensors_digest(self.backbone.model.state_dict())
-        return identity
-
-    def head_digest(self) -> str:
-        """sha256 over the head's shape and values; computed again only when a tensor has changed."""
-        versions = _versions(self.head)
-        if self._head_digest is None or self._head_digest[0] != versions:
-            self._head_digest = (versions, head_digest(head_config(self.head), head_tensors(self.head)))
-        return self._head_digest[1]
 
     def save_pretrained(
         self,
@@ -446,25 +376,3 @@ class Encoder:
             folder = Path(scratch) / "model"
             self.save_pretrained(folder)
             yield folder
-
-
-def _blank_rows(rows: int, n_latents: int) -> SparseRows:
-    return replace(SparseRows.empty(n_latents, rows), positions=np.zeros(0, np.int32))
-
-
-@contextmanager
-def _evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Without dropout, also in the middle of training."""
-    training = [part for module in modules for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
-def _versions(module: nn.Module) -> tuple[int, ...]:
-    """Changes whenever a parameter or buffer of the module is written to."""
-    return tuple(tensor._version for tensor in (*module.parameters(), *module.buffers()))

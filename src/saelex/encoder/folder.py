@@ -13,12 +13,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -26,6 +23,7 @@ from saelex import __version__
 from saelex.encoder.backbone import Backbone
 from saelex.encoder.checkpoint import read_json
 from saelex.encoder.head_file import head_config, head_digest, head_tensors, read_head, write_head
+from saelex.encoder.identity import fingerprint
 from saelex.encoder.model_card import model_card
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError, MismatchError
@@ -324,7 +322,7 @@ def write_encoder(
 
 def _write_backbone(encoder: Encoder, folder: Path, include: bool | None) -> dict[str, Any]:
     backbone = encoder.backbone
-    changed = encoder.backbone_changed()
+    changed = encoder.backbone_identity.changed()
     if include is None:
         include = changed or backbone.adapter is not None or Path(backbone.model_id).is_dir()
     if not include and (changed or backbone.adapter is not None):
@@ -337,7 +335,7 @@ def _write_backbone(encoder: Encoder, folder: Path, include: bool | None) -> dic
         "bidirectional": backbone.bidirectional,
         "output": backbone.output,
         "window": backbone.window,
-        "identity": encoder.backbone_identity(),
+        "identity": encoder.backbone_identity.facts(),
         "sha256": None,
     }
     if include:
@@ -357,26 +355,3 @@ def _sentence_transformers_config(settings: EncoderSettings) -> dict[str, Any]:
 
 def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-# ---- identity -------------------------------------------------------------------------------------------------------
-
-
-def fingerprint(encoder: Encoder, head_digest: str | None = None) -> str:
-    """See `Encoder.fingerprint`. head_digest: of the head as it is saved, where that rounds it."""
-    parts = {
-        "settings": encoder.settings.identity(),
-        "backbone": encoder.backbone_identity(),
-        "head": head_digest or encoder.head_digest(),
-        "weighting": None if encoder.weighting is None else _weighting_digest(encoder.weighting),
-        "token_weights": None if encoder.token_weights is None else encoder.token_weights.digest(),
-    }
-    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _weighting_digest(weighting: LatentWeighting) -> str:
-    statistics = weighting.statistics
-    digest = sha256(json.dumps(asdict(weighting.settings), sort_keys=True).encode())
-    digest.update(f"{statistics.n_documents} {statistics.mean_length!r}".encode())
-    digest.update(np.ascontiguousarray(statistics.document_frequencies, np.int64).data)
-    return digest.hexdigest()

@@ -20,6 +20,8 @@ from saelex.errors import InputError, SaelexError
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
+    import torch
+
     from saelex.encoder.encoder import Encoder
 
 Processes = int | Sequence[str] | None
@@ -41,12 +43,15 @@ def worker_devices(processes: Processes, device: str) -> list[str]:
 
 def encode_windows(
     encoder_folder: Path,
+    dtype: torch.dtype,
     devices: Sequence[str],
     windows: Iterable[list[str]],
     side: Side,
     top_k: int | None,
 ) -> Generator[SparseRows, None, None]:
     """Rows of every window, in order, from one worker process per device.
+
+    dtype: of the workers' backbones: a folder that names its backbone by a hub id does not say.
 
     At most two windows per worker are under way, so that memory does not grow with the stream. The windows' texts are
     checked already. Raises SaelexError when a worker dies (out of memory, usually).
@@ -58,7 +63,7 @@ def encode_windows(
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     under_way: deque[Future[SparseRows]] = deque()
     with ProcessPoolExecutor(
-        len(devices), mp_context=context, initializer=_start_worker, initargs=(encoder_folder, waiting, threads)
+        len(devices), mp_context=context, initializer=_start_worker, initargs=(encoder_folder, dtype, waiting, threads)
     ) as pool:
         try:
             for window in windows:
@@ -81,7 +86,7 @@ _encoder: Encoder | None = None
 """A worker process's own encoder."""
 
 
-def _start_worker(folder: Path, waiting: Queue[str], threads: int) -> None:
+def _start_worker(folder: Path, dtype: torch.dtype, waiting: Queue[str], threads: int) -> None:
     # both are read when the libraries first start their thread pools, which they have not done yet in a new process
     os.environ["RAYON_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
@@ -90,7 +95,7 @@ def _start_worker(folder: Path, waiting: Queue[str], threads: int) -> None:
 
     torch.set_num_threads(threads)
     global _encoder
-    _encoder = Encoder.load(folder, device=waiting.get())
+    _encoder = Encoder.load(folder, device=waiting.get(), dtype=dtype)
 
 
 def _encode_window(texts: list[str], side: Side, top_k: int | None) -> SparseRows:

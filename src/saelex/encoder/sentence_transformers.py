@@ -21,6 +21,7 @@ from torch import Tensor
 from saelex.encoder.batching import PaddedBatch, pack, pad
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.folder import resolve, write_encoder
+from saelex.encoder.inference import encode_batch
 from saelex.encoder.pooling import pool
 from saelex.encoder.settings import Side
 from saelex.encoder.tokens import TokenizedText
@@ -69,7 +70,7 @@ class LatentModule(InputModule):  # type: ignore[misc]
     ) -> dict[str, Tensor]:
         """Token ids [texts, length], attention mask, and the mask of tokens that may activate latents."""
         texts = self.encoder.tokenizer.tokenize(list(inputs), _side(task), prompt or "")
-        return pad(texts, self.encoder.pad_id)._asdict()
+        return pad(texts, self.encoder.backbone.pad_id)._asdict()
 
     def forward(
         self, features: dict[str, Any], task: str | None = None, max_active_dims: int | None = None
@@ -81,7 +82,7 @@ class LatentModule(InputModule):  # type: ignore[misc]
         else:
             side = _side(task)
             top_k = self.encoder.settings.top_k(side) if max_active_dims is None else max_active_dims
-            rows = self.encoder.encode_tokens(_unpad(batch), side, top_k)
+            rows = encode_batch(self.encoder, _unpad(batch), side, top_k)
             features["sentence_embedding"] = torch.from_numpy(rows.to_dense()).to(batch.input_ids.device)
         return features
 

@@ -30,11 +30,11 @@ class TokenWeights(nn.Module):
         self.weight = nn.Parameter(weight.float(), requires_grad=False)
 
     def rows(self, texts: Sequence[TokenizedText], special_ids: NDArray[np.int64]) -> SparseRows:
-        """One row per text, over its tokens without the special ones; positions name each token's first occurrence."""
+        """One row per text, over its pooled, not special tokens; positions name each token's first occurrence."""
         weight = self.weight.detach().cpu().numpy()
         parts: list[SparseRows] = []
         for text in texts:
-            where = np.flatnonzero(~np.isin(text.ids, special_ids))
+            where = np.flatnonzero(text.pooled & ~np.isin(text.ids, special_ids))
             tokens, first = np.unique(text.ids[where], return_index=True)
             weighted = weight[tokens] != 0
             tokens, positions = tokens[weighted], where[first][weighted]

@@ -21,11 +21,13 @@ _LANES = 256
 _SPARE = 8  # candidates collected per wanted entry before they are thinned out
 
 
-def top_k_rows(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def top_k_rows(values: Tensor, k: int, *, parallel: bool = False) -> tuple[Tensor, Tensor]:
     """The k largest values of each row, largest first, [rows, k], and their columns, int32 [rows, k].
 
     values: [rows, width], not NaN. On a CPU equal values are taken in the order of their columns (the lower latent
     first), independent of the number of threads; on other devices `torch.topk` decides.
+    parallel: share the rows among numba's threads, as training does. Two such calls at once, from two threads of a
+        program, end the process where numba has no other threading layer than its own; without it any thread may call.
     Raises InputError unless 1 <= k <= width.
     """
     if values.ndim != 2 or not 1 <= k <= values.shape[1]:
@@ -35,13 +37,22 @@ def top_k_rows(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return found.values, found.indices.int()
     best = torch.empty(len(values), k)
     columns = torch.empty(len(values), k, dtype=torch.int32)
-    select_rows(values.detach().float().contiguous().numpy(), best.numpy(), columns.numpy())
+    select = _select_rows_in_parallel if parallel else _select_rows
+    select(values.detach().float().contiguous().numpy(), best.numpy(), columns.numpy())
     return best.to(values.dtype), columns
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
-def select_rows(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
+@numba.njit(nogil=True, cache=True)
+def _select_rows(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
     """Top-k of each row of values [rows, width] into best and columns [rows, k], largest first, ties by column."""
+    for row in range(values.shape[0]):
+        select_row(values[row], best[row], columns[row])
+
+
+@numba.njit(parallel=True, nogil=True, cache=True)
+def _select_rows_in_parallel(
+    values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]
+) -> None:
     for row in numba.prange(values.shape[0]):
         select_row(values[row], best[row], columns[row])
 

@@ -125,15 +125,15 @@ def _select(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Codes of one chunk from its pre-activations [chunk, n_latents]; rescore: those are approximate."""
     if rescore:
-        _, proposals = top_k_rows(pre, min(k + _MARGIN, len(rows)))
+        _, proposals = top_k_rows(pre, min(k + _MARGIN, len(rows)), parallel=True)
         proposals = proposals.sort(dim=1).values  # so that ties go to the lower latent
-        best, places = top_k_rows(_exact(states, rows, b_enc, proposals), k)
+        best, places = top_k_rows(_exact(states, rows, b_enc, proposals), k, parallel=True)
         latents = proposals.gather(1, places.long())
     else:
-        best, latents = top_k_rows(pre, k)
+        best, latents = top_k_rows(pre, k, parallel=True)
     if dead is None:
         return best.relu_(), latents, best.new_empty(len(best), 0), latents.new_empty(len(best), 0)
-    dead_best, places = top_k_rows(pre[:, dead], aux_k)
+    dead_best, places = top_k_rows(pre[:, dead], aux_k, parallel=True)
     dead_latents = dead[places.long()].int()
     if rescore:
         dead_best = _exact(states, rows, b_enc, dead_latents)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,8 @@ def train_topk(
     started, first = time.monotonic(), trainer.step
     total, done = (steps * config.batch_tokens for steps in (config.steps, first))
     with tqdm(desc="training", total=total, initial=done, unit="tok", unit_scale=True, disable=not progress) as bar:
-        for batch in trainer.buffer:
-            if trainer.step >= config.steps:
-                break
+        # not one batch more than needed: it may fill a whole buffer
+        for batch in islice(trainer.buffer, max(0, config.steps - first)):
             record = trainer.train_step(batch)
             bar.update(config.batch_tokens)
             if record is not None:

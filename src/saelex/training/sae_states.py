@@ -64,10 +64,9 @@ class BackboneStates:
     @torch.no_grad()
     def _states(self, texts: list[str]) -> Tensor:
         tokenized = self._tokenizer.tokenize(texts, "document")
-        pad_id = int(self.backbone.settings.get("pad_token_id") or 0)  # masked, so any id does where there is none
         parts = [torch.empty(0, self.d_model)]
         for which in token_budget_batches([len(text.ids) for text in tokenized], self.settings.token_budget):
-            batch = pad([tokenized[i] for i in which], pad_id, self.backbone.device)
+            batch = pad([tokenized[i] for i in which], self.backbone.pad_id, self.backbone.device)
             hidden = self.backbone(batch.input_ids, batch.attention_mask)  # [texts, length, d_model]
             parts.append(pack(hidden, batch.pooled, self.settings.sink_norm).hidden.float().cpu())
         return torch.cat(parts)

@@ -63,6 +63,15 @@ def test_a_head_in_bfloat16_gives_float32_rows():
     assert rows.lengths.tolist() == [10 if length else 0 for length in LENGTHS]
 
 
+@pytest.mark.parametrize("top_k", [None, 3])
+@pytest.mark.parametrize("gate", GATES)
+def test_broken_hidden_states_are_an_error_not_an_empty_row(gate, top_k):
+    hidden = make_hidden(LENGTHS)
+    hidden[0] = torch.nan
+    with pytest.raises(InputError, match="NaN or infinity: load it in float32"):
+        pool_rows(hidden, offsets_of(LENGTHS), make_head(gate), top_k)
+
+
 def test_top_k_below_one_is_refused():
     with pytest.raises(InputError, match="at least one latent"):
         pool_rows(make_hidden([2]), offsets_of([2]), make_head("relu"), 0)

@@ -39,6 +39,8 @@ def sparse_rows(hidden: Tensor, offsets: Tensor, head: LinearHead, top_k: int | 
         pooled = fused.pool(hidden, offsets, head)
         indptr, latents, values, positions = _active(pooled.weights, pooled.tokens, pooled.weights.new_zeros(1))
     weights = values.float().cpu().numpy()
+    if not np.isfinite(weights).all():  # no Top-K of them, and an index would keep them for good
+        raise InputError("the backbone's hidden states hold NaN or infinity: load it in float32 or bfloat16")
     rows = SparseRows(indptr, latents, weights, head.n_latents, positions)
     if top_k is None:
         return rows

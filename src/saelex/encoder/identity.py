@@ -1,0 +1,93 @@
+"""What an encoder is, as hashes: of all that changes a vector, computed again only where something has changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from saelex.encoder.backbone import Backbone
+from saelex.encoder.head import LinearHead
+from saelex.encoder.head_file import head_config, head_digest, head_tensors, tensors_digest
+
+if TYPE_CHECKING:
+    from saelex.encoder.encoder import Encoder
+    from saelex.encoder.weighting import LatentWeighting
+
+
+class BackboneIdentity:
+    """What decides a backbone's hidden states: weights by their file's hash, changed ones by value; not the dtype.
+
+    recorded: as a model folder has recorded and checked it; None takes the backbone's own files.
+    """
+
+    def __init__(self, backbone: Backbone, recorded: Mapping[str, Any] | None) -> None:
+        self._backbone = backbone
+        self._recorded = recorded
+        self._versions = _versions(backbone)
+
+    def changed(self) -> bool:
+        """Whether the weights were trained or edited since this object was made."""
+        return _versions(self._backbone) != self._versions
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON values."""
+        if self._recorded is None:  # kept, because the files may be gone or others the next time
+            self._recorded = self._backbone.identity()
+        facts = {name: value for name, value in self._recorded.items() if name != "dtype"}
+        if self.changed():
+            facts["weights"] = tensors_digest(self._backbone.model.state_dict())
+        return facts
+
+
+class HeadIdentity:
+    """sha256 over a head's shape, gate, pooling and values; computed again when one of them has changed.
+
+    recorded: of the head as a model folder has recorded and checked it.
+    """
+
+    def __init__(self, head: LinearHead, recorded: str | None) -> None:
+        self._known = None if recorded is None else (_state(head), recorded)
+
+    def digest(self, head: LinearHead) -> str:
+        """The digest of the head as it is now, which may be another one than before."""
+        state = _state(head)
+        if self._known is None or self._known[0] != state:
+            self._known = (state, head_digest(head_config(head), head_tensors(head)))
+        return self._known[1]
+
+
+def fingerprint(encoder: Encoder, saved_head_digest: str | None = None) -> str:
+    """See `Encoder.fingerprint`. saved_head_digest: of the head as it is saved, where that rounds it."""
+    parts = {
+        "settings": encoder.settings.identity(),
+        "backbone": encoder.backbone_identity.facts(),
+        "head": saved_head_digest or encoder.head_identity.digest(encoder.head),
+        "weighting": None if encoder.weighting is None else _weighting_digest(encoder.weighting),
+        "token_weights": None if encoder.token_weights is None else encoder.token_weights.digest(),
+    }
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _weighting_digest(weighting: LatentWeighting) -> str:
+    statistics = weighting.statistics
+    digest = sha256(json.dumps(asdict(weighting.settings), sort_keys=True).encode())
+    digest.update(f"{statistics.n_documents} {statistics.mean_length!r}".encode())
+    digest.update(np.ascontiguousarray(statistics.document_frequencies, np.int64).data)
+    return digest.hexdigest()
+
+
+def _versions(module: nn.Module) -> tuple[int, ...]:
+    """Changes whenever a parameter or buffer of the module is written to."""
+    return tuple(tensor._version for tensor in (*module.parameters(), *module.buffers()))
+
+
+def _state(head: LinearHead) -> tuple[Any, ...]:
+    """Changes whenever the head is another one, or written to, or its gate, pooling or saturation is exchanged."""
+    tensors = (*head.parameters(), *head.buffers())
+    return (json.dumps(head_config(head), sort_keys=True), *((id(tensor), tensor._version) for tensor in tensors))

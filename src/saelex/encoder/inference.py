@@ -1,0 +1,97 @@
+"""From tokens to sparse rows without gradients: batches by token budget, one forward pass each, rows in text order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from saelex.encoder.batching import PackedStates, pack, pad, token_budget_batches, unpack_positions
+from saelex.encoder.pooling import pool_rows
+from saelex.encoder.settings import Side
+from saelex.encoder.tokens import TokenizedText
+from saelex.errors import InputError
+from saelex.vectors import SparseRows
+
+if TYPE_CHECKING:
+    from saelex.encoder.encoder import Encoder
+
+_POOLED_ENTRIES = 2**23
+"""Most texts x latents of one forward pass: their maxima and arg-max tokens take 8 bytes each."""
+
+
+@torch.inference_mode()
+def encode_texts(
+    encoder: Encoder, texts: Sequence[str], side: Side, top_k: int | None, done: Callable[[int], object]
+) -> SparseRows:
+    """Rows of the texts, in their order. done: called with the number of texts of each batch, when it is through."""
+    tokenized = encoder.tokenizer.tokenize(texts, side)
+    order: list[NDArray[np.int64]] = []
+    parts: list[SparseRows] = []
+    most_texts = max(1, _POOLED_ENTRIES // encoder.n_latents)
+    for batch in token_budget_batches([len(text.ids) for text in tokenized], encoder.batch_tokens, most_texts):
+        parts.append(encode_batch(encoder, [tokenized[i] for i in batch], side, top_k))
+        order.append(batch)
+        done(len(batch))
+    blank = np.array([i for i, text in enumerate(tokenized) if not len(text.ids)], np.int64)
+    parts.append(_blank_rows(len(blank), encoder.n_latents))
+    done(len(blank))
+    return SparseRows.concatenate(parts)[np.argsort(np.concatenate([*order, blank]))]
+
+
+@torch.inference_mode()
+def encode_batch(encoder: Encoder, texts: Sequence[TokenizedText], side: Side, top_k: int | None) -> SparseRows:
+    """Rows of one batch of tokenised texts: the whole way from token ids to Top-K, in one forward pass."""
+    if side == "query" and encoder.token_weights is not None:
+        return encoder.token_weights.rows(texts, encoder.tokenizer.special_ids).top_k(top_k)
+    batch = pad(texts, encoder.backbone.pad_id, encoder.device)
+    with _evaluating(encoder.backbone, encoder.head):
+        hidden = encoder.backbone(batch.input_ids, batch.attention_mask)  # [texts, length, d_model]
+        packed = pack(hidden, batch.pooled, encoder.settings.sink_norm)
+        return _pool(encoder, packed, side, top_k)
+
+
+def _pool(encoder: Encoder, packed: PackedStates, side: Side, top_k: int | None) -> SparseRows:
+    if (weighting := encoder.weighting) is None:
+        rows = pool_rows(packed.hidden, packed.offsets, encoder.head, top_k)
+    else:
+        rows = pool_rows(packed.hidden, packed.offsets, encoder.head, None)
+        rows = (weighting.query(rows) if side == "query" else weighting.document(rows)).top_k(top_k)
+    return unpack_positions(rows, packed)
+
+
+def median_norm(encoder: Encoder, texts: Sequence[str]) -> float:
+    """Median L2 norm of the hidden states of the texts' pooled tokens. Raises InputError where there are none."""
+    norms: list[Tensor] = []
+    tokenized = [text for text in encoder.tokenizer.tokenize(texts, "document") if len(text.ids)]
+    with torch.inference_mode(), _evaluating(encoder.backbone):
+        for chosen in token_budget_batches([len(text.ids) for text in tokenized], encoder.batch_tokens):
+            batch = pad([tokenized[i] for i in chosen], encoder.backbone.pad_id, encoder.device)
+            hidden = encoder.backbone(batch.input_ids, batch.attention_mask)
+            norms.append(hidden[batch.pooled].float().norm(dim=-1).cpu())  # [tokens]
+    if not norms:
+        raise InputError("no text to measure token norms on; give some that are not blank")
+    return float(torch.cat(norms).median())
+
+
+def _blank_rows(rows: int, n_latents: int) -> SparseRows:
+    return replace(SparseRows.empty(n_latents, rows), positions=np.zeros(0, np.int32))
+
+
+@contextmanager
+def _evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Without dropout, also in the middle of training."""
+    training = [part for module in modules for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
