@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Saelex
@@ -10,7 +12,7 @@ import saelex as package
 from saelex.cli import app as app_module
 from saelex.errors import MismatchError
 
-VERBS = ["demo", "index", "search", "explain", "label", "encode", "evaluate", "export", "train-sae"]
+VERBS = ["demo", "index", "search", "explain", "label", "encode", "evaluate", "export", "train-sae", "label-free"]
 
 
 def test_help_names_every_verb_and_version_is_the_packages(saelex: Saelex) -> None:
@@ -43,9 +45,21 @@ def test_python_m_saelex() -> None:
     assert done.stdout == f"saelex {package.__version__}\n"
 
 
+@pytest.mark.parametrize("code", ["from saelex.cli import main; main()", "import saelex.cli.app as a; PATCH"])
+def test_a_reader_that_has_gone_is_no_traceback(code: str) -> None:
+    # the second time the text is still in Python's own buffer when the verb is done
+    patch = "a.app = lambda **_: print('x'); from saelex.cli import main; main()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", code.replace("PATCH", patch), "--version"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_errors(saelex: Saelex, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(error: BaseException) -> None:
-        def app() -> None:
+        def app(prog_name: str, standalone_mode: bool) -> None:
             raise error
 
         monkeypatch.setattr(app_module, "app", app)
@@ -54,11 +68,38 @@ def test_errors(saelex: Saelex, monkeypatch: pytest.MonkeyPatch) -> None:
     assert saelex("x")[0::2] == (2, "saelex: two lines\n")
     fail(OSError(28, "No space left on device", "/tmp/x"))
     assert saelex("x")[0::2] == (2, "saelex: /tmp/x: No space left on device\n")
+    fail(OSError(28, "No space left on device"))
+    assert saelex("x")[0::2] == (2, "saelex: No space left on device\n")
     fail(ValueError("a bug"))
     with pytest.raises(ValueError, match="a bug"):
         saelex("x")
 
 
-def test_usage_errors_have_exit_code_2(saelex: Saelex) -> None:
-    assert saelex("search").code == 2
-    assert saelex("fly").code == 2
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fly"], "no such command 'fly'"),
+        (["search", "i"], "missing argument 'QUERY'; see `saelex search --help`"),
+        (["search", "i", "q", "-k", "0"], "'-k'"),
+        (["search", "i", "q", "--boost"], "--boost"),
+        (["encode", "--fast"], "--fast"),
+    ],
+)
+def test_usage_errors_are_one_line_with_exit_code_2(saelex: Saelex, arguments: list[str], message: str) -> None:
+    result = saelex(*arguments)
+    assert (result.code, result.out) == (2, "") and message in result.err
+    assert result.err.startswith("saelex: ") and result.err.count("\n") == 1
+
+
+def test_no_arguments_show_help(saelex: Saelex) -> None:
+    result = saelex()
+    assert result.code == 2 and all(verb in result.out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", ["train-sae", "label-free"])
+def test_recipe_verbs_list_their_settings(saelex: Saelex, verb: str, tmp_path: Path) -> None:
+    result = saelex(verb, "--settings")
+    assert result.code == 0 and "model = ''  (str)\n    " in result.out
+    assert "name a recipe" in saelex(verb).err
+    missing = saelex(verb, tmp_path / "no.yaml", "-o", tmp_path / "out")
+    assert missing.code == 2 and "no.yaml: cannot be read" in missing.err and not (tmp_path / "out").exists()

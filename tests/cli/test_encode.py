@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.cli.conftest import DOCUMENTS, Saelex
 
 from saelex.encoder.encoder import Encoder
@@ -31,7 +32,19 @@ def test_a_corpus_to_a_file_and_to_a_folder(saelex: Saelex, corpus: Path, model:
     assert "exists already" in saelex("encode", corpus, "-o", tmp_path / "v", "--model", model).err
 
 
-def test_arguments_that_make_no_sense(saelex: Saelex, corpus: Path, model: Path) -> None:
+@pytest.mark.parametrize("output", ["-", "v.jsonl", "v"])
+def test_a_source_without_documents_is_an_error(saelex: Saelex, model: Path, tmp_path: Path, output: str) -> None:
+    source = tmp_path / "none.jsonl"
+    source.touch()
+    target = output if output == "-" else tmp_path / output
+    result = saelex("encode", source, "-o", target, "--model", model)
+    assert (result.code, result.out) == (2, "") and "nothing to encode" in result.err
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_arguments_that_make_no_sense(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
+    assert "JSON lines" in saelex("encode", corpus, "-o", tmp_path / "v.json").err
+    assert not list(tmp_path.iterdir())
     assert "either a source or --text" in saelex("encode").err
     assert "either a source or --text" in saelex("encode", corpus, "-t", "x").err
     assert "--side is query or document" in saelex("encode", "-t", "x", "--side", "both").err

@@ -47,6 +47,14 @@ def test_a_malformed_line_is_named_and_leaves_nothing_behind(saelex: Saelex, mod
     assert [entry.name for entry in tmp_path.iterdir()] == ["bad.jsonl"]
 
 
+def test_a_source_without_documents_makes_no_index(saelex: Saelex, model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "none.jsonl"
+    source.touch()
+    result = saelex("index", source, tmp_path / "i", "--model", model)
+    assert (result.code, result.out) == (2, "") and "holds no document" in result.err
+    assert not (tmp_path / "i").exists()
+
+
 def test_upkeep(saelex: Saelex, index: Path) -> None:
     result = saelex("index", index, "--delete", "wing", "--delete", "zip", "--merge", "--check")
     assert result.code == 0, result.err

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,15 @@ def test_errors_are_one_line(saelex: Saelex, index: Path, options: list[str], me
 def test_a_missing_or_foreign_index(saelex: Saelex, tmp_path: Path) -> None:
     assert "no such index" in saelex("search", tmp_path / "no", "zip").err
     assert "not an index" in saelex("search", tmp_path, "zip").err
+
+
+def test_the_encoder_of_an_index_may_move(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
+    index, first, second = tmp_path / "i", shutil.copytree(model, tmp_path / "first"), tmp_path / "second"
+    saelex("index", corpus, index, "--model", first, "--no-labels")
+    first.rename(second)
+    assert "no model" in saelex("search", index, "zip").err
+    assert saelex("search", index, "zip", "--model", second).code == 0
+    assert saelex("explain", index, "zip", "zip", "--model", second).code == 0
 
 
 def test_explain_gives_every_contribution_of_one_document(saelex: Saelex, index: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from saelex.cli.show import SNIPPET, show_hits, snippet
+from saelex.cli.show import SNIPPET, show_explanation, show_hits, snippet
 from saelex.concepts.explanation import Contribution, Explanation
 from saelex.corpus.documents import Document
 from saelex.index.hits import Hit
@@ -64,6 +64,23 @@ def test_coloured_output_keeps_brackets_and_marks_words(monkeypatch: pytest.Monk
     assert "[of]" in shown and "Of [wings]" in shown and "wing [aero]" in shown
     assert "\x1b[1;33mwing\x1b[0m" in shown
     assert "━" in shown and "banned" in shown and "boost x2" in shown
+
+
+def test_an_explanation_counts_banned_labels_and_names_latents(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        Contribution(7, "wing", 3.0, ["wings"], ["wing"]),
+        Contribution(9, "latent 9", 1.0),
+        Contribution(40, "word:wing", 0.5, ["wing"], ["wing"]),
+    ]
+    show_explanation(Explanation("wings", "a", 4.5, rows, ["lift", "bank", "lift"]))
+    assert capsys.readouterr().out.splitlines() == [
+        "a  4.500  for 'wings'",
+        "       3.000  wing #7  (wings → wing)",
+        "       1.000  latent 9",
+        "       0.500  word:wing  (wing → wing)",
+        "      banned  lift (x2)",
+        "      banned  bank",
+    ]
 
 
 def test_no_hits(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

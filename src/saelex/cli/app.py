@@ -18,6 +18,10 @@ from saelex.cli.label_free import label_free
 from saelex.cli.search import search
 from saelex.cli.train_sae import train_sae
 
+# what click, or typer's own copy of it in later versions, raises for arguments it cannot read
+UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
+Abort: type[Exception] = typer.Abort
+
 app = typer.Typer(
     name="saelex",
     help="Search by concepts: learned sparse retrieval over the latents of a sparse autoencoder.",

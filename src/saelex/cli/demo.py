@@ -24,7 +24,9 @@ QUESTIONS = (
 
 
 def demo(
-    question: Annotated[str | None, typer.Argument(help="Your own question; without one, a few are asked.")] = None,
+    question: Annotated[
+        str | None, typer.Argument(metavar="QUESTION", help="Your own question; without one, a few are asked.")
+    ] = None,
     k: Annotated[
         int | None, typer.Option("-k", "--hits", min=1, help="Hits per question: 5, or 3 of each prepared one.")
     ] = None,

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from saelex.vectors import SparseRows
 
 CHUNK = 1024
+_OTHER_FORMS = {".csv", ".gz", ".json", ".ndjson", ".npy", ".npz", ".safetensors", ".tsv", ".txt"}
 
 
 def encode(
     source: Annotated[
-        str | None, typer.Argument(help="JSONL, TSV (perhaps gzipped), BEIR folder, or - for JSONL on standard input.")
+        str | None,
+        typer.Argument(
+            metavar="SOURCE", help="JSONL, TSV (perhaps gzipped), BEIR folder, or - for JSONL on standard input."
+        ),
     ] = None,
     text: Annotated[list[str], typer.Option("--text", "-t", help="A text to encode, in place of a source.")] = [],  # noqa: B006
     output: Annotated[
@@ -43,13 +47,16 @@ def encode(
         raise InputError("give either a source or --text, and not both")
     if side not in ("query", "document"):
         raise InputError(f"--side is query or document, not {side!r}")
+    to_lines = output == "-" or output.endswith(".jsonl")
+    if not to_lines and Path(output).suffix in _OTHER_FORMS:
+        raise InputError(f"--output {output}: a name in .jsonl is a file of JSON lines, any other a folder of arrays")
     kept = read_top_k(top_k)
     texts = enumerate_texts(source, text)
     encoder = load_encoder(model)
     chunks = _encoded(encoder, texts, "query" if side == "query" else "document", kept)
     if output == "-":
         sys.stdout.writelines(_lines(chunks))
-    elif output.endswith(".jsonl"):
+    elif to_lines:
         from saelex.files import write_text
 
         write_text(Path(output), _lines(chunks))
@@ -81,6 +88,7 @@ def _encoded(
     encoder: Encoder, texts: Iterator[tuple[str, str]], side: Literal["query", "document"], top_k: TopKChoice
 ) -> Iterator[tuple[list[str], SparseRows]]:
     ids: list[str] = []
+    found = False
 
     def contents() -> Iterator[str]:
         for name, content in texts:
@@ -90,7 +98,10 @@ def _encoded(
     for rows in encoder.encode_stream(contents(), side=side, top_k=top_k, chunk_size=CHUNK, progress=show_progress()):
         # the encoder may read ahead: the first ids are those of these rows
         chunk, ids[: len(rows)] = ids[: len(rows)], []
+        found = True
         yield chunk, rows
+    if not found:
+        raise InputError("nothing to encode: the source holds no document")
 
 
 def _lines(chunks: Iterator[tuple[list[str], SparseRows]]) -> Iterator[str]:
@@ -111,7 +122,5 @@ def _save(folder: Path, chunks: Iterator[tuple[list[str], SparseRows]]) -> None:
     for chunk, rows in chunks:
         ids += chunk
         parts.append(rows)
-    if not parts:
-        raise InputError("nothing to encode: the source holds no document")
     SparseRows.concatenate(parts).save(folder)
     write_text(folder / "ids.json", [json.dumps(ids, ensure_ascii=False) + "\n"])

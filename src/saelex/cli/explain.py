@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import Add, Ban, Boost, Json, print_json
+from saelex.cli.options import Add, Ban, Boost, Json, Moved, open_index, print_json
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,18 +17,17 @@ if TYPE_CHECKING:
 
 def explain(
     path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
-    query: Annotated[str, typer.Argument(help="The query.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The query.")],
     document: Annotated[str, typer.Argument(metavar="DOCUMENT_ID", help="The document in question.")],
     boost: Boost = [],  # noqa: B006
     ban: Ban = [],  # noqa: B006
     add: Add = [],  # noqa: B006
     words: Annotated[bool, typer.Option(help="Match exact words beside concepts.")] = True,
+    model: Moved = None,
     json: Json = False,
 ) -> None:
-    """Everything that a document's score for a query is made of."""
-    from saelex.index.index import Index
-
-    with Index.open(path) as index:
+    """Everything that a document's score for a query is made of; #4711 is a concept's id, to steer by."""
+    with open_index(path, model) as index:
         index.document(document)  # an id that is not there is another matter than a document that does not match
         hit = _find(index, query, document, boost=boost, ban=ban, add=add, words=words)
         if json:

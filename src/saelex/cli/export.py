@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from saelex.cli.options import Moved, open_index
 from saelex.errors import InputError
 
 
@@ -18,12 +19,14 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File for the documents.")],
     queries: Annotated[
-        str | None, typer.Option(help="Queries to export as well, to FILE.queries: JSONL, TSV or BEIR folder.")
+        str | None,
+        typer.Option(metavar="SOURCE", help="Queries to export as well, to FILE.queries: JSONL, TSV or BEIR folder."),
     ] = None,
     text: Annotated[bool, typer.Option(help="Export titles, texts and metadata too.")] = True,
     levels: Annotated[
         int | None, typer.Option(min=1, help="anserini only: the integer that the heaviest weight becomes (100).")
     ] = None,
+    model: Moved = None,
 ) -> None:
     """Write the stored vectors, so that the other engine gives the same scores within its precision.
 
@@ -35,16 +38,15 @@ def export(
     if levels is not None and form != "anserini":
         raise InputError(f"--levels is for anserini, not for {form}")
     chosen = make_format(form) if levels is None else Anserini(levels)
-    typer.echo(chosen.limits, err=True)
 
     from saelex.corpus.reading import read_queries
-    from saelex.index.index import Index
 
     asked = [] if queries is None else list(read_queries(queries))
-    with Index.open(path) as index:
+    with open_index(path, model) as index:
         done = export_index(index, chosen, output, asked, with_text=text)
     empty = f" ({done.documents.empty} without any weight left out)" if done.documents.empty else ""
     typer.echo(f"{done.documents_path}: {done.documents.written:,} documents{empty}")
     if done.queries_path is not None:
         typer.echo(f"{done.queries_path}: {done.queries.written:,} queries")
     typer.echo(f"{done.settings_path}: what to create the engine's index with")
+    typer.echo(chosen.limits, err=True)

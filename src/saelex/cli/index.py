@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import DEFAULT_MODEL, load_encoder, show_progress
+from saelex.cli.options import DEFAULT_MODEL, load_encoder, open_index, show_progress
 from saelex.errors import InputError, SaelexError
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def _add(
     with _opened(target, model, words, forward) as index:
         try:
             report = fill(index, documents, resume=resume, update=update, labels=labels and forward)
+            if new and not len(index):
+                raise InputError(f"{source}: holds no document; nothing was indexed")
         except BaseException:
             if new and not len(index):
                 index.close()
@@ -85,7 +87,7 @@ def _opened(target: Path, model: str | None, words: bool, forward: bool) -> Inde
     from saelex.index.index import Index
 
     if target.exists():
-        return Index.open(target, None if model is None else load_encoder(model))
+        return open_index(target, model)
     return Index.create(target, load_encoder(model or DEFAULT_MODEL), words=words, forward=forward)
 
 

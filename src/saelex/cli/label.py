@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import show_progress
+from saelex.cli.options import Moved, open_index, show_progress
+from saelex.errors import InputError
 
 if TYPE_CHECKING:
     from saelex.concepts.judging import LabelReport
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
 def label(
     path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
     judge: Annotated[bool, typer.Option(help="Judge the labels on held-out documents.")] = True,
+    model: Moved = None,
 ) -> None:
     """Derive labels of the concepts from the index's documents, without a language model, and store them beside it."""
-    from saelex.index.index import Index
-
-    with Index.open(path) as index:
+    with open_index(path, model) as index:
+        typer.echo(f"{path}: {label_index(index):,} concepts have a label")
         if judge:
-            typer.echo(str(judged(index)))
-        typer.echo(f"{path}: {label_index(index)} concepts have a label")
+            try:
+                typer.echo(str(judged(index)))
+            except InputError as error:
+                raise InputError(f"the labels are stored, but cannot be judged: {error}") from error
 
 
 def label_index(index: Index) -> int:

@@ -15,10 +15,14 @@ from saelex.errors import InputError
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
+    from saelex.index.index import Index
 
 DEFAULT_MODEL = "saelex-minilm"
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Embedded model, model folder or hub id.")]
+Moved = Annotated[
+    str | None, typer.Option("--model", "-m", help="The index's own encoder, where its folder has moved since.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Boost = Annotated[
     list[str],
@@ -32,6 +36,11 @@ Where = Annotated[
         "--where", metavar="FIELD=VALUE", help="Only documents whose metadata says so; also !=, <, <=, >, >=."
     ),
 ]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe; --settings names them."),
+]
+RecipeSettings = Annotated[bool, typer.Option("--settings", help="List every setting of a recipe and stop.")]
 
 _CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 
@@ -44,9 +53,24 @@ def load_encoder(model: str) -> Encoder:
     return Encoder.load(str(Path(model).resolve()) if folder else model)
 
 
+def open_index(path: Path, model: str | None = None) -> Index:
+    """An index with the encoder it names, or with the one that is named here; it must be the same."""
+    from saelex.index.index import Index
+
+    return Index.open(path, None if model is None else load_encoder(model))
+
+
 def print_json(value: Any) -> None:
     """To stdout, readable, one value."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_settings(recipe: type[Any]) -> None:
+    """Every setting that a recipe of this kind may hold: name, default, type and meaning."""
+    from saelex.sae.recipe import recipe_settings
+
+    for setting in recipe_settings(recipe):
+        typer.echo(f"{setting.name} = {setting.default!r}  ({setting.kind})\n    {setting.help}")
 
 
 def show_progress() -> bool:

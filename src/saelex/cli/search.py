@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from saelex.cli.options import Add, Ban, Boost, Json, Where, print_json, read_where
+from saelex.cli.options import Add, Ban, Boost, Json, Moved, Where, open_index, print_json, read_where
 
 if TYPE_CHECKING:
     from saelex.index.batch import Mode
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def search(
     path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
-    query: Annotated[str, typer.Argument(help="What to look for.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Number of hits.")] = 10,
     mode: Annotated[str, typer.Option(help="exact, capped or two_step.")] = "exact",
     explain: Annotated[
@@ -26,16 +26,15 @@ def search(
     add: Add = [],  # noqa: B006
     where: Where = [],  # noqa: B006
     words: Annotated[bool, typer.Option(help="Match exact words beside concepts.")] = True,
+    model: Moved = None,
     json: Json = False,
 ) -> None:
-    """Search an index. Concepts are named by label words, by id, or as word:NAME.
+    """Search an index. Concepts are named by label words, by id (`saelex explain` shows them), or as word:NAME.
 
     --json gives {"query", "hits": [{"rank", "id", "score", "title", "text", "explanation"}]}, with all contributions.
     """
-    from saelex.index.index import Index
-
     filters = read_where(where)
-    with Index.open(path) as index:
+    with open_index(path, model) as index:
         hits = index.search(
             query, k, mode=cast("Mode", mode), boost=boost, ban=ban, add=add, where=filters, words=words
         )

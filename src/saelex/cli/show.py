@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
+
+from saelex.concepts.steering import WORD_PREFIX
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,17 +34,19 @@ def show_hits(query: str, hits: Sequence[Hit], explain: bool) -> None:
 
 
 def show_explanation(explanation: Explanation) -> None:
-    """Print every contribution to one hit's score."""
+    """Print every contribution to one hit's score, with the latents' ids: several may carry one label."""
     if not sys.stdout.isatty():
         typer.echo(f"{explanation.document_id}  {explanation.score:.3f}  for {explanation.query!r}")
         for row in explanation.contributions:
-            typer.echo(_plain_reason(row))
+            typer.echo(_plain_reason(row, _number(row)))
+        for label in _counted(explanation.banned):
+            typer.echo(f"      banned  {label}")
         return
     from rich.console import Console
 
     console = Console(highlight=False)
     console.print(f"[bold]{explanation.score:.3f}[/]", _escaped(explanation.document_id), style="default")
-    _print_reasons(console, explanation.contributions, explanation.banned)
+    _print_reasons(console, explanation.contributions, explanation.banned, numbered=True)
 
 
 def snippet(hit: Hit, words: Iterable[str] = ()) -> str:
@@ -79,6 +84,17 @@ def _fired(explanation: Explanation | None) -> list[str]:
     return [word for row in explanation.top(REASONS) for word in row.document_words]
 
 
+def _number(row: Contribution) -> str:
+    """A latent's id behind its label, " #4711"; nothing for a word, or where the label is the id."""
+    known = row.label.startswith(WORD_PREFIX) or row.label == f"latent {row.latent}"
+    return "" if known else f" #{row.latent}"
+
+
+def _counted(labels: Sequence[str]) -> list[str]:
+    """Each label once, with how many latents carry it."""
+    return [f"{label} (x{times})" if times > 1 else label for label, times in Counter(labels).items()]
+
+
 # ---- plain ----------------------------------------------------------------------------------------------------------
 
 
@@ -93,14 +109,14 @@ def _show_plain(query: str, explained: Sequence[tuple[Hit, Explanation | None]])
         if explanation is not None:
             for row in explanation.top(REASONS):
                 typer.echo(_plain_reason(row))
-            for label in explanation.banned:
+            for label in _counted(explanation.banned):
                 typer.echo(f"      banned  {label}")
 
 
-def _plain_reason(row: Contribution) -> str:
+def _plain_reason(row: Contribution, number: str = "") -> str:
     note = f"  [{row.note}]" if row.note else ""
     fired = _fired_at(row)
-    return f"    {row.contribution:8.3f}  {row.label}{f'  ({fired})' if fired else ''}{note}"
+    return f"    {row.contribution:8.3f}  {row.label}{number}{f'  ({fired})' if fired else ''}{note}"
 
 
 def _fired_at(row: Contribution) -> str:
@@ -131,7 +147,9 @@ def _show_rich(query: str, explained: Sequence[tuple[Hit, Explanation | None]]) 
         console.print()
 
 
-def _print_reasons(console: Console, rows: Sequence[Contribution], banned: Sequence[str]) -> None:
+def _print_reasons(
+    console: Console, rows: Sequence[Contribution], banned: Sequence[str], numbered: bool = False
+) -> None:
     from rich.padding import Padding
     from rich.table import Table
 
@@ -146,8 +164,9 @@ def _print_reasons(console: Console, rows: Sequence[Contribution], banned: Seque
             "━" * max(1, round(_BAR * row.contribution / heaviest)) if row.latent >= 0 and row.contribution > 0 else ""
         )
         note = f" [yellow]{_escaped(row.note)}[/]" if row.note else ""
-        table.add_row(f"{row.contribution:.2f}", bar, f"{_escaped(row.label)}{note}", _escaped(_fired_at(row)))
-    for label in banned:
+        label = f"{_escaped(row.label)}[dim]{_number(row) if numbered else ''}[/]{note}"
+        table.add_row(f"{row.contribution:.2f}", bar, label, _escaped(_fired_at(row)))
+    for label in _counted(banned):
         table.add_row("", "", f"[strike]{_escaped(label)}[/] [yellow]banned[/]", "")
     console.print(Padding(table, (0, 0, 0, 11)))
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from saelex.encoder.onednn import linear
 
-# entries of one block: 8 MiB of float32 on a CPU (a share of the last-level cache), 128 MiB on a GPU
-_CPU_BLOCK = 2**21
+# entries of one block: 4 MiB of float32 on a CPU (a share of the last-level cache), 128 MiB on a GPU
+_CPU_BLOCK = 2**20
 _GPU_BLOCK = 2**25
 _FEWEST_LATENTS = 256
 
