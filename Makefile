@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types format benchmarks clean
+.PHONY: demo test lint types format clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo

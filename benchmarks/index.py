@@ -1,7 +1,7 @@
 """The index against its alternatives: build time, size on disk, latency, recall, postings touched.
 
     python benchmarks/index.py --documents 200000 1000000 --json index.json
-    python benchmarks/index.py --documents 200000 --collections ../shared/data/cranfield ../shared/data/cacm
+    python benchmarks/index.py --documents 200000 --collections cranfield squad-dev:test30
 
 Synthetic vectors by default (benchmarks/synthetic.py); with --collections also the default model's own vectors of those
 BEIR folders, repeated with noise to the first size. One process, one query at a time, so one core.
@@ -61,10 +61,12 @@ class Measured:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--documents", type=int, nargs="+", default=[200_000], help="synthetic collections of these sizes"
+        "--documents", type=int, nargs="+", default=[200_000, 1_000_000], help="synthetic collections of these sizes"
     )
     parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--collections", type=Path, nargs="+", default=[], help="BEIR folders for the model's vectors")
+    parser.add_argument(
+        "--collections", nargs="+", default=[], help="BEIR folders, FOLDER or FOLDER:SPLIT, for the model's vectors"
+    )
     parser.add_argument("--model", default="saelex-minilm", help="what encodes the collections")
     parser.add_argument("--bits", type=int, choices=(8, 16), default=16, help="bits of a stored weight")
     parser.add_argument("--folder", type=Path, help="where indexes are built; a temporary folder by default")
@@ -266,15 +268,15 @@ def others(
     return found
 
 
-def encode(collections: Sequence[Path], model: str, n_queries: int) -> tuple[SparseRows, SparseRows]:
+def encode(collections: Sequence[str], model: str, n_queries: int) -> tuple[SparseRows, SparseRows]:
     """The model's vectors of the collections' documents and of their first queries, the same share of each."""
-    from saelex.corpus.collection import read_collection
+    from saelex.corpus.collection import named_split, read_collection
     from saelex.encoder.encoder import Encoder
 
     encoder = Encoder.load(model)
     rows, queries = [], []
     for folder in collections:
-        collection = read_collection(folder)
+        collection = read_collection(*named_split(folder))
         texts = (document.content for document in collection.documents())
         rows += list(encoder.encode_stream(texts, side="document"))
         asked = [query.text for query in collection.queries[: -(-n_queries // len(collections))]]
