@@ -84,5 +84,5 @@ def test_every_setting_of_the_sae_recipe_is_explained():
 
 
 def test_shipped_recipe_is_valid():
-    recipe = load_recipe(SaeRecipe, "recipes/sae/minilm.yaml", ["training.k=16"])
-    assert (recipe.training.n_latents, recipe.training.k, recipe.training.tokens) == (16_384, 16, 4_000_000)
+    recipe = load_recipe(SaeRecipe, "recipes/sae/minilm.yaml", ["training.k=8"])
+    assert (recipe.training.n_latents, recipe.training.k, recipe.training.tokens) == (16_384, 8, 6_000_000)
