@@ -97,7 +97,7 @@ def test_dot_scale_and_keep() -> None:
 def test_negative_row_counts_from_the_end_and_out_of_range_is_an_index_error() -> None:
     dense, rows = example()
     np.testing.assert_array_equal(rows[-1].to_dense(), dense[-1:])
-    for key in (3, -4, np.array([3])):
+    for key in (3, -4, np.array([3]), np.array([True, False])):
         with pytest.raises(IndexError):
             rows[key]
 
@@ -111,8 +111,14 @@ def test_save_and_load(tmp_path: Path, mmap: bool) -> None:
     np.testing.assert_array_equal(loaded.positions, rows.positions)
     SparseRows.empty(5, rows=2).save(tmp_path / "empty")
     assert len(SparseRows.load(tmp_path / "empty", mmap=mmap)) == 2
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match="not an empty folder"):
         rows.save(tmp_path / "rows")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="not an empty folder"):
+        rows.save(tmp_path / "file")
+    with pytest.raises(InputError, match="cannot be written"):
+        rows.save(tmp_path / "file" / "rows")
+    (tmp_path / "file").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "rows"]
 
 
@@ -167,3 +173,13 @@ def test_mixed_encoders_and_empty_choices_are_refused() -> None:
         rows.beside(SparseRows.empty(5, rows=2))
     with pytest.raises(InputError):
         rows.top_k(0)
+
+
+def test_json_lines_that_cannot_be_read_name_file_and_line(tmp_path: Path) -> None:
+    path, good = tmp_path / "rows.jsonl", b'{"id": "a", "vector": {"1": 2.5}}\n'
+    with pytest.raises(InputError, match=r"rows\.jsonl: cannot be read"):
+        SparseRows.read_jsonl(path, 4)
+    for bad in (b"\xff", b'{"id": "b", "vector": {"4": 1}}', b'{"id": "b", "vector": {"-1": 1}}', b"[]", b'{"id": 1}'):
+        path.write_bytes(good + bad)
+        with pytest.raises(InputError, match=r"rows\.jsonl:2: not a line of the form"):
+            SparseRows.read_jsonl(path, 4)

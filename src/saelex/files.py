@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,9 @@ def _remembered() -> dict[str, Any]:
 def _remember(path: str, entry: dict[str, Any]) -> None:
     # Two processes may write at once: one entry is then lost and computed again, the file itself is always whole.
     cache = {known: state for known, state in _remembered().items() if Path(known).exists()} | {path: entry}
-    try:
+    with suppress(OSError):
         cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache_folder(), suffix=".json", delete=False) as file:
-            json.dump(cache, file)
-        Path(file.name).replace(cache_folder() / "sha256.json")
-    except OSError:
-        return
+        with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:  # goes even when the disk is full
+            whole = Path(scratch) / "sha256.json"
+            whole.write_text(json.dumps(cache))
+            whole.replace(cache_folder() / whole.name)

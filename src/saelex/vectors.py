@@ -179,6 +179,8 @@ class SparseRows:
             start, stop, step = key.indices(len(self))
             return self._span(start, max(start, stop)) if step == 1 else self._take(np.arange(start, stop, step))
         chosen = np.asarray(key)
+        if chosen.dtype == bool and chosen.shape != (len(self),):
+            raise IndexError(f"a mask of shape {chosen.shape} for {len(self)} rows")
         return self._take(np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64))
 
     def _span(self, start: int, stop: int) -> SparseRows:
@@ -314,38 +316,52 @@ class SparseRows:
 
     @classmethod
     def read_jsonl(cls, path: str | Path, n_latents: int) -> tuple[list[str], SparseRows]:
-        """Ids and rows of a file that `write_jsonl` wrote. Raises InputError with file and line."""
+        """Ids and rows of a file that `write_jsonl` wrote. Raises InputError, with file and line where there is one."""
         ids: list[str] = []
         vectors: list[dict[int, float]] = []
-        with Path(path).open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                try:
+        number = 0
+        try:
+            with Path(path).open("rb") as file:
+                for line in file:
+                    number += 1
                     record = json.loads(line)
-                    vectors.append({int(latent): float(weight) for latent, weight in record["vector"].items()})
+                    vector = {int(latent): float(weight) for latent, weight in record["vector"].items()}
+                    if vector and not 0 <= min(vector) <= max(vector) < n_latents:
+                        raise ValueError(f"a latent lies outside 0..{n_latents - 1}")
+                    vectors.append(vector)
                     ids.append(str(record["id"]))
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    wanted = '{"id": ..., "vector": {"latent": weight}}'
-                    raise InputError(f"{path}:{number}: not a line of the form {wanted}: {error}") from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            wanted = '{"id": ..., "vector": {"latent": weight}}'
+            raise InputError(f"{path}:{number}: not a line of the form {wanted}: {error}") from error
         return ids, cls.from_dicts(vectors, n_latents)
 
     def save(self, folder: str | Path) -> None:
-        """Plain files: one `.npy` an array and `sparse_rows.json`; written beside the target, then renamed."""
+        """Plain files: one `.npy` an array and `sparse_rows.json`; written beside the target, then renamed.
+
+        Raises InputError when there is something already, or the folder cannot be written.
+        """
         target = Path(folder)
-        if target.exists() and any(target.iterdir()):
-            raise InputError(f"{target}: not empty; choose a new folder for the vectors")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-            made = Path(scratch) / "rows"
-            made.mkdir()
-            for name in _ARRAYS:
-                array = getattr(self, name)
-                if array is not None:
-                    np.save(made / f"{name}.npy", array)
-            header = {"format": FORMAT, "rows": len(self), "n_latents": self.n_latents, "non_zeros": self.n_nonzero}
-            (made / "sparse_rows.json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
-            if target.exists():
-                target.rmdir()
-            made.rename(target)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(f"{target}: not an empty folder; choose a new one for the vectors")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+                made = Path(scratch) / "rows"
+                made.mkdir()
+                self._write_into(made)
+                made.replace(target)
+        except OSError as error:
+            raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+    def _write_into(self, folder: Path) -> None:
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            if array is not None:
+                np.save(folder / f"{name}.npy", array)
+        header = {"format": FORMAT, "rows": len(self), "n_latents": self.n_latents, "non_zeros": self.n_nonzero}
+        (folder / "sparse_rows.json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path, mmap: bool = True) -> SparseRows:

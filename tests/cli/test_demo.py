@@ -10,6 +10,7 @@ from tests.cli.conftest import DOCUMENTS, Saelex
 from saelex.cli import demo
 from saelex.corpus import python_docs
 from saelex.corpus.documents import Document
+from saelex.index.index import Index
 
 
 @pytest.fixture
@@ -50,10 +51,8 @@ def test_a_question_and_json(saelex: Saelex, small_world: list[int]) -> None:
 def test_an_interrupted_run_is_completed(
     saelex: Saelex, small_world: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from saelex.cli import label
-
     with monkeypatch.context() as patched:
-        patched.setattr(label, "label_index", lambda index: 1 / 0)
+        patched.setattr(Index, "label", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             saelex("demo", "zip")
     result = saelex("demo", "zip", "--json")

@@ -9,7 +9,7 @@ import pytest
 
 from saelex.concepts.concept import Concept, Evidence, Example
 from saelex.concepts.store import ConceptStore
-from saelex.errors import InputError, MismatchError
+from saelex.errors import InputError, MismatchError, SaelexError
 
 CONCEPTS = [
     Concept(
@@ -90,6 +90,11 @@ def test_a_failed_write_leaves_the_old_store(tmp_path: Path, store: ConceptStore
     with ConceptStore.open(tmp_path / "concepts.sqlite", fingerprint="abc") as opened:
         assert list(opened) == CONCEPTS
     assert [path.name for path in tmp_path.iterdir()] == ["concepts.sqlite"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(SaelexError, match=r"none/concepts\.sqlite: cannot be written"):
+        ConceptStore.write(tmp_path / "none" / "concepts.sqlite", CONCEPTS, fingerprint="abc")
 
 
 def test_missing_foreign_and_future_files(tmp_path: Path) -> None:

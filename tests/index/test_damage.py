@@ -108,6 +108,8 @@ def test_foreign_and_damaged_catalogues_are_refused(copy: Path, tmp_path: Path) 
         ("INSERT INTO passages VALUES (900, 900, 0, 1)", "passage 900 belongs to no document"),
         ("INSERT INTO tombstones VALUES (900)", "no rows left to hide"),
         ("DELETE FROM words WHERE dimension = 2", "words: "),
+        ("DELETE FROM words WHERE dimension = 0", "words: "),
+        ("DELETE FROM words WHERE dimension > 3", "columns, the latents and the words in the catalogue are 8196"),
     ],
 )
 def test_the_check_compares_the_catalogue_with_the_segments(tmp_path: Path, lie: str, message: str) -> None:
@@ -132,7 +134,10 @@ def test_the_check_compares_arrays_with_each_other(whole: Path) -> None:
     shuffled[:2] = shuffled[1::-1]
     far = arrays.postings.rows.copy()
     far[-1] = 300
+    beyond = arrays.forward.latents.copy()
+    beyond[0] = 1 << 30
     for damaged, message in (
+        (arrays._replace(forward=arrays.forward._replace(latents=beyond)), "forward rows: an entry lies outside"),
         (arrays._replace(postings=arrays.postings._replace(weights=other)), "postings and forward rows differ"),
         (arrays._replace(postings=arrays.postings._replace(rows=shuffled)), "out of order"),
         (arrays._replace(postings=arrays.postings._replace(rows=far)), "outside 0..299"),

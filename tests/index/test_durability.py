@@ -174,3 +174,19 @@ def test_only_one_writer(tmp_path: Path) -> None:
         other.add(make_documents(1, start=50))
         index.add(make_documents(1, start=60))
         assert len(index) == len(other) == 13
+
+
+def test_a_disk_that_is_full_at_the_start_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+
+    def small(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 3")  # SQLite then says what it says of a full disk
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", small)
+        with pytest.raises(SaelexError, match="full"):
+            Index.create(tmp_path / "i", FakeEncoder())
+    assert not any(tmp_path.iterdir())
+    Index.create(tmp_path / "i", FakeEncoder()).close()

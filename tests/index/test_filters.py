@@ -66,6 +66,8 @@ def test_conditions(where: dict[str, Any], expected: list[int]) -> None:
         ({"year": {"~": 3}}, "unknown comparison '~'"),
         ({"year": {">": None}}, "needs a number or a string"),
         ({"year": {"in": 3}}, "needs a list"),
+        ({"year": 2**63}, "larger than any number"),
+        ({"year": {"<": -(2**64)}}, "larger than any number"),
         ({"year": {"=": {"a": 1}}}, "neither text"),
     ],
 )

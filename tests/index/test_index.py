@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.index.fakes import FakeEncoder, make_documents
 from saelex.concepts.concept import Concept
 from saelex.corpus.documents import Document
 from saelex.errors import InputError, MismatchError
-from saelex.index import adding
+from saelex.index import adding, durable
 from saelex.index.firings import firings
 from saelex.index.hits import hits_to_json
 from saelex.index.index import Index
@@ -231,3 +232,104 @@ def test_labels_can_be_derived_from_what_is_stored(index: Index) -> None:
         assert row.positions is not None and firing.positions is not None
         assert firing.positions.tolist() == row.positions.tolist()
         np.testing.assert_allclose(firing.weights, row.weights, rtol=1e-2)
+
+
+def test_labels_of_a_large_index_come_from_a_sample(index: Index) -> None:
+    everything = {(firing.document_id, firing.text) for firing in firings(index)}
+    sample = [(firing.document_id, firing.text) for firing in firings(index, most=3)]
+    assert index.n_passages == len(everything) > 3
+    assert len(sample) == len(set(sample)) == 3 and set(sample) <= everything
+    assert sample == [(firing.document_id, firing.text) for firing in firings(index, most=3)]
+    for firing in firings(index, most=3):
+        assert firing.latents.tolist() == index.encoder.encode_document(firing.text).latents.tolist()
+
+
+def test_an_id_that_comes_again_in_a_later_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "BATCH_PASSAGES", 10)
+    documents = [*make_documents(12), Document("d3", "Again."), *make_documents(3, start=20)]
+    with Index.create(tmp_path / "i", FakeEncoder()) as index:
+        for add in (index.add, index.update):  # both look all ids up before the first batch is stored
+            with pytest.raises(InputError, match=r"'d3' comes twice; ids must be unique \(the 10 documents before"):
+                add(documents)
+            assert len(index) == 10 and index.check().ok and index.document("d3").text.startswith("only3 ")
+            assert index.add(documents[:12], resume=True) == (2, 10, 0)
+            index.delete(["d10", "d11"])
+
+
+def test_ids_and_texts_that_are_no_unicode(index: Index) -> None:
+    for bad in (Document("\ud800", "Text."), Document("odd", "Half \ud800.")):
+        with pytest.raises(InputError, match="half a surrogate pair"):
+            index.add([bad])
+    with pytest.raises(InputError, match="a document's id is a string"):
+        index.add([Document(["x"], "Text.")])  # type: ignore[arg-type]
+
+
+def test_query_vectors_are_what_is_searched_with(index: Index) -> None:
+    texts = ["wing lift", "word17 unheardof"]
+    rows, latents = index.query_vectors(texts), index.query_vectors(texts, words=False)
+    n_latents = index.encoder.n_latents
+    assert rows.n_latents == latents.n_latents > n_latents
+    assert latents.to_dicts() == index.encoder.encode_query(texts).to_dicts()
+    assert (rows.lengths - latents.lengths).tolist() == [2, 1]
+    stored = next(iter(index.stored()))
+    scores = rows.dot(stored.rows)
+    for i, text in enumerate(texts):
+        best = index.search(text, k=1)[0]
+        assert best.score == pytest.approx(scores[i].max(), rel=1e-3)
+        assert best.id == stored.ids[int(scores[i].argmax())]
+
+
+def test_more_hits_than_there_are_rows_cost_nothing(index: Index) -> None:
+    assert {hit.id for hit in index.search("sailing money zip wing", k=10**12)} == set(TEXTS)
+
+
+def test_a_commit_between_the_search_and_its_documents(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread deletes and updates after the snapshot was taken, and has gone on to its own commit already."""
+    best_rows = index._best_rows
+    changes = [lambda: index.delete(["zip"]), lambda: index.update([Document("bank", "A zip of money.")])]
+
+    def changing(*arguments: Any) -> Any:
+        found = best_rows(*arguments)
+        if changes:
+            changes.pop()()
+        return found
+
+    monkeypatch.setattr(index, "_best_rows", changing)
+    hits = index.search("zip money")
+    assert not changes and hits[0].id == "bank" and "zip" not in [hit.id for hit in hits]
+    assert hits[0].text == "A zip of money."
+
+
+def test_a_filter_is_of_the_snapshot_that_is_searched(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    views, pending = index._views, [Document("bank", "A bank lends money.", metadata={"length": 1})]
+
+    def changing(*arguments: Any) -> Any:
+        if pending:  # another process commits, so that the document's number in the snapshot is no longer its number
+            with Index.open(index.path, FakeEncoder()) as other:
+                other.update([pending.pop()])
+        return views(*arguments)
+
+    monkeypatch.setattr(index, "_views", changing)
+    assert index.search("lends", where={"length": {">": 0}})[0].document.metadata == {"length": 1}
+
+
+def test_a_reader_in_the_writers_process_may_be_first_to_see_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words of the commit are in the channel already when they are read from the catalogue."""
+    commit = durable.commit
+    with Index.create(tmp_path / "i", FakeEncoder()) as index:
+
+        def committed(connection: sqlite3.Connection) -> None:
+            commit(connection)
+            index._refresh()
+
+        monkeypatch.setattr(durable, "commit", committed)
+        for start in (0, 5, 10):
+            index.add(make_documents(5, start=start))
+        words = index._storage.catalog.words(0)
+        assert words == list(index._words.channel) and len(words) == len(set(words))  # type: ignore[union-attr]
+        assert index.check().ok
+        for i in range(15):
+            best = index.search(f"only{i}", k=1)[0]
+            assert best.id == f"d{i}" and f"word:only{i}" in {row.label for row in best.explain().contributions}

@@ -51,3 +51,10 @@ def test_what_cannot_be_a_weight_is_refused() -> None:
     for bad in (np.nan, np.inf, -1.0):
         with pytest.raises(InputError, match="document vectors"):
             Quantiser(1.0).documents(SparseRows.build([0, 1], [1], [bad], 3))
+
+
+def test_latents_outside_the_columns_are_refused() -> None:
+    for latent in (-1, 9):
+        rows = SparseRows(np.array([0, 1]), np.array([latent], np.int32), np.ones(1, np.float32), 9)
+        with pytest.raises(InputError, match=r"a latent lies outside 0\.\.8"):
+            Quantiser(0.01, 8).documents(rows)

@@ -13,8 +13,15 @@ import scipy.sparse
 from saelex.errors import InputError
 from saelex.index.kernels_build import build_postings, cap_postings
 from saelex.index.kernels_types import ForwardRows
-from saelex.index.pruning import first_step_postings, heaviest_terms
-from saelex.index.search import SegmentView, TopRows, search_capped, search_exact, search_two_step
+from saelex.index.pruning import first_step_postings
+from saelex.index.search import (
+    SegmentView,
+    TopRows,
+    heaviest_terms,
+    search_capped,
+    search_exact,
+    search_two_step,
+)
 
 N_ROWS, N_COLUMNS = 3000, 200
 

@@ -95,8 +95,6 @@ def fill(
     index: Index, documents: Iterable[Document], *, resume: bool = False, update: bool = False, labels: bool = True
 ) -> str:
     """Add documents, then derive labels; returns what was done, in words."""
-    from saelex.cli.label import label_index
-
     if update:
         report = index.update(documents, progress=show_progress())
     else:
@@ -105,7 +103,7 @@ def fill(
     done += f" ({report.replaced:,} replaced)" if report.replaced else ""
     done += f", {report.skipped:,} there already" if report.skipped else ""
     if labels and (report.added or index.concepts is None) and len(index):
-        done += f", {label_index(index):,} concepts labelled"
+        done += f", {index.label(progress=show_progress()):,} concepts labelled"
     return done
 
 

@@ -22,22 +22,12 @@ def label(
 ) -> None:
     """Derive labels of the concepts from the index's documents, without a language model, and store them beside it."""
     with open_index(path, model) as index:
-        typer.echo(f"{path}: {label_index(index):,} concepts have a label")
+        typer.echo(f"{path}: {index.label(progress=show_progress()):,} concepts have a label")
         if judge:
             try:
                 typer.echo(str(judged(index)))
             except InputError as error:
                 raise InputError(f"the labels are stored, but cannot be judged: {error}") from error
-
-
-def label_index(index: Index) -> int:
-    """Derive labels from all documents and store them; returns how many concepts have one."""
-    from saelex.concepts.labels import derive_labels
-    from saelex.index.firings import firings
-
-    found = firings(index, progress="labels" if show_progress() else "")
-    labels = derive_labels(found, index.encoder.n_latents, language=_language(index))
-    return len(index.write_concepts(labels))
 
 
 def judged(index: Index) -> LabelReport:

@@ -97,9 +97,9 @@ def resolver(n_latents: int, concepts: ConceptStore | None = None, words: Lexica
 
     def resolve(name: str) -> list[int]:
         if name.startswith(WORD_PREFIX):
-            found = words.find(name[len(WORD_PREFIX) :]) if words else []
+            found = [] if words is None else words.find(name[len(WORD_PREFIX) :])
             if not found:
-                why = "no document has it" if words else "the index was made without words"
+                why = "the index was made without words" if words is None else "no document has it"
                 raise InputError(f"{name!r}: {why}; name a concept instead")
             return [n_latents + dimension for dimension in found]
         if name.isdecimal():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
-from saelex.errors import InputError, MismatchError
+from saelex.errors import InputError, MismatchError, SaelexError
 
 FILE_NAME = "concepts.sqlite"
 SCHEMA_VERSION = 1
@@ -43,12 +43,15 @@ class ConceptStore:
     def write(cls, path: str | Path, concepts: Iterable[Concept], *, fingerprint: str) -> ConceptStore:
         """Write all concepts to a new file, which takes the place of an old one only when it is whole; then open it.
 
-        Raises InputError when two concepts name the same latent.
+        Raises InputError when two concepts name the same latent, SaelexError when the file cannot be written.
         """
         target = Path(path)
         temporary = target.with_name(f".{target.name}.new")
-        temporary.unlink(missing_ok=True)
-        connection = sqlite3.connect(temporary)
+        try:
+            temporary.unlink(missing_ok=True)
+            connection = sqlite3.connect(temporary)
+        except (sqlite3.Error, OSError) as error:
+            raise SaelexError(f"{target}: cannot be written ({error})") from error
         try:
             with connection:
                 connection.executescript(_SCHEMA)
@@ -60,6 +63,8 @@ class ConceptStore:
             temporary.replace(target)
         except sqlite3.IntegrityError as error:
             raise InputError(f"concepts: a latent is there twice ({error}); give one concept for each") from error
+        except (sqlite3.OperationalError, OSError) as error:  # a full disk, missing rights
+            raise SaelexError(f"{target}: cannot be written ({error}); what was there is unchanged") from error
         finally:
             connection.close()
             temporary.unlink(missing_ok=True)

@@ -57,7 +57,7 @@ def export_index(
     Raises InputError, before anything is written, when the vectors are beyond the engine's caps; and for a document
     that it would refuse, with no file written. The index needs forward rows.
     """
-    asked = query_vectors(index, [query.text for query in queries]) if queries else None
+    asked = index.query_vectors([query.text for query in queries]) if queries else None
     summary = _summary(index, asked)
     settings = form.settings(summary)
     documents = write_documents(path, form, _documents(index, with_text), summary)
@@ -69,13 +69,6 @@ def export_index(
     settings_path = path.with_name(f"{path.name}.settings.json")
     write_text(settings_path, [json.dumps({"format": form.name, "limits": form.limits, **settings}, indent=2) + "\n"])
     return Exported(documents, written, path, queries_path, settings_path)
-
-
-def query_vectors(index: Index, texts: Sequence[str]) -> SparseRows:
-    """The vectors with which the index searches for these texts: concepts and, where it has them, words."""
-    rows = index.encoder.encode_query(list(texts))
-    words = index._words
-    return rows if words is None else rows.beside(words.query(list(texts)))
 
 
 def _summary(index: Index, queries: SparseRows | None) -> Summary:

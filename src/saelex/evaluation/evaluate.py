@@ -17,6 +17,7 @@ from saelex.errors import InputError
 from saelex.evaluation.baselines import SentenceEmbedder, bm25_run, dense_run
 from saelex.evaluation.measures import DEPTH, mean, measure
 from saelex.index.index import Index
+from saelex.vectors import SparseRows
 
 CONCEPTS, WITH_WORDS = "concepts", "concepts+words"
 BASELINES = ("bm25", "dense")
@@ -107,13 +108,11 @@ def index_runs(
         Index.create(Path(scratch) / "index", encoder) as index,
     ):
         index.add(documents, progress=progress)
-        latents = encoder.encode_query(texts).lengths
-        assert index._words is not None
-        words = index._words.query(texts).lengths
-        of_latents, of_all = _document_columns(index)
+        of_query = _mean_columns([index.query_vectors(texts)], encoder.n_latents)
+        of_document = _mean_columns((chunk.rows for chunk in index.stored()), encoder.n_latents)
         return {
-            CONCEPTS: SystemRun(_run(index, collection, False, progress), float(latents.mean()), of_latents),
-            WITH_WORDS: SystemRun(_run(index, collection, True, progress), float((latents + words).mean()), of_all),
+            CONCEPTS: SystemRun(_run(index, collection, False, progress), of_query[0], of_document[0]),
+            WITH_WORDS: SystemRun(_run(index, collection, True, progress), of_query[1], of_document[1]),
         }
 
 
@@ -130,14 +129,14 @@ def _run(index: Index, collection: Collection, words: bool, progress: bool) -> R
     return run
 
 
-def _document_columns(index: Index) -> tuple[float, float]:
-    """Mean active latents of a passage, and mean active columns, words included."""
-    passages = latents = columns = 0
-    for chunk in index.stored():
-        passages += len(chunk.rows)
-        columns += chunk.rows.n_nonzero
-        latents += int((chunk.rows.latents < index.encoder.n_latents).sum())
-    return latents / passages, columns / passages
+def _mean_columns(chunks: Iterable[SparseRows], n_latents: int) -> tuple[float, float]:
+    """Mean active latents of a row, and mean active columns, words included."""
+    n_rows = latents = columns = 0
+    for rows in chunks:
+        n_rows += len(rows)
+        columns += rows.n_nonzero
+        latents += int((rows.latents < n_latents).sum())
+    return latents / n_rows, columns / n_rows
 
 
 def mean_rows(rows: Sequence[Row]) -> list[Row]:

@@ -83,6 +83,7 @@ class Adder:
                 if self.words is not None and not self.words.fitted:
                     prepared = self._fitted(prepared, self.words)
                 for batch in _batches(prepared):
+                    self._check_unique(batch)
                     self._commit(batch, bar)
                     self.storage.merge_small()
             except BaseException as error:
@@ -98,9 +99,9 @@ class Adder:
         """The documents that are to be added, checked against the index and split into passages."""
         stream = iter(documents)
         while chunk := list(islice(stream, _LOOKED_UP)):
+            digests = list(map(_digest, chunk))
             known = self.storage.catalog.find([document.id for document in chunk])
-            for document in chunk:
-                digest = _digest(document)
+            for document, digest in zip(chunk, digests):
                 number, old_digest = known.get(document.id, (None, None))
                 if number is not None and self.resume and digest == old_digest:
                     self.skipped += 1
@@ -120,6 +121,13 @@ class Adder:
         if first:
             words.fit(text for one in first for text in one.texts)
         return chain(first, prepared)
+
+    def _check_unique(self, batch: Sequence[_Prepared]) -> None:
+        """Raises InputError for an id that an earlier batch of this call has brought since the id was looked up."""
+        known = self.storage.catalog.find([one.document.id for one in batch])
+        for one in batch:
+            if known.get(one.document.id, (None, None))[0] != one.replaces:
+                raise InputError(f"document id {one.document.id!r} comes twice; ids must be unique")
 
     def _commit(self, batch: Sequence[_Prepared], bar: tqdm[Never]) -> None:
         counts = [len(one.passages) for one in batch]
@@ -177,12 +185,15 @@ def _batches(prepared: Iterator[_Prepared]) -> Iterator[list[_Prepared]]:
 
 
 def _digest(document: Document) -> bytes:
-    """Of all that is stored of a document. Raises InputError for metadata that JSON cannot hold, or a bad id."""
+    """Of all that is stored of a document. Raises InputError for a bad id and for what cannot be stored."""
     if not isinstance(document.id, str) or not document.id:
         raise InputError(f"a document's id is a string that is not empty, not {document.id!r}")
     fields = [document.title, document.text, dict(document.metadata)]
     try:
+        document.id.encode()
         content = json.dumps(fields, ensure_ascii=False, sort_keys=True, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"document {document.id!r}: holds half a surrogate pair, which is no character") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"document {document.id!r}: its metadata are not JSON values ({error})") from error
     return hashlib.blake2b(content, digest_size=16).digest()

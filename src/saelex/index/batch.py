@@ -30,6 +30,7 @@ def search_views(views: Sequence[SegmentView], queries: Sequence[QuantisedQuery]
         raise InputError(f"k is the number of hits wanted, at least 1, not {k}")
     if mode not in _SEARCHES:
         raise InputError(f"unknown search mode {mode!r}; choose one of {', '.join(_SEARCHES)}")
+    k = min(k, max(1, sum(view.n_rows for view in views)))  # what is asked for beyond that would only take memory
     search = partial(_SEARCHES[mode], views)
     if len(queries) == 1:
         return [search(queries[0].latents, queries[0].weights, k)]

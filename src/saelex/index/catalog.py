@@ -66,12 +66,16 @@ class Catalog:
     def create(cls, path: Path, settings: Mapping[str, Any]) -> None:
         """A new catalogue with these settings, durable when this returns."""
         catalog = cls(path, _connect(path, "rwc"))
-        catalog._connection.executescript(_SCHEMA)
-        with catalog.transaction() as transaction:
-            transaction.set_settings(
-                {"format": FORMAT, "generation": 0, "next_passage": 0, "next_segment": 1, **settings}
-            )
-        catalog.close()
+        try:
+            catalog._connection.executescript(_SCHEMA)
+            with catalog.transaction() as transaction:
+                transaction.set_settings(
+                    {"format": FORMAT, "generation": 0, "next_passage": 0, "next_segment": 1, **settings}
+                )
+        except sqlite3.DatabaseError as error:
+            raise _readable(path, error) from error
+        finally:
+            catalog.close()
 
     @classmethod
     def open(cls, path: Path) -> Catalog:
@@ -83,7 +87,7 @@ class Catalog:
         catalog = cls(path, _connect(path, "rw"))
         try:
             found = catalog.settings().get("format")
-        except CorruptIndexError:
+        except BaseException:
             catalog.close()
             raise
         if found != FORMAT:
@@ -187,6 +191,10 @@ class Catalog:
             rows = connection.execute("SELECT word FROM words WHERE dimension >= ? ORDER BY dimension", (start,))
             return [word for (word,) in rows]
 
+    def n_words(self) -> int:
+        with self.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM words").fetchone()[0])
+
     def state(self, name: str) -> str | None:
         """A part's saved state."""
         with self.reading() as connection:
@@ -205,9 +213,8 @@ class Catalog:
             query = "SELECT p.number FROM passages p LEFT JOIN documents d ON d.number = p.document WHERE d.id IS NULL"
             found += [f"passage {number} belongs to no document" for (number,) in connection.execute(query)]
             n_words, last = connection.execute("SELECT count(*), coalesce(max(dimension), -1) FROM words").fetchone()
-            first = connection.execute("SELECT coalesce(min(dimension), 0) FROM words").fetchone()[0]
-            if n_words != last - first + 1 and n_words:
-                found.append(f"words: {n_words} for the dimensions {first}..{last}")
+            if n_words != last + 1:
+                found.append(f"words: {n_words} for the dimensions 0..{last}")
         return found
 
     # ---- writing ----------------------------------------------------------------------------------------------------

@@ -79,8 +79,12 @@ def array_problems(arrays: SegmentArrays) -> Iterator[str]:
         return
     if forward.n_rows != n_rows:
         yield f"{forward.n_rows} forward rows for {n_rows} passages"
-    yield from _matrix_problems("forward rows", forward.indptr, forward.latents, forward.weights, postings.n_columns)
-    if not _agree(postings, forward):
+    problems = list(
+        _matrix_problems("forward rows", forward.indptr, forward.latents, forward.weights, postings.n_columns)
+    )
+    yield from problems
+    # rows that point outside the columns must not reach the compiled code
+    if not problems and not _agree(postings, forward):
         yield "postings and forward rows differ"
 
 
@@ -108,6 +112,10 @@ def _agree(postings: Postings, forward: ForwardRows) -> bool:
 def _catalogue_problems(catalog: Catalog, snapshot: Snapshot) -> Iterator[str]:
     if np.any(np.diff(snapshot.passages) <= 0):
         yield "segments overlap"
+    n_columns = catalog.settings()["n_latents"] + catalog.n_words()
+    widest = max((segment.arrays.postings.n_columns for segment in snapshot.segments), default=0)
+    if widest > n_columns:
+        yield f"a segment has {widest} columns, the latents and the words in the catalogue are {n_columns}"
     expected = np.array([number for number, _ in catalog.ids()], np.int64)
     numbers, counts = np.unique(snapshot.documents, return_counts=True)
     live = ~np.isin(numbers, snapshot.tombstones)

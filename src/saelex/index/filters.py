@@ -39,6 +39,7 @@ def _test(field: str, operator: str, value: Any) -> tuple[str, list[Any]]:
         raise InputError(f"where: a field is a name without quotation marks, not {field!r}")
     path = "$" + "".join(f'."{part}"' for part in field.split("."))
     if operator in _COMPARISONS:
+        _check_size(field, value)
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise InputError(f"where: {field} {operator} needs a number or a string, not {value!r}")
         # numbers with numbers and strings with strings: SQLite would put every number before every string
@@ -47,10 +48,11 @@ def _test(field: str, operator: str, value: Any) -> tuple[str, list[Any]]:
         return f"({test})", [path, path, value]
     if operator not in ("=", "==", "in", "!="):
         raise InputError(f"where: {field}: unknown comparison {operator!r}; known are {_KNOWN}")
-    values = list(value) if operator == "in" and _is_list(value) else [value]
     if operator == "in" and not _is_list(value):
         raise InputError(f"where: {field} in needs a list, not {value!r}")
+    values = list(value) if operator == "in" else [value]
     for item in values:
+        _check_size(field, item)
         if item is not None and not isinstance(item, (str, int, float)):
             raise InputError(f"where: {field}: {item!r} is neither text, number, true, false nor null")
     # json_each of a scalar gives that one value, of a list its items (and of an object its members, under text keys)
@@ -58,6 +60,11 @@ def _test(field: str, operator: str, value: Any) -> tuple[str, list[Any]]:
     some = f"EXISTS (SELECT 1 FROM json_each(metadata, ?) WHERE typeof(key) != 'text' AND ({equal}))"
     sql = f"NOT {some}" if operator == "!=" else some
     return sql, [path, *(item for item in values if item is not None and not isinstance(item, bool))]
+
+
+def _check_size(field: str, value: Any) -> None:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(f"where: {field}: {value} is larger than any number that can be compared")
 
 
 def _equals(value: Any) -> str:

@@ -99,7 +99,7 @@ class SearchedQuery:
     def label(self, latent: int) -> str:
         """A latent's label, or a word after "word:"."""
         if self.words is not None and latent >= self.encoder.n_latents:
-            return WORD_PREFIX + self.words.channel.word(latent - self.encoder.n_latents)
+            return WORD_PREFIX + self.words.word(latent - self.encoder.n_latents)
         return self.encoder.label(latent) if self.concepts is None else self.concepts.label(latent)
 
     def _fired_query(self) -> FiredText:

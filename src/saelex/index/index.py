@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from saelex.concepts.steering import Steering, resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
@@ -168,6 +169,19 @@ class Index:
             self._concepts = ConceptStore.open(self.path / FILE_NAME, fingerprint=self.settings["fingerprint"])
         return self._concepts
 
+    def label(self, *, progress: bool = False) -> int:
+        """Derive what its latents mean from its own documents, without a language model, and store it beside them.
+
+        Of more than 50,000 passages a random sample of so many is read (`saelex.index.firings`). Returns how many latents
+        have a label; see `saelex.concepts.labels`. Raises InputError without forward rows.
+        """
+        from saelex.concepts.labels import derive_labels
+        from saelex.index.firings import firings
+
+        language = "en" if self._words is None else self._words.channel.settings.language
+        fired = firings(self, progress="labels" if progress else "")
+        return len(self.write_concepts(derive_labels(fired, self.encoder.n_latents, language=language)))
+
     def write_concepts(self, concepts: Iterable[Concept]) -> ConceptStore:
         """Store what its latents mean beside it, in place of what was there."""
         written = ConceptStore.write(self.path / FILE_NAME, concepts, fingerprint=self.settings["fingerprint"])
@@ -192,22 +206,37 @@ class Index:
                 raise InputError(f"id {name!r} is not in the index")
             return catalog.documents([found[name][0]])[found[name][0]]
 
-    def stored(self, chunk: int = 1024) -> Iterator[StoredRows]:
+    @property
+    def n_passages(self) -> int:
+        """Number of passages, those of deleted documents included until a merge drops them."""
+        return self._storage.snapshot.n_rows
+
+    def stored(self, chunk: int = 1024, *, sample: int | None = None) -> Iterator[StoredRows]:
         """All passages with their vectors as stored, in chunks: for labels, statistics and exports.
 
+        sample: of an index with more passages than that, so many drawn at random, always the same ones.
         Raises InputError for an index without forward rows.
         """
         if not self.settings["forward"]:
             raise InputError(f"{self.path}: keeps no forward rows; create it with forward=True")
         self._refresh()
         snapshot = self._storage.snapshot
-        for segment in snapshot.segments:
+        drawn: NDArray[np.int64] | None = None
+        if sample is not None and sample < snapshot.n_rows:
+            drawn = np.sort(np.random.default_rng(0).choice(snapshot.n_rows, sample, replace=False))
+        for segment, first_row in zip(snapshot.segments, snapshot.first_rows):
             for first in range(0, segment.arrays.n_rows, chunk):
-                yield self._stored(segment.arrays, first, min(first + chunk, segment.arrays.n_rows))
+                last = min(first + chunk, segment.arrays.n_rows)
+                chosen = np.arange(first, last)
+                if drawn is not None:
+                    low, high = np.searchsorted(drawn, [first_row + first, first_row + last])
+                    chosen = drawn[low:high] - first_row
+                if len(chosen):
+                    yield self._stored(segment.arrays, chosen)
 
-    def _stored(self, arrays: SegmentArrays, first: int, last: int) -> StoredRows:
+    def _stored(self, arrays: SegmentArrays, chosen: NDArray[np.int64]) -> StoredRows:
         catalog = self._storage.catalog
-        numbers, owners = arrays.passages[first:last].tolist(), arrays.documents[first:last].tolist()
+        numbers, owners = arrays.passages[chosen].tolist(), arrays.documents[chosen].tolist()
         with catalog.reading():
             documents, borders = catalog.documents(set(owners)), catalog.passages(numbers)
         ids: list[str] = []
@@ -219,7 +248,8 @@ class Index:
                 ids.append(documents[owner].id)
                 texts.append(content[start:end])
         live = np.array([owner in documents for owner in owners])
-        return StoredRows(ids, texts, arrays.floats(first, last, self._quantiser.step)[live])
+        first, last = int(chosen[0]), int(chosen[-1]) + 1
+        return StoredRows(ids, texts, arrays.floats(first, last, self._quantiser.step)[chosen[live] - first])
 
     # ---- changing it ------------------------------------------------------------------------------------------------
 
@@ -310,21 +340,24 @@ class Index:
         steering = Steering.parse(boost, ban, add, resolver(self.encoder.n_latents, self.concepts, channel))
         while True:
             snapshot = self._storage.snapshot
-            searched = [self._searched(text, latents[i], words, steering, snapshot) for i, text in enumerate(queries)]
-            found = self._best_rows(searched, k, mode, self._views(snapshot, where), snapshot)
-            hits = self._hits(searched, found)
-            if hits is not None:
-                return hits
-            # a document was deleted or updated meanwhile: search what is there now
-            if not self._refresh():
+            views = self._views(snapshot, where)
+            if views is not None:
+                rows = self._beside_words(latents, queries, words)
+                searched = [self._searched(text, rows[i], steering, snapshot) for i, text in enumerate(queries)]
+                hits = self._hits(searched, self._best_rows(searched, k, mode, views, snapshot))
+                if hits is not None:
+                    return hits
+            # something was committed meanwhile: search what is there now; another thread may have gone on to it already
+            if not self._refresh() and self._storage.snapshot is snapshot:
                 raise CorruptIndexError(f"{self.path}: a document of the index is missing; run `saelex index --check`")
 
     def _refresh(self) -> bool:
-        """Go on to the last commit."""
-        if not self._storage.refresh():
-            return False
-        self._catch_up()
-        return True
+        """Go on to the last commit: vectors and words at once, so that no thread has the one without the other."""
+        with self._storage.catalog.reading():
+            changed = self._storage.refresh()
+            if changed:
+                self._catch_up()
+        return changed
 
     def _catch_up(self) -> None:
         if self._words is not None:
@@ -334,12 +367,21 @@ class Index:
     def _quantiser(self) -> Quantiser:
         return self._storage.quantiser or Quantiser(1.0)  # of an empty index, where every step is as good
 
-    def _searched(
-        self, text: str, latents: SparseRows, words: bool, steering: Steering, snapshot: Snapshot
-    ) -> SearchedQuery:
-        row = latents
-        if self._words is not None:
-            row = row.beside(self._words.query([text]) if words else SparseRows.empty(len(self._words), 1))
+    def query_vectors(self, texts: Sequence[str], *, words: bool = True) -> SparseRows:
+        """The vectors with which the index searches for these texts, before any steering.
+
+        One row a text; the columns are the encoder's latents and, in an index that has them, the words after them.
+        words: False leaves the words' columns empty, as in `search`.
+        """
+        self._refresh()
+        return self._beside_words(self.encoder.encode_query(list(texts)), texts, words)
+
+    def _beside_words(self, latents: SparseRows, texts: Sequence[str], words: bool) -> SparseRows:
+        if self._words is None:
+            return latents
+        return latents.beside(self._words.query(list(texts) if words else [""] * len(texts)))
+
+    def _searched(self, text: str, row: SparseRows, steering: Steering, snapshot: Snapshot) -> SearchedQuery:
         if steering:
             row = steering.apply(row)
         quantiser = self._quantiser
@@ -347,16 +389,26 @@ class Index:
         scale = quantised.step * quantiser.step
         return SearchedQuery(text, row, quantised, scale, steering, snapshot, self.encoder, self._words, self.concepts)
 
-    def _views(self, snapshot: Snapshot, where: Where | None) -> list[SegmentView]:
+    def _views(self, snapshot: Snapshot, where: Where | None) -> list[SegmentView] | None:
+        """What to search of the snapshot. None when a filter is needed and the catalogue has gone on to a later commit.
+
+        Its documents then have other numbers: one that was updated would be in neither.
+        """
         if not where:
             return snapshot.views
         sql, parameters = condition(where)
         key = snapshot.generation, json.dumps([sql, parameters])
-        if key not in self._filters:
-            self._filters[key] = snapshot.views_of(self._storage.catalog.filtered(sql, parameters))
+        views = self._filters.get(key)
+        if views is None:
+            catalog = self._storage.catalog
+            with catalog.reading():
+                if catalog.generation() != snapshot.generation:
+                    return None
+                documents = catalog.filtered(sql, parameters)
+            views = self._filters[key] = snapshot.views_of(documents)
             while len(self._filters) > _FILTERS_KEPT:
                 self._filters.popitem(last=False)
-        return self._filters[key]
+        return views
 
     def _best_rows(
         self, searched: Sequence[SearchedQuery], k: int, mode: Mode, views: Sequence[SegmentView], snapshot: Snapshot

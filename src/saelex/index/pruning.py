@@ -42,16 +42,6 @@ def first_step_postings(forward: ForwardRows, n_columns: int, document_terms: in
     return build_postings(ForwardRows(indptr, latents, _saturate(weights)), n_columns)
 
 
-def heaviest_terms(
-    columns: NDArray[np.int32], factors: NDArray[np.int32], n_terms: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The query's `n_terms` heaviest columns (by absolute weight; ties: lower columns), still ascending."""
-    if len(columns) <= n_terms:
-        return columns, factors
-    chosen = np.sort(np.argsort(-np.abs(factors), kind="stable")[:n_terms])
-    return columns[chosen], factors[chosen]
-
-
 def _saturate(weights: Weights) -> NDArray[np.uint8]:
     half = np.float32(_HALF[np.dtype(weights.dtype)])
     wide = weights.astype(np.float32)

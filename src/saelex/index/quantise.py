@@ -65,9 +65,11 @@ class Quantiser:
     def documents(self, rows: SparseRows) -> ForwardRows:
         """The rows in integers; weights that round to 0 are left out, weights above the top become the top.
 
-        Raises InputError for a weight that is negative or not finite.
+        Raises InputError for a weight that is negative or not finite, and for a latent outside the columns.
         """
         weights = rows.weights
+        if rows.n_nonzero and not (rows.latents.min() >= 0 and rows.latents.max() < rows.n_latents):
+            raise InputError(f"document vectors: a latent lies outside 0..{rows.n_latents - 1}")
         if weights.size and not (weights.min() >= 0 and weights.max() < np.inf):
             raise InputError("document vectors: weights must be finite and not negative")
         integers = np.rint(weights * np.float32(1 / self.step))

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from saelex.errors import InputError
 from saelex.index import kernels
 from saelex.index.kernels_types import CappedPostings, ForwardRows, Postings
-from saelex.index.pruning import heaviest_terms
 
 BLOCK = 1 << 16
 """Rows scored together: 256 KiB of accumulators, which stay in a core's level 2 cache."""
@@ -139,6 +138,16 @@ def search_two_step(
     return _rescored(segments, gathered, columns, factors, k)
 
 
+def heaviest_terms(
+    columns: NDArray[np.int32], factors: NDArray[np.int32], n_terms: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The query's `n_terms` heaviest columns (by absolute weight; ties: lower columns), still ascending."""
+    if len(columns) <= n_terms:
+        return columns, factors
+    chosen = np.sort(np.argsort(-np.abs(factors), kind="stable")[:n_terms])
+    return columns[chosen], factors[chosen]
+
+
 class _Gathered:
     """The best keys so far (see kernels.py) of one query, segment after segment."""
 
@@ -187,15 +196,17 @@ def _rescored(
     n_columns = max((segment.postings.n_columns for segment in segments), default=0)
     known = columns < n_columns
     spread = _scratch.spread_for(n_columns)
-    spread[columns[known]] = factors[known]
-    for segment in segments:
-        first, last = np.searchsorted(rows, [segment.first_row, segment.first_row + segment.n_rows])
-        if first < last and segment.forward is not None:
-            indptr, latents, weights, _ = segment.forward
-            kernels.rescore_rows(
-                indptr, latents, weights, rows[first:last] - segment.first_row, spread, scores[first:last]
-            )
-    spread[columns[known]] = 0
+    try:
+        spread[columns[known]] = factors[known]
+        for segment in segments:
+            first, last = np.searchsorted(rows, [segment.first_row, segment.first_row + segment.n_rows])
+            if first < last and segment.forward is not None:
+                indptr, latents, weights, _ = segment.forward
+                kernels.rescore_rows(
+                    indptr, latents, weights, rows[first:last] - segment.first_row, spread, scores[first:last]
+                )
+    finally:  # an interrupt from the keyboard must not leave this query in the next one's sums
+        spread[columns[known]] = 0
     keys = np.sort((scores << 32) | (kernels.LAST_ROW - rows))[::-1]
     return _top_rows(keys[keys > kernels.NO_SCORE][:k], gathered.postings)
 

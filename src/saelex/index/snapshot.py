@@ -72,11 +72,6 @@ class Snapshot:
             views.append(replace(view, live=chosen if view.live is None else chosen & view.live))
         return views
 
-    def rows_of(self, document: int) -> range:
-        """The rows of a document's passages."""
-        first, last = np.searchsorted(self.documents, [document, document + 1])
-        return range(int(first), int(last))
-
     def segment_of(self, row: int) -> tuple[Segment, int]:
         """The segment that holds a row, and the row's number inside it."""
         i = int(np.searchsorted(self.first_rows, row, side="right")) - 1

@@ -37,25 +37,27 @@ class WordState:
     def catch_up(self) -> None:
         """Take over what the last commit has and this process has not."""
         with self._lock, self._catalog.reading():
+            later = self._catalog.words(self._committed)
             if self._committed:
-                later = self._catalog.words(self._committed)
-                if not later:
-                    return
-                state = self.channel.to_state()
-                state["words"] = state["words"][: self._committed]
+                # a writer in this process had its own words in the channel before they were committed
+                self.channel.extend(later[len(self.channel) - self._committed :])
             else:
                 saved = self._catalog.state(_STATE)
                 if saved is None:
                     return
-                state, later = json.loads(saved), self._catalog.words(0)
-            self.channel = LexicalChannel.from_state(state, later)
-            self._committed = len(self.channel)
+                self.channel = LexicalChannel.from_state(json.loads(saved), later)
+            self._committed += len(later)
 
     def query(self, texts: list[str]) -> SparseRows:
         """Query vectors [texts, words]; empty ones as long as the index is."""
         if not self.fitted:
             return SparseRows.empty(0, len(texts))
         return self.channel.query(texts)
+
+    def word(self, dimension: int) -> str:
+        """The (stemmed) word of a dimension."""
+        with self._lock:
+            return self.channel.word(dimension)
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
@@ -69,19 +71,22 @@ class WordState:
 
     def store(self, transaction: Transaction) -> None:
         """Write what the catalogue lacks, in the transaction that stores the documents it came with."""
-        if not self._committed:
-            state = self.channel.to_state()
-            state["words"] = []
-            transaction.set_state(_STATE, json.dumps(state))
-        transaction.add_words(self._committed, self.channel.new_words_since(self._committed))
+        with self._lock:
+            if not self._committed:
+                state = self.channel.to_state()
+                state["words"] = []
+                transaction.set_state(_STATE, json.dumps(state))
+            transaction.add_words(self._committed, self.channel.new_words_since(self._committed))
 
     def committed(self) -> None:
         """The transaction is through."""
-        self._committed = len(self.channel)
+        with self._lock:
+            self._committed = len(self.channel)
 
     def take_back(self) -> None:
         """The documents were not stored: neither are their words."""
-        if self._committed:
-            self.channel.forget_words_since(self._committed)
-        else:
-            self.channel = LexicalChannel(self._settings)
+        with self._lock:
+            if self._committed:
+                self.channel.forget_words_since(self._committed)
+            else:
+                self.channel = LexicalChannel(self._settings)
