@@ -172,8 +172,8 @@ class Index:
     def label(self, *, progress: bool = False) -> int:
         """Derive what its latents mean from its own documents, without a language model, and store it beside them.
 
-        Of more than 50,000 passages a random sample of so many is read (`saelex.index.firings`). Returns how many latents
-        have a label; see `saelex.concepts.labels`. Raises InputError without forward rows.
+        Of more than 50,000 passages a random sample of so many is read (`saelex.index.firings`). Returns how many
+        latents have a label; see `saelex.concepts.labels`. Raises InputError without forward rows.
         """
         from saelex.concepts.labels import derive_labels
         from saelex.index.firings import firings
