@@ -14,7 +14,7 @@ from tests.index.fakes import FakeEncoder, make_documents
 
 from saelex.concepts.concept import Concept
 from saelex.corpus.documents import Document
-from saelex.errors import InputError, MismatchError
+from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index import adding, durable
 from saelex.index.firings import firings
 from saelex.index.hits import hits_to_json
@@ -333,3 +333,16 @@ def test_a_reader_in_the_writers_process_may_be_first_to_see_a_commit(
         for i in range(15):
             best = index.search(f"only{i}", k=1)[0]
             assert best.id == f"d{i}" and f"word:only{i}" in {row.label for row in best.explain().contributions}
+
+
+def test_a_lone_string_is_one_name(index: Index) -> None:
+    latent = index.search("wing", words=False)[0].explain().contributions[0].latent
+    assert index.search("wing", boost=f"{latent}=3")[0].score == index.search("wing", boost=[f"{latent}=3"])[0].score
+    with pytest.raises(InputError, match="takes a list of queries"):
+        index.search_batch("wing")
+
+
+def test_a_catalogue_that_cannot_be_read_now_is_one_clear_error(index: Index) -> None:
+    with pytest.raises(SaelexError, match=r"cannot be read now \(database is locked\); try again"):
+        with index._storage.catalog.reading():
+            raise sqlite3.OperationalError("database is locked")  # what SQLite says after half a minute

@@ -49,9 +49,9 @@ class Steering:
         resolve gives the latents a name stands for (`resolver` makes one); the number is for each of them. Without one
         a boost doubles; an added latent needs one. Raises InputError for a name or number that cannot be read.
         """
-        boosted = {latent: factor for text in boost for latent, factor in _numbered(text, resolve, default=2.0)}
-        added = {latent: weight for text in add for latent, weight in _numbered(text, resolve, default=None)}
-        return cls(boosted, frozenset(latent for text in ban for latent in resolve(text.strip())), added)
+        boosted = {latent: factor for text in _each(boost) for latent, factor in _numbered(text, resolve, default=2.0)}
+        added = {latent: weight for text in _each(add) for latent, weight in _numbered(text, resolve, default=None)}
+        return cls(boosted, frozenset(latent for text in _each(ban) for latent in resolve(text.strip())), added)
 
     def __bool__(self) -> bool:
         return bool(self.boost or self.ban or self.add)
@@ -111,6 +111,11 @@ def resolver(n_latents: int, concepts: ConceptStore | None = None, words: Lexica
         return concepts.resolve(name)
 
     return resolve
+
+
+def _each(names: Iterable[str]) -> Iterable[str]:
+    """A lone string is one name, not its letters."""
+    return [names] if isinstance(names, str) else names
 
 
 def _numbered(text: str, resolve: Resolve, default: float | None) -> list[tuple[int, float]]:

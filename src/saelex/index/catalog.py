@@ -112,7 +112,10 @@ class Catalog:
                     self._connection.execute("BEGIN")
                 yield self._connection
             except sqlite3.DatabaseError as error:
-                raise _readable(self.path, error) from error
+                trouble = _readable(self.path, error)
+                if isinstance(trouble, OSError):
+                    trouble = SaelexError(f"{self.path}: cannot be read now ({trouble}); try again")
+                raise trouble from error
             finally:
                 if outermost and self._connection.in_transaction:
                     self._connection.rollback()

@@ -329,6 +329,8 @@ class Index:
         words: bool = True,
     ) -> list[list[Hit]]:
         """The hits of many queries, searched on all cores; arguments as in `search`."""
+        if isinstance(queries, str):
+            raise InputError("search_batch takes a list of queries; for one query there is search")
         for i, query in enumerate(queries):
             if not isinstance(query, str) or not query.strip():
                 raise InputError(f"query {i + 1} is empty; give it a word at least")
