@@ -110,3 +110,9 @@ def test_missing_foreign_and_future_files(tmp_path: Path) -> None:
         connection.execute("INSERT INTO meta VALUES ('schema_version', '99')")
     with pytest.raises(InputError, match="schema 99"):
         ConceptStore.open(future)
+
+
+def test_a_closed_store_says_so(store: ConceptStore) -> None:
+    store.close()
+    with pytest.raises(SaelexError, match="the labels are closed; open the index and search again"):
+        store.label(CONCEPTS[0].latent)

@@ -343,6 +343,6 @@ def test_a_lone_string_is_one_name(index: Index) -> None:
 
 
 def test_a_catalogue_that_cannot_be_read_now_is_one_clear_error(index: Index) -> None:
-    with pytest.raises(SaelexError, match=r"cannot be read now \(database is locked\); try again"):
-        with index._storage.catalog.reading():
-            raise sqlite3.OperationalError("database is locked")  # what SQLite says after half a minute
+    expected = pytest.raises(SaelexError, match=r"cannot be read now \(database is locked\); try again")
+    with expected, index._storage.catalog.reading():
+        raise sqlite3.OperationalError("database is locked")  # what SQLite says after half a minute

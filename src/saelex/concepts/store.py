@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
@@ -101,27 +101,27 @@ class ConceptStore:
         self.close()
 
     def __len__(self) -> int:
-        return int(self._connection.execute("SELECT count(*) FROM concept").fetchone()[0])
+        return int(self._execute("SELECT count(*) FROM concept").fetchone()[0])
 
     def __iter__(self) -> Iterator[Concept]:
-        for row in self._connection.execute(f"SELECT {_COLUMNS} FROM concept ORDER BY latent"):
+        for row in self._execute(f"SELECT {_COLUMNS} FROM concept ORDER BY latent"):
             yield _concept(*row)
 
     def __getitem__(self, latent: int) -> Concept:
         """The concept of a latent. Raises KeyError when the corpus showed nothing of it."""
-        row = self._connection.execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,)).fetchone()
+        row = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,)).fetchone()
         if row is None:
             raise KeyError(latent)
         return _concept(*row)
 
     def label(self, latent: int) -> str:
         """The latent's label, or "latent 4711" where there is none."""
-        row = self._connection.execute("SELECT label FROM concept WHERE latent = ?", (latent,)).fetchone()
+        row = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,)).fetchone()
         return row[0] if row else f"latent {latent}"
 
     def examples(self, latent: int) -> tuple[Example, ...]:
         """Passages in which the latent fired strongly; none where the corpus showed nothing of it."""
-        row = self._connection.execute("SELECT examples FROM concept WHERE latent = ?", (latent,)).fetchone()
+        row = self._execute("SELECT examples FROM concept WHERE latent = ?", (latent,)).fetchone()
         return tuple(Example(*example) for example in json.loads(row[0])) if row else ()
 
     def find(self, text: str, limit: int = 10) -> list[int]:
@@ -149,8 +149,14 @@ class ConceptStore:
             raise InputError(f"no concept is labelled {name!r}{hint}")
         return found
 
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(sql, values)
+        except sqlite3.ProgrammingError as error:  # of a hit that outlived its index, say
+            raise SaelexError("the labels are closed; open the index and search again") from error
+
     def _where(self, condition: str, *values: object) -> list[int]:
-        rows = self._connection.execute(
+        rows = self._execute(
             f"SELECT latent FROM concept WHERE {condition} ORDER BY latent LIMIT {MOST_MEANT + 1}", values
         )
         return [latent for (latent,) in rows]
@@ -158,7 +164,7 @@ class ConceptStore:
     def _match(self, expression: str, limit: int) -> list[int]:
         if not expression:
             return []
-        ranked = self._connection.execute(
+        ranked = self._execute(
             "SELECT rowid FROM concept_text WHERE concept_text MATCH ? "
             "ORDER BY bm25(concept_text, 5, 1), rowid LIMIT ?",
             (expression, limit),
@@ -168,7 +174,7 @@ class ConceptStore:
     def _similar(self, name: str) -> list[int]:
         """Latents with a word in their label that is spelt much like the name: for typing errors."""
         latents: dict[str, int] = {}
-        for latent, label in self._connection.execute("SELECT latent, label FROM concept ORDER BY density DESC"):
+        for latent, label in self._execute("SELECT latent, label FROM concept ORDER BY density DESC"):
             for word in label.split(SEPARATOR):
                 latents.setdefault(word, latent)
         return [latents[word] for word in difflib.get_close_matches(name.lower(), latents, n=5, cutoff=0.7)]
