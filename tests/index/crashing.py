@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.index.fakes import FakeEncoder, make_documents
+from tqdm import tqdm
 
 from saelex.corpus.documents import Document
 from saelex.index.index import Index
@@ -130,6 +132,8 @@ def _write_until_killed(path: Path, operation: int, delay: float) -> int:
 
 
 def _write(path: Path, operation: int, sender: Connection) -> None:
+    # tqdm's own lock is a semaphore shared with the parent: killed while holding it, we would leave the parent waiting
+    tqdm.set_lock(threading.RLock())
     with Index.open(path, FakeEncoder(_LATENTS)) as index:
         sender.send("open")
         while True:
