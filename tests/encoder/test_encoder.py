@@ -211,7 +211,9 @@ def test_from_sae_encodes_with_the_sae(gate: JumpReLU | TopK, tmp_path: Path) ->
     shapes = ((32, N_LATENTS), (N_LATENTS,), (N_LATENTS, 32), (32,))
     tensors = [torch.randn(shape, generator=generator) * 0.3 for shape in shapes]
     config = SaeConfig(d_model=32, n_latents=N_LATENTS, model_name=str(folder), layer=1)
-    sae = SparseAutoencoder(*tensors, gate, config, apply_b_dec_to_input=True, input_scale=0.7)
+    sae = SparseAutoencoder(
+        *tensors, gate, config, apply_b_dec_to_input=True, encoder_scale=torch.full((N_LATENTS,), 0.7)
+    )
     encoder = Encoder.from_sae(folder, sae, settings=EncoderSettings(document_top_k=None))
     assert encoder.backbone.layer == 1
     text = encoder.tokenizer.tokenize([TEXTS[1]], "document")[0]

@@ -9,6 +9,7 @@ from saelex.encoder.pooling import pool
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU, ReLU, TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.normalisation import TokenNorm
 
 D_MODEL, N_LATENTS, TOKENS = 12, 50, 7
 
@@ -27,7 +28,13 @@ def random_sae(activation, **settings) -> SparseAutoencoder:
 
 @pytest.mark.parametrize("activation", [ReLU(), JumpReLU(torch.full((N_LATENTS,), 0.7)), TopK(5)])
 @pytest.mark.parametrize(
-    "settings", [{}, {"apply_b_dec_to_input": True}, {"input_scale": 0.3, "apply_b_dec_to_input": True}]
+    "settings",
+    [
+        {},
+        {"apply_b_dec_to_input": True},
+        {"encoder_scale": torch.linspace(0.2, 3, N_LATENTS), "apply_b_dec_to_input": True},
+        {"input_norm": TokenNorm("layer_norm")},
+    ],
 )
 @pytest.mark.parametrize("implementation", ["reference", "fused"])
 def test_sae_head_pools_what_the_sae_encodes(activation, settings, implementation):

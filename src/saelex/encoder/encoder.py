@@ -132,7 +132,7 @@ class Encoder:
         from saelex.sae.autoencoder import SparseAutoencoder
 
         if not isinstance(sae, SparseAutoencoder):
-            sae = SparseAutoencoder.load(sae, path_in_repo)
+            sae = SparseAutoencoder.load(sae, path_in_repo, decoder=False)
         layer = sae.config.layer if layer is None else layer
         if not isinstance(backbone, Backbone):
             if layer is None:

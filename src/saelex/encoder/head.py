@@ -74,19 +74,25 @@ class LinearHead(nn.Module):
     def from_sae(cls, sae: SparseAutoencoder, pooling: Pooling = "max", saturation: Saturation = "log1p") -> LinearHead:
         """The encoder of an SAE; its decoder is not used (SPLARE section 3.1).
 
-        pre = (s x - b_dec) W_enc + b_enc = s (x W_enc + (b_enc - b_dec W_enc) / s): the input scale s becomes `scale`,
-        and b_dec, where the SAE subtracts it, goes into the bias. The weight is a copy in the SAE's dtype.
+        pre = a (N(x) - b_dec) W_enc + b_enc = a (N(x) W_enc + b_enc / a - b_dec W_enc): the SAE's encoder scale a
+        becomes `scale`, its norm N the transform, and b_dec, where the SAE subtracts it, goes into the bias. The weight keeps
+        the SAE's dtype, and its memory where the file has a row for each latent.
         """
         weight = sae.W_enc.detach().t().contiguous()
-        bias = sae.b_enc.detach().float()
+        scale = None if sae.encoder_scale is None else sae.encoder_scale.detach()
+        bias = sae.b_enc.detach() if scale is None else sae.b_enc.detach() / scale
         if sae.apply_b_dec_to_input:
             b_dec = sae.b_dec.detach().double()
             bias = bias - torch.cat([(rows.double() @ b_dec).float() for rows in weight.split(_LATENTS_AT_A_TIME)])
-        scale = None
-        if sae.input_scale != 1.0:
-            scale = torch.full_like(bias, sae.input_scale)
-            bias = bias / sae.input_scale
-        return cls(weight, bias, sae.activation, scale=scale, pooling=pooling, saturation=saturation)
+        return cls(
+            weight,
+            bias,
+            sae.activation,
+            scale=scale,
+            transform=sae.input_norm,
+            pooling=pooling,
+            saturation=saturation,
+        )
 
     @classmethod
     def from_vocabulary(

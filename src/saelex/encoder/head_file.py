@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from saelex.encoder.head import LinearHead
 from saelex.errors import InputError
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
+from saelex.sae.normalisation import TokenNorm
+
+_ROWS_AT_A_TIME = 8192
 
 
 def head_tensors(head: LinearHead, weight_dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -53,9 +56,11 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """sha256 over names, shapes and float32 values, whatever the dtype and device of the tensors."""
     digest = sha256()
     for name in sorted(tensors):
-        values = tensors[name].detach().cpu().float().contiguous()
+        values = tensors[name].detach()
         digest.update(f"{name} {list(values.shape)}".encode())
-        digest.update(values.numpy().data)
+        # some rows at a time: a bfloat16 head of some gigabytes is not to be widened as a whole
+        for some in values.split(_ROWS_AT_A_TIME) if values.ndim else (values,):
+            digest.update(some.cpu().float().contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -104,6 +109,8 @@ def _transform_config(transform: nn.Module) -> dict[str, Any] | None:
 
     if isinstance(transform, nn.Identity):
         return None
+    if isinstance(transform, TokenNorm):
+        return {"kind": "token_norm", "norm": transform.kind}
     if isinstance(transform, MaskedLMTransform):
         return {
             "kind": "masked_lm",
@@ -119,6 +126,8 @@ def _transform(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.M
     shape = config["transform"]
     if shape is None:
         return None
+    if shape["kind"] == "token_norm":
+        return TokenNorm(shape["norm"])
     from saelex.encoder.vocabulary import MaskedLMTransform
 
     if shape["kind"] != "masked_lm":

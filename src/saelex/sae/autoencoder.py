@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,10 @@ from torch import Tensor, nn
 
 from saelex.errors import InputError, MismatchError
 from saelex.sae.activations import Activation
+from saelex.sae.normalisation import TokenNorm
+
+_PRECISE = ("b_enc", "b_dec", "encoder_scale", "decoder_scale")
+_COLUMNS = 4096  # of a half-precision matrix, widened at a time
 
 
 @dataclass(frozen=True)
@@ -42,25 +47,35 @@ class SaeOutput(NamedTuple):
 
 
 class SparseAutoencoder(nn.Module):
-    """z = gate((s x - b_dec) W_enc + b_enc),  x^ = (z W_dec + b_dec) / s.
+    """z = gate(encoder_scale * ((N(x) - b_dec) W_enc) + b_enc),  x^ = N'((z * decoder_scale) W_dec + b_dec).
 
-    W_enc: [d_model, n_latents]; b_enc: [n_latents]; W_dec: [n_latents, d_model]; b_dec: [d_model]; s: input_scale.
+    W_enc: [d_model, n_latents]; b_enc: [n_latents]; W_dec: [n_latents, d_model], or None where only the encoder was
+        loaded; b_dec: [d_model].
+    encoder_scale, decoder_scale: positive [n_latents], or None (ones). What a suite folds into its weights (norms of
+        states, decoder norms, gates' magnitudes) is kept here in float32, so that the weights stay the file's own.
     apply_b_dec_to_input: whether b_dec is subtracted from the input (SAE-SPLADE, sparsify: yes; Gemma Scope: no).
-    input_scale: factor that brings states to the norm the SAE was trained on; 1 where a loader folded it in.
+    input_norm: N, per token; None for most.
+
+    The weights may be of any floating dtype; all else is float32 and stays so when the module is cast.
     Raises InputError where shapes do not fit together.
     """
+
+    encoder_scale: Tensor | None
+    decoder_scale: Tensor | None
 
     def __init__(
         self,
         W_enc: Tensor,
         b_enc: Tensor,
-        W_dec: Tensor,
+        W_dec: Tensor | None,
         b_dec: Tensor,
         activation: Activation,
         config: SaeConfig,
         *,
         apply_b_dec_to_input: bool = False,
-        input_scale: float = 1.0,
+        encoder_scale: Tensor | None = None,
+        decoder_scale: Tensor | None = None,
+        input_norm: TokenNorm | None = None,
     ) -> None:
         super().__init__()
         d_model, n_latents = config.d_model, config.n_latents
@@ -69,20 +84,26 @@ class SparseAutoencoder(nn.Module):
             ("b_enc", b_enc, (n_latents,)),
             ("W_dec", W_dec, (n_latents, d_model)),
             ("b_dec", b_dec, (d_model,)),
+            ("encoder_scale", encoder_scale, (n_latents,)),
+            ("decoder_scale", decoder_scale, (n_latents,)),
         ):
-            if tuple(tensor.shape) != shape:
+            if tensor is not None and tuple(tensor.shape) != shape:
                 raise InputError(
                     f"SAE {config.source or ''}: {name} has the shape {list(tensor.shape)}, not {list(shape)}; "
                     "the file is damaged or its configuration belongs to another SAE"
                 )
+            if tensor is not None and name.endswith("scale") and not bool((tensor > 0).all()):
+                raise InputError(f"SAE {config.source or ''}: {name} must be positive for every latent")
         self.W_enc = nn.Parameter(W_enc)
-        self.b_enc = nn.Parameter(b_enc)
-        self.W_dec = nn.Parameter(W_dec)
-        self.b_dec = nn.Parameter(b_dec)
+        self.b_enc = nn.Parameter(_precise(b_enc))
+        self.W_dec = None if W_dec is None else nn.Parameter(W_dec)
+        self.b_dec = nn.Parameter(_precise(b_dec))
+        self.register_buffer("encoder_scale", None if encoder_scale is None else _precise(encoder_scale))
+        self.register_buffer("decoder_scale", None if decoder_scale is None else _precise(decoder_scale))
         self.activation = activation
         self.config = config
         self.apply_b_dec_to_input = apply_b_dec_to_input
-        self.input_scale = input_scale
+        self.input_norm = input_norm
 
     @classmethod
     def load(
@@ -96,20 +117,28 @@ class SparseAutoencoder(nn.Module):
         revision: str | None = None,
         token: str | None = None,
         activation_scale: str = "raw",
+        decoder: bool = True,
     ) -> SparseAutoencoder:
         """Load a published SAE, its format recognised by the files.
 
-        source: a folder, or a hub id such as "google/gemma-scope-2b-pt-res" with
-            path_in_repo="layer_16/width_65k/average_l0_128".
-        format: "saelens", "gemma_scope" or "llama_scope" where a folder would fit several.
-        dtype: of the weights; None keeps the file's. Thresholds stay float32.
+        source: a folder, a name of the catalogue such as "gemma-scope/2b/16/65k/128" (`saelex sae list`), or a hub id
+            such as "google/gemma-scope-2b-pt-res" with path_in_repo="layer_16/width_65k/average_l0_128".
+        format: name of a format (`saelex.sae.formats`) where a folder would fit several.
+        dtype: of the weights; None keeps the file's. Biases, scales and thresholds stay float32.
         activation_scale: Llama Scope only: "raw" latents (OpenMOSS's own) or "normalised" ones (SAELens').
+        decoder: False leaves the decoder's weights in the file; encoding is all that retrieval needs.
         Raises InputError for a missing, damaged or unknown file.
         """
         from saelex.sae.formats.registry import load_sae
 
         sae = load_sae(
-            source, path_in_repo, format=format, revision=revision, token=token, activation_scale=activation_scale
+            source,
+            path_in_repo,
+            format=format,
+            revision=revision,
+            token=token,
+            activation_scale=activation_scale,
+            decoder=decoder,
         )
         return sae.to(device=device, dtype=dtype)
 
@@ -120,13 +149,13 @@ class SparseAutoencoder(nn.Module):
         save_saelens(self, Path(folder))
 
     def pre_activations(self, states: Tensor) -> Tensor:
-        """What the gate sees: states [..., d_model] -> [..., n_latents]."""
-        states = states.to(self.W_enc.dtype)
-        if self.input_scale != 1.0:
-            states = states * self.input_scale
+        """What the gate sees: states [..., d_model] -> [..., n_latents], float32 or wider."""
+        if self.input_norm is not None:
+            states = self.input_norm(states)
         if self.apply_b_dec_to_input:
-            states = states - self.b_dec
-        return states @ self.W_enc + self.b_enc
+            states = states - self.b_dec.to(states.dtype)
+        pre = _product(states, self.W_enc)
+        return pre + self.b_enc if self.encoder_scale is None else pre * self.encoder_scale + self.b_enc
 
     def encode(self, states: Tensor) -> Tensor:
         """Latents of token states, [..., d_model] -> [..., n_latents]."""
@@ -134,12 +163,32 @@ class SparseAutoencoder(nn.Module):
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
-        """States that the latents stand for, [..., n_latents] -> [..., d_model]."""
-        return (latents @ self.W_dec + self.b_dec) / self.input_scale
+        """States that the latents stand for, [..., n_latents] -> [..., d_model]; normalised, where the SAE has a norm.
+
+        Raises InputError where the decoder was not loaded.
+        """
+        if self.W_dec is None:
+            raise InputError(
+                f"the SAE {self.config.source or ''} was loaded without its decoder; load it with decoder=True"
+            )
+        if self.decoder_scale is not None:
+            latents = latents * self.decoder_scale
+        return _product(latents, self.W_dec) + self.b_dec
 
     def forward(self, states: Tensor) -> SaeOutput:
         latents = self.encode(states)
-        return SaeOutput(latents, self.decode(latents))
+        rebuilt = self.decode(latents)
+        return SaeOutput(latents, rebuilt if self.input_norm is None else self.input_norm.restore(rebuilt, states))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
+        exact = {name: tensor for name in _PRECISE if (tensor := getattr(self, name)) is not None}
+        kept = {name: tensor.detach().clone() for name, tensor in exact.items()}
+        super()._apply(fn, recurse)
+        for name in exact:
+            tensor = getattr(self, name)
+            if tensor.dtype in (torch.float16, torch.bfloat16):  # follows the module's device, not its half precision
+                tensor.data = kept[name].to(tensor.device)
+        return self
 
     def check_belongs(self, model: Any, layer: int | None, d_model: int) -> None:
         """Raises MismatchError unless the SAE was trained on this model's states after this block.
@@ -166,7 +215,21 @@ class SparseAutoencoder(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        return f"d_model={self.config.d_model}, n_latents={self.config.n_latents}, input_scale={self.input_scale}"
+        return f"d_model={self.config.d_model}, n_latents={self.config.n_latents}, {self.W_enc.dtype}"
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _product(rows: Tensor, matrix: Tensor) -> Tensor:
+    """rows [..., n] @ matrix [n, m], float32 or wider, in the wider dtype of the two.
+
+    A half-precision matrix under float32 rows is widened a few columns at a time: never as a whole.
+    """
+    if rows.dtype == matrix.dtype or not matrix.dtype.itemsize < rows.dtype.itemsize:
+        return _precise(rows.to(matrix.dtype) @ matrix)
+    return torch.cat([rows @ some.to(rows.dtype) for some in matrix.split(_COLUMNS, dim=1)], dim=-1)
 
 
 def _model_key(name: str) -> str:

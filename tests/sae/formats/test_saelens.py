@@ -97,10 +97,10 @@ def test_average_norm_scaling_is_folded(tmp_path):
 
 
 @pytest.mark.parametrize("gate", [ReLU(), JumpReLU(normal(N, seed=5).abs()), JumpReLU(torch.tensor([0.3])), TopK(3)])
-@pytest.mark.parametrize(("subtract", "scale"), [(False, 1.0), (True, 0.4)])
+@pytest.mark.parametrize(("subtract", "scale"), [(False, None), (True, torch.linspace(0.4, 2, N))])
 def test_saved_sae_loads_back(tmp_path, gate, subtract, scale):
     config = SaeConfig(D, N, "some/model", 2, "blocks.2.hook_resid_post", metadata={"note": "x"})
-    sae = SparseAutoencoder(*tensors().values(), gate, config, apply_b_dec_to_input=subtract, input_scale=scale)
+    sae = SparseAutoencoder(*tensors().values(), gate, config, apply_b_dec_to_input=subtract, encoder_scale=scale)
     sae.save(tmp_path / "sae")
     loaded = SparseAutoencoder.load(tmp_path / "sae")
     for one, other in zip(sae(states()), loaded(states())):

@@ -18,26 +18,54 @@ from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
 
 RAW = "raw"
+_ROWS_AT_A_TIME = 4096
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a format's reader.
+
+    source: what messages call the SAE, and what its configuration records. file: the file that was named itself, where
+    one was. activation_scale: one of the format's `scales`. decoder: whether the decoder's weights are read, too.
+    """
+
+    source: str
+    file: Path | None = None
+    activation_scale: str = RAW
+    decoder: bool = True
 
 
 @dataclass(frozen=True)
 class SaeFormat:
     """One published layout of an SAE's files.
 
-    files: all that belongs to one SAE, relative to its folder; those that make a folder recognised are `required`.
-    read: folder, name of the source for messages, activation scale -> the SAE.
+    files: patterns of all that belongs to one SAE, relative to its folder; a folder is recognised by the `required`
+        ones, of which one may be many SAEs' (`layer*.sae.pt`): then the file itself is to be named.
+    read: folder, what is wanted -> the SAE.
     scales: activation scales that `read` can give.
     """
 
     name: str
     files: tuple[str, ...]
     required: tuple[str, ...]
-    read: Callable[[Path, str, str], SparseAutoencoder]
+    read: Callable[[Path, Wanted], SparseAutoencoder]
     scales: tuple[str, ...] = (RAW,)
 
-    def recognises(self, folder: Path) -> bool:
-        """Whether the folder holds this format's files."""
-        return all((folder / name).is_file() for name in self.required)
+    def recognises(self, folder: Path, file: Path | None = None) -> bool:
+        """Whether the folder holds this format's files, and the named one, if any, is among them."""
+        belongs = file is None or any(file.match(pattern) for pattern in self.files)
+        return belongs and all(any(folder.glob(pattern)) for pattern in self.required)
+
+
+def the_file(folder: Path, pattern: str, wanted: Wanted) -> Path:
+    """The file named, or the folder's only one of this pattern. Raises InputError where there are several."""
+    if wanted.file is not None and wanted.file.match(pattern):
+        return wanted.file
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
+        raise InputError(f"{wanted.source}: holds {len(found)} SAEs ({names}); name one of these files")
+    return found[0]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -52,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file. Raises InputError if it is missing, truncated or something else."""
+    """All tensors of a safetensors file, memory-mapped. Raises InputError if it is missing, truncated or another kind."""
     try:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
@@ -66,9 +94,15 @@ def take(tensors: Mapping[str, Tensor], names: Iterable[str], path: Path) -> lis
         held = ", ".join(sorted(tensors)) or "nothing"
         raise InputError(f"{path}: lacks {', '.join(missing)} (it holds {held}); it is not this kind of SAE")
     for name in names:
-        if not bool(torch.isfinite(tensors[name]).all()):
+        if not is_finite(tensors[name]):
             raise InputError(f"{path}: {name} holds NaN or infinity; download the file again")
     return [tensors[name] for name in names]
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity in a tensor; it is read once, a few rows at a time."""
+    some_rows = tensor.split(_ROWS_AT_A_TIME) if tensor.ndim else (tensor,)
+    return all(bool(torch.isfinite(rows).all()) for rows in some_rows)
 
 
 def setting(values: Mapping[str, Any], name: str, path: Path) -> Any:

@@ -19,24 +19,26 @@ from torch import Tensor
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.formats.common import SaeFormat, take
+from saelex.sae.formats.common import SaeFormat, Wanted, take
 
 _FILE = "params.npz"
 _TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 _HOOKS = {"res": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "att": "blocks.{}.attn.hook_z"}
 
 
-def read_gemma_scope(folder: Path, source: str, activation_scale: str) -> SparseAutoencoder:
+def read_gemma_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
     """The SAE in the folder; see the module's text for the layout."""
     path = folder / _FILE
     W_enc, b_enc, W_dec, b_dec, threshold = take(_read_npz(path), _TENSORS, path)
     if threshold.shape != b_enc.shape:
         raise InputError(f"{path}: threshold has the shape {list(threshold.shape)}; download it again")
-    model_name, layer, hook_name = _provenance(source)
+    model_name, layer, hook_name = _provenance(wanted.source)
     if hook_name == "hook_embed":  # trained on embeddings before Gemma multiplies them by the root of their width
         W_enc, W_dec = W_enc / math.sqrt(W_enc.shape[0]), W_dec * math.sqrt(W_enc.shape[0])
     d_model, n_latents = W_enc.shape
-    config = SaeConfig(d_model, n_latents, model_name=model_name, layer=layer, hook_name=hook_name, source=source)
+    config = SaeConfig(
+        d_model, n_latents, model_name=model_name, layer=layer, hook_name=hook_name, source=wanted.source
+    )
     return SparseAutoencoder(W_enc, b_enc, W_dec, b_dec, JumpReLU(threshold), config)
 
 

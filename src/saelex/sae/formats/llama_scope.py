@@ -22,7 +22,7 @@ import torch
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU, ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.formats.common import RAW, SaeFormat, layer_of_hook, read_json, read_safetensors, setting, take
+from saelex.sae.formats.common import RAW, SaeFormat, Wanted, layer_of_hook, read_json, read_safetensors, setting, take
 
 _CONFIG = "hyperparams.json"
 _MODEL = "lm_config.json"
@@ -31,7 +31,7 @@ _TENSORS = ("encoder.weight", "encoder.bias", "decoder.weight")
 NORMALISED = "normalised"
 
 
-def read_llama_scope(folder: Path, source: str, activation_scale: str) -> SparseAutoencoder:
+def read_llama_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
     """The SAE in the folder, in float32: the folded factors would not survive the file's bfloat16."""
     path, weights = folder / _CONFIG, folder / _WEIGHTS
     values = read_json(path)
@@ -55,7 +55,7 @@ def read_llama_scope(folder: Path, source: str, activation_scale: str) -> Sparse
     threshold = None
     if values["act_fn"] == "jumprelu":
         threshold = torch.tensor([float(setting(values, "jump_relu_threshold", path))])
-    if activation_scale == NORMALISED:
+    if wanted.activation_scale == NORMALISED:
         W_enc, b_enc, W_dec = W_enc * norm_in, b_enc * norm_in, W_dec / norm_in
         threshold = None if threshold is None else threshold * norm_in
     hook_name = setting(values, "hook_point_in", path)
@@ -66,8 +66,8 @@ def read_llama_scope(folder: Path, source: str, activation_scale: str) -> Sparse
         layer=layer_of_hook(hook_name),
         hook_name=hook_name,
         dtype="float32",
-        source=source,
-        metadata={"activation_scale": activation_scale, "top_k": values.get("top_k")},
+        source=wanted.source,
+        metadata={"activation_scale": wanted.activation_scale, "top_k": values.get("top_k")},
     )
     gate = ReLU() if threshold is None else JumpReLU(threshold)
     subtract = bool(values.get("apply_decoder_bias_to_pre_encoder", False))

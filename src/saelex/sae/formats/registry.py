@@ -7,12 +7,15 @@ from pathlib import Path, PurePosixPath
 
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.formats.common import RAW, SaeFormat
+from saelex.sae.formats.common import RAW, SaeFormat, Wanted
 from saelex.sae.formats.gemma_scope import GEMMA_SCOPE
 from saelex.sae.formats.llama_scope import LLAMA_SCOPE
 from saelex.sae.formats.saelens import SAELENS
 
 FORMATS: tuple[SaeFormat, ...] = (SAELENS, GEMMA_SCOPE, LLAMA_SCOPE)
+
+
+_SUFFIXES = (".npz", ".safetensors", ".json", ".pt", ".pth")  # what makes a path in a repository a file's
 
 
 def load_sae(
@@ -23,6 +26,7 @@ def load_sae(
     revision: str | None = None,
     token: str | None = None,
     activation_scale: str = RAW,
+    decoder: bool = True,
 ) -> SparseAutoencoder:
     """Load an SAE; `SparseAutoencoder.load` says what the arguments mean."""
     if format is not None and format not in {known.name for known in FORMATS}:
@@ -34,20 +38,20 @@ def load_sae(
         named = str(folder.resolve())  # so that a relative path still names layer and model
     else:
         folder = _download(str(source), path_in_repo, revision, token)
-    if folder.is_file():
-        folder = folder.parent
-    known = _recognise(folder, format, named)
+    file = folder if folder.is_file() else None
+    folder = folder if file is None else folder.parent
+    known = _recognise(folder, file, format, named)
     if activation_scale not in known.scales:
         scales = " or ".join(known.scales)
         raise InputError(f"{named}: activation_scale is {scales} for {known.name}, not {activation_scale!r}")
-    return known.read(folder, named, activation_scale)
+    return known.read(folder, Wanted(named, file, activation_scale, decoder))
 
 
-def _recognise(folder: Path, format: str | None, named: str) -> SaeFormat:
-    for known in FORMATS:
-        if format in (None, known.name) and known.recognises(folder):
-            return known
+def _recognise(folder: Path, file: Path | None, format: str | None, named: str) -> SaeFormat:
     asked = [known for known in FORMATS if format in (None, known.name)]
+    for known in asked:
+        if known.recognises(folder, file):
+            return known
     wanted = "; ".join(f"{known.name}: {' + '.join(known.required)}" for known in asked)
     raise InputError(f"{named}: no SAE here; name the SAE's own folder, which holds the files of a format ({wanted})")
 
@@ -60,9 +64,10 @@ def _download(repo: str, path_in_repo: str | None, revision: str | None, token: 
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     place = PurePosixPath(path_in_repo or "")
-    if place.suffix in (".npz", ".safetensors", ".json"):
-        place = place.parent
-    wanted = [str(place / name) for known in FORMATS for name in known.files]
+    is_file = place.suffix in _SUFFIXES
+    folder = place.parent if is_file else place
+    wanted = [str(folder / name) for known in FORMATS for name in known.files if not (is_file and "*" in name)]
+    wanted += [str(place)] if is_file else []
     try:
         root = snapshot_download(repo, revision=revision, token=token, allow_patterns=wanted)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

@@ -17,14 +17,14 @@ from torch import Tensor
 from saelex.errors import InputError
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.formats.common import SaeFormat, layer_of_hook, read_json, read_safetensors, setting, take
+from saelex.sae.formats.common import SaeFormat, Wanted, layer_of_hook, read_json, read_safetensors, setting, take
 
 _CONFIG = "cfg.json"
 _WEIGHTS = "sae_weights.safetensors"
 _TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
-def read_saelens(folder: Path, source: str, activation_scale: str) -> SparseAutoencoder:
+def read_saelens(folder: Path, wanted: Wanted) -> SparseAutoencoder:
     """The SAE in the folder: architectures standard, jumprelu and topk, configurations before and after 6.0."""
     path, weights = folder / _CONFIG, folder / _WEIGHTS
     values = _modern(read_json(path))
@@ -45,7 +45,7 @@ def read_saelens(folder: Path, source: str, activation_scale: str) -> SparseAuto
         layer=layer_of_hook(hook_name),
         hook_name=hook_name,
         dtype=str(W_enc.dtype).removeprefix("torch."),
-        source=source,
+        source=wanted.source,
         metadata={name: value for name, value in metadata.items() if name not in ("model_name", "hook_name")},
     )
     return SparseAutoencoder(
@@ -62,14 +62,18 @@ def read_saelens(folder: Path, source: str, activation_scale: str) -> SparseAuto
 def save_saelens(sae: SparseAutoencoder, folder: Path) -> None:
     """Write the SAE; each file is renamed into place once it is whole, the configuration last.
 
-    An input scale is folded into the weights, as SAELens does: W_enc s, W_dec / s, b_dec / s.
+    Scales are folded into the weights, in the weights' dtype: SAELens has no others.
+    Raises InputError for an SAE without its decoder.
     """
-    scale = sae.input_scale
+    if sae.W_dec is None:
+        raise InputError(f"the SAE {sae.config.source or ''} was loaded without its decoder; load it with decoder=True")
     tensors = {
-        "W_enc": sae.W_enc * scale if scale != 1 else sae.W_enc,
+        "W_enc": sae.W_enc if sae.encoder_scale is None else (sae.W_enc * sae.encoder_scale).to(sae.W_enc.dtype),
         "b_enc": sae.b_enc,
-        "W_dec": sae.W_dec / scale if scale != 1 else sae.W_dec,
-        "b_dec": sae.b_dec / scale if scale != 1 else sae.b_dec,
+        "W_dec": sae.W_dec
+        if sae.decoder_scale is None
+        else (sae.W_dec * sae.decoder_scale[:, None]).to(sae.W_dec.dtype),
+        "b_dec": sae.b_dec,
     }
     values: dict[str, Any] = {
         "architecture": _architecture(sae.activation),
