@@ -7,28 +7,43 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from saelex.errors import InputError
 
 
-def write_text(path: Path, content: Iterable[str]) -> None:
-    """Write the pieces of text to a file beside the path and rename it when it is whole; on failure nothing is left.
-
-    Raises InputError when the file cannot be written.
-    """
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file at; renamed to `path` when the block ends, removed when it fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(content)
+        yield temporary
         temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: Iterable[str]) -> None:
+    """Write the pieces of text to a file, whole or not at all. Raises InputError when it cannot be written."""
+    try:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises InputError naming the file where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable JSON ({error}); fetch the file again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object; fetch the file again")
+    return content
 
 
 def cache_folder() -> Path:

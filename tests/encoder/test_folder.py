@@ -203,7 +203,7 @@ def test_a_malformed_configuration_is_one_clear_error(change: dict[str, Any], me
     with pytest.raises(InputError, match=message):
         Encoder.load(saved)
     path.write_text("{")
-    with pytest.raises(InputError, match="not valid JSON"):
+    with pytest.raises(InputError, match="not readable JSON"):
         Encoder.load(saved)
 
 

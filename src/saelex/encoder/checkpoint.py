@@ -6,7 +6,6 @@ Only what is asked for is read, and from the hub only what is asked for is fetch
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.files import sha256_of
+from saelex.files import read_json, sha256_of
 
 # Looked for in this order; an index names the file of every tensor of a sharded checkpoint.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -131,17 +130,6 @@ class Checkpoint:
         if path is None:
             raise InputError(f"{self.model_id} names the weight file {name} in its index but does not hold it")
         return path
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError naming the file where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); fetch the model again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} should hold a JSON object; fetch the model again")
-    return content
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from saelex.encoder.checkpoint import read_json
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import Pooling, Saturation
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.token_weights import TokenWeights
 from saelex.encoder.vocabulary import load_vocabulary
 from saelex.errors import InputError, MismatchError
+from saelex.files import read_json
 
 SPLADE = EncoderSettings(query_top_k=None, document_top_k=None, mask_special_tokens=False)
 """How SPLADE models are trained and published: every token pooled, every active term kept."""

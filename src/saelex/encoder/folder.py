@@ -21,13 +21,12 @@ from safetensors.torch import load_file, save_file
 
 from saelex import __version__
 from saelex.encoder.backbone import Backbone
-from saelex.encoder.checkpoint import read_json
 from saelex.encoder.head_file import head_config, head_digest, head_tensors, read_head, write_head
 from saelex.encoder.identity import fingerprint
 from saelex.encoder.model_card import model_card
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError, MismatchError
-from saelex.files import sha256_of
+from saelex.files import read_json, sha256_of
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder

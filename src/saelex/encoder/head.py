@@ -75,8 +75,8 @@ class LinearHead(nn.Module):
         """The encoder of an SAE; its decoder is not used (SPLARE section 3.1).
 
         pre = a (N(x) - b_dec) W_enc + b_enc = a (N(x) W_enc + b_enc / a - b_dec W_enc): the SAE's encoder scale a
-        becomes `scale`, its norm N the transform, and b_dec, where the SAE subtracts it, goes into the bias. The weight keeps
-        the SAE's dtype, and its memory where the file has a row for each latent.
+        becomes `scale`, its norm N the transform, and b_dec, where the SAE subtracts it, goes into the bias. The
+        weight keeps the SAE's dtype, and its memory where the file has a row for each latent.
         """
         weight = sae.W_enc.detach().t().contiguous()
         scale = None if sae.encoder_scale is None else sae.encoder_scale.detach()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from saelex.encoder.bm25 import Bm25Statistics, check_bm25
 from saelex.errors import InputError, MismatchError
+from saelex.files import replacing
 from saelex.vectors import SparseRows
 
 FILE_NAME = "weighting.safetensors"
@@ -108,10 +109,8 @@ class LatentWeighting:
         }
         arrays = {"document_frequencies": self.statistics.document_frequencies}
         data = save(arrays, metadata={"format": FORMAT, "weighting": json.dumps(header)})
-        target = Path(folder) / FILE_NAME
-        temporary = target.with_name(f".{FILE_NAME}.new")
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        with replacing(Path(folder) / FILE_NAME) as temporary:
+            temporary.write_bytes(data)
 
     @classmethod
     def load(cls, folder: str | Path) -> LatentWeighting:

@@ -80,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, memory-mapped. Raises InputError if it is missing, truncated or another kind."""
+    """All tensors of a safetensors file, memory-mapped. Raises InputError if it is missing, damaged or another kind."""
     try:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
