@@ -138,6 +138,8 @@ class Encoder:
             if layer is None:
                 raise InputError("the SAE does not say which layer it reads; give layer=...")
             backbone = Backbone.load(backbone, layer=layer, bidirectional=bidirectional, device=device, dtype=dtype)
+        elif (bidirectional, device, dtype) != (None, None, None):
+            raise InputError("bidirectional, device and dtype belong to loading; this backbone is loaded already")
         elif layer is not None and backbone.layer != layer:
             raise MismatchError(
                 f"the backbone is cut at layer {backbone.layer}, not {layer}; load it with layer={layer}"

@@ -16,6 +16,7 @@ from saelex.sae.activations import Activation
 from saelex.sae.normalisation import TokenNorm
 
 _PRECISE = ("b_enc", "b_dec", "encoder_scale", "decoder_scale")
+_ALIASES = {"gpt2-small": "gpt2", "mistral-7b": "mistral-7b-v0.1"}
 _COLUMNS = 4096  # of a half-precision matrix, widened at a time
 
 
@@ -203,7 +204,8 @@ class SparseAutoencoder(nn.Module):
             )
         if mine.model_name and given and _model_key(mine.model_name) != _model_key(given):
             raise MismatchError(
-                f"{here} was trained on {mine.model_name}, not on {given}: use that backbone or another SAE"
+                f"{here} was trained on {mine.model_name}, not on {given}: use that backbone (a folder is known "
+                "by its name) or another SAE"
             )
         if mine.hook_name is not None and mine.layer is None:
             raise MismatchError(
@@ -233,7 +235,11 @@ def _product(rows: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _model_key(name: str) -> str:
-    """A model's name without owner and folder, in one spelling: "meta-llama/Meta-Llama-3.1-8B" -> "llama-3.1-8b"."""
+    """A model's name without owner and folder, in one spelling: "meta-llama/Meta-Llama-3.1-8B" -> "llama-3.1-8b".
+
+    TransformerLens' own names, which SAELens' checkpoints record, count as the hub's.
+    """
     cached = re.search(r"models--[^/\\]+--([^/\\]+)", name)  # a snapshot folder of the hub's cache
     own = cached.group(1) if cached else Path(name).name
-    return own.lower().removeprefix("meta-")
+    key = own.lower().removeprefix("meta-")
+    return _ALIASES.get(key, key)
