@@ -15,6 +15,7 @@ from saelex.cli.export import export
 from saelex.cli.index import index
 from saelex.cli.label import label
 from saelex.cli.label_free import label_free
+from saelex.cli.sae import app as sae
 from saelex.cli.search import search
 from saelex.cli.train_sae import train_sae
 
@@ -57,3 +58,4 @@ app.command()(evaluate)
 app.command()(export)
 app.command("train-sae")(train_sae)
 app.command("label-free")(label_free)
+app.add_typer(sae, name="sae")

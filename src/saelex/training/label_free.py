@@ -27,7 +27,9 @@ class LabelFreeRecipe:
     model: str = ""
     """Backbone: hub id or folder."""
     sae: str = ""
-    """The SAE: a folder, or a hub id."""
+    """The SAE: a folder, or a name that `saelex sae list` shows."""
+    bidirectional: bool | None = None
+    """Attention of a decoder; null lets its tokens see both sides, false keeps it as the SAE knows it."""
     k: int | None = None
     """Latents per token, for a TopK SAE; null is the number it was trained with. Fewer make sparser vectors."""
     pooling: Literal["max", "sum"] = "max"
@@ -54,7 +56,12 @@ def label_free_encoder(recipe: LabelFreeRecipe, *, progress: bool = False) -> En
     if not recipe.model or not recipe.sae or not recipe.data.corpora:
         raise InputError("the recipe names no model, no sae or no data.corpora; set all three")
     encoder = Encoder.from_sae(
-        recipe.model, recipe.sae, pooling=recipe.pooling, saturation=recipe.saturation, settings=recipe.settings
+        recipe.model,
+        recipe.sae,
+        pooling=recipe.pooling,
+        saturation=recipe.saturation,
+        bidirectional=recipe.bidirectional,
+        settings=recipe.settings,
     )
     if recipe.k is not None:
         if not isinstance(encoder.head.activation, TopK):
@@ -63,7 +70,7 @@ def label_free_encoder(recipe: LabelFreeRecipe, *, progress: bool = False) -> En
     texts = tqdm(read_texts(recipe.data), desc="statistics", unit="text", disable=not progress)
     encoder.weighting = LatentWeighting.fit(encoder.encode_stream(texts, top_k=None), recipe.weighting)
     encoder.description |= {
-        "sae": Path(recipe.sae).name,
+        "sae": Path(recipe.sae).name if Path(recipe.sae).exists() else recipe.sae,
         "training_data": recipe.training_data or ", ".join(Path(corpus).name for corpus in recipe.data.corpora),
         "weights_of_latents": "label-free: BM25 over latents, its statistics counted on the training data",
         "licence": recipe.licence,

@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.catalogue import resolve
 from saelex.sae.formats.common import RAW, SaeFormat, Wanted
 from saelex.sae.formats.gemma_scope import GEMMA_SCOPE
 from saelex.sae.formats.llama_scope import LLAMA_SCOPE
 from saelex.sae.formats.saelens import SAELENS
 
 FORMATS: tuple[SaeFormat, ...] = (SAELENS, GEMMA_SCOPE, LLAMA_SCOPE)
-
 
 _SUFFIXES = (".npz", ".safetensors", ".json", ".pt", ".pth")  # what makes a path in a repository a file's
 
@@ -31,9 +31,11 @@ def load_sae(
     """Load an SAE; `SparseAutoencoder.load` says what the arguments mean."""
     if format is not None and format not in {known.name for known in FORMATS}:
         raise InputError(f"unknown SAE format {format!r}; use one of {', '.join(known.name for known in FORMATS)}")
+    folder, entry = Path(source), None
+    if not folder.exists() and (entry := resolve(source, path_in_repo)) is not None:
+        source, path_in_repo, format = entry.repo, entry.path_in_repo, format or entry.suite.format
     named = f"{source}/{path_in_repo}" if path_in_repo else str(source)
-    folder = Path(source)
-    if folder.exists():
+    if entry is None and folder.exists():
         folder = folder / path_in_repo if path_in_repo else folder
         named = str(folder.resolve())  # so that a relative path still names layer and model
     else:
@@ -44,7 +46,10 @@ def load_sae(
     if activation_scale not in known.scales:
         scales = " or ".join(known.scales)
         raise InputError(f"{named}: activation_scale is {scales} for {known.name}, not {activation_scale!r}")
-    return known.read(folder, Wanted(named, file, activation_scale, decoder))
+    sae = known.read(folder, Wanted(named, file, activation_scale, decoder))
+    if entry is not None:
+        sae.config = entry.completed(sae.config)
+    return sae
 
 
 def _recognise(folder: Path, file: Path | None, format: str | None, named: str) -> SaeFormat:
@@ -73,6 +78,7 @@ def _download(repo: str, path_in_repo: str | None, revision: str | None, token: 
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"{repo}: cannot be had from the hub ({reason}); check the id and your access, or give a folder"
+            f"{repo}{f'/{place}' if place.name else ''}: cannot be had from the hub ({reason}); "
+            "check the name and your access, or give a folder"
         ) from error
     return Path(root) / place
