@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saelex.encoder.architectures import ARCHITECTURES
+from saelex.encoder.architectures import ARCHITECTURES, architecture_of
 from saelex.encoder.attention import Window
 from saelex.encoder.backbone import Backbone, model_config
 from saelex.encoder.bert import activation_named
@@ -124,6 +124,20 @@ def load_vocabulary(
         bias = _output_bias(backbone.checkpoint, tied, names, len(weight))
     softcap = getattr(config, "final_logit_softcapping", None)
     return Vocabulary(backbone, transform, weight, bias.to(backbone.device), softcap)
+
+
+def has_language_model_head(checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint predicts words: it stores a language model head, or ties a causal one to its embedding.
+
+    Raises InputError for a model type that is not supported.
+    """
+    _, settings = architecture_of(checkpoint.settings, checkpoint.model_id)
+    names = _MASKED_LM.get(settings["model_type"])
+    if names is not None:
+        return f"{names.dense}.weight" in checkpoint.weight_map
+    config = model_config(settings)
+    tied = checkpoint.settings.get("tie_word_embeddings", getattr(config, "tie_word_embeddings", False))
+    return bool(tied) or any(name.endswith("lm_head.weight") for name in checkpoint.weight_map)
 
 
 def _transform(backbone: Backbone, names: _Names, config: Any) -> MaskedLMTransform:

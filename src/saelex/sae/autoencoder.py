@@ -149,6 +149,14 @@ class SparseAutoencoder(nn.Module):
 
         save_saelens(self, Path(folder))
 
+    def push_to_hub(
+        self, repo: str, *, private: bool = False, token: str | None = None, licence: str | None = None
+    ) -> str:
+        """Upload the SAE, in SAELens' layout with a model card; `saelex.sae.hub.push_sae` explains the arguments."""
+        from saelex.sae.hub import push_sae
+
+        return push_sae(self, repo, private=private, token=token, licence=licence)
+
     def pre_activations(self, states: Tensor) -> Tensor:
         """What the gate sees: states [..., d_model] -> [..., n_latents], float32 or wider."""
         if self.input_norm is not None:

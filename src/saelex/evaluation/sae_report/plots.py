@@ -1,0 +1,133 @@
+"""The pictures of a report, as SVG text to stand in a page."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Sae = Mapping[str, Any]
+
+# Okabe and Ito's colours: told apart by readers who see few colours
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_CURVES = (
+    ("fvu", "variance unexplained"),
+    ("l0", "latents per token"),
+    ("dead_share", "dead share"),
+    ("tokens_per_s", "tokens per second"),
+)
+
+
+def density_plot(saes: Sequence[Sae]) -> str:
+    """How many latents fire how often."""
+
+    def draw(axes: Axes) -> None:
+        _steps(axes, saes, "density_histogram")
+        above = saes[0]["metrics"]["dense_above"]
+        axes.axvline(math.log10(above), color="0.5", linewidth=1, linestyle=":")
+        axes.annotate("dense →", (math.log10(above), 1), xycoords=("data", "axes fraction"), va="bottom", color="0.4")
+        low, high = (int(edge) for edge in (saes[0]["density_histogram"]["edges"][i] for i in (0, -1)))
+        axes.set_xticks(range(low, high + 1), [_power(exponent) for exponent in range(low, high + 1)])
+        axes.set(xlabel="share of tokens on which a latent fires", ylabel="latents")
+
+    return _svg(draw, "density", legend=len(saes) > 1)
+
+
+def l0_plot(saes: Sequence[Sae]) -> str:
+    """How many latents fire per token."""
+
+    def draw(axes: Axes) -> None:
+        _steps(axes, saes, "l0_histogram", share=True)
+        axes.set(xlabel="latents that fire on a token", ylabel="share of tokens")
+
+    return _svg(draw, "l0", legend=len(saes) > 1)
+
+
+def cosine_plot(saes: Sequence[Sae]) -> str:
+    """How well single tokens are rebuilt, by direction."""
+
+    def draw(axes: Axes) -> None:
+        _steps(axes, saes, "cosine_histogram", share=True)
+        axes.set(xlabel="cosine of state and reconstruction", ylabel="share of tokens")
+
+    return _svg(draw, "cosine", legend=len(saes) > 1)
+
+
+def error_plot(saes: Sequence[Sae]) -> str:
+    """How well single tokens are rebuilt, by length of the error."""
+
+    def draw(axes: Axes) -> None:
+        _steps(axes, saes, "error_histogram", share=True)
+        axes.set(xlabel="length of the error / length of the state", ylabel="share of tokens")
+
+    return _svg(draw, "error", legend=len(saes) > 1)
+
+
+def training_plots(saes: Sequence[Sae]) -> list[str]:
+    """Curves of the training logs, one picture per quantity; none where there is no log."""
+    logged = [(i, sae) for i, sae in enumerate(saes) if sae["training"]]
+    return [
+        _svg(_curve(logged, name, title), f"training-{name}", legend=len(saes) > 1)
+        for name, title in _CURVES
+        if any(record.get(name) is not None for _, sae in logged for record in sae["training"])
+    ]
+
+
+def _curve(logged: Sequence[tuple[int, Sae]], name: str, title: str) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        for i, sae in logged:
+            points = [
+                (record["tokens"] / 1e6, record[name]) for record in sae["training"] if record.get(name) is not None
+            ]
+            axes.plot(*zip(*points), color=_COLOURS[i % len(_COLOURS)], label=sae["name"], linewidth=1.4)
+        axes.set(xlabel="million tokens", ylabel=title)
+        axes.set_ylim(bottom=0)
+
+    return draw
+
+
+def _steps(axes: Axes, saes: Sequence[Sae], name: str, *, share: bool = False) -> None:
+    """Outlined histograms over each other, cut to where they hold anything."""
+    low, high = [], []
+    for i, sae in enumerate(saes):
+        edges, counts = sae[name]["edges"], sae[name]["counts"]
+        total = (sum(counts) or 1) if share else 1
+        colour = _COLOURS[i % len(_COLOURS)]
+        axes.stairs(
+            [count / total for count in counts], edges, fill=len(saes) == 1, color=colour, label=sae["name"], alpha=0.9
+        )
+        held = [k for k, count in enumerate(counts) if count] or [0]
+        low.append(edges[held[0]])
+        high.append(edges[held[-1] + 1])
+    margin = 0.02 * (max(high) - min(low))
+    axes.set_xlim(min(low) - margin, max(high) + margin)
+    axes.set_ylim(bottom=0)
+
+
+def _svg(draw: Callable[[Axes], None], name: str, *, legend: bool) -> str:
+    # `Any`: the type of its keys differs between matplotlib's versions
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(4.6, 2.7), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.92")
+        axes.set_axisbelow(True)
+        if legend:
+            axes.legend(frameon=False, fontsize=8)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    drawing = out.getvalue()
+    drawing = drawing[drawing.index("<svg") :]  # what stands before it belongs to a file, not to a page
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", drawing, count=1).replace(' height="', ' data-height="', 1)
+
+
+def _power(exponent: int) -> str:
+    return "all" if exponent == 0 else f"1/{10**-exponent:,}"
