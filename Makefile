@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types format clean
+.PHONY: demo test lint types format parity clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -23,6 +23,17 @@ types: .venv/.dev
 format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Every SAE file that sae-lens or sparsify writes or reads, against those packages themselves.
+parity: .venv-saelens/.ready
+	.venv-saelens/bin/python -m pytest tests/parity
+
+# Their dependencies are theirs to choose: they stay out of .venv.
+.venv-saelens/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-saelens
+	.venv-saelens/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[saelens]' pytest
+	touch $@
 
 # Debian and Ubuntu split venv off Python; where it is missing, root gets it from apt and others are told.
 .venv/.python:
@@ -44,4 +55,4 @@ format: .venv/.dev
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-saelens .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
 
 RAW = "raw"
-_ROWS_AT_A_TIME = 4096
+_NUMBERS_AT_A_TIME = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,51 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def take(tensors: Mapping[str, Tensor], names: Iterable[str], path: Path) -> list[Tensor]:
-    """The named tensors, checked to be there and finite. Raises InputError otherwise."""
+    """The named tensors, each read once: checked to be there, of a floating dtype, and finite. Raises InputError."""
     names = list(names)
+    present(tensors, names, path)
+    taken = [tensors[name] for name in names]
+    for name, tensor in zip(names, taken):
+        if not tensor.is_floating_point():
+            raise InputError(f"{path}: {name} holds {tensor.dtype} numbers, not weights; download the file again")
+        if not is_finite(tensor):
+            raise not_finite(path, name)
+    return taken
+
+
+def present(tensors: Mapping[str, Tensor], names: Iterable[str], path: Path) -> None:
+    """Raises InputError unless the file has all the tensors."""
     if missing := [name for name in names if name not in tensors]:
         held = ", ".join(sorted(tensors)) or "nothing"
         raise InputError(f"{path}: lacks {', '.join(missing)} (it holds {held}); it is not this kind of SAE")
-    for name in names:
-        if not is_finite(tensors[name]):
-            raise InputError(f"{path}: {name} holds NaN or infinity; download the file again")
-    return [tensors[name] for name in names]
+
+
+def not_finite(path: Path, name: str) -> InputError:
+    """The error for a tensor that `is_finite` refuses."""
+    return InputError(f"{path}: {name} holds NaN or infinity; download the file again")
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether there is neither NaN nor infinity in a tensor; it is read once, a few rows at a time."""
-    some_rows = tensor.split(_ROWS_AT_A_TIME) if tensor.ndim else (tensor,)
-    return all(bool(torch.isfinite(rows).all()) for rows in some_rows)
+    """Whether there is neither NaN nor infinity in a tensor; it is read once, some rows at a time."""
+    if tensor.ndim == 0:
+        return bool(torch.isfinite(tensor))
+    rows = max(1, _NUMBERS_AT_A_TIME // max(tensor[:1].numel(), 1))
+    # a sum passes NaN and infinity on, at the speed of memory; it can overflow as well, so it only ever acquits
+    return all(bool(torch.isfinite(some.sum())) or bool(torch.isfinite(some).all()) for some in tensor.split(rows))
+
+
+def matrix_shape(tensor: Tensor, name: str, path: Path) -> tuple[int, int]:
+    """The shape of a tensor that must be a matrix. Raises InputError otherwise."""
+    if tensor.ndim != 2:
+        raise InputError(f"{path}: {name} has the shape {list(tensor.shape)}, not that of a matrix; download it again")
+    return tensor.shape[0], tensor.shape[1]
+
+
+def transposed(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
+    """The matrix of a torch.nn.Linear, [outputs, inputs] in the file, as [inputs, outputs] in the file's memory."""
+    (matrix,) = take(tensors, [name], path)
+    matrix_shape(matrix, name, path)
+    return matrix.T
 
 
 def setting(values: Mapping[str, Any], name: str, path: Path) -> Any:
@@ -110,6 +141,14 @@ def setting(values: Mapping[str, Any], name: str, path: Path) -> Any:
     if values.get(name) is None:
         raise InputError(f"{path}: lacks the setting {name!r}; it is not this kind of SAE")
     return values[name]
+
+
+def number(values: Mapping[str, Any], name: str, path: Path) -> float:
+    """A setting that must be a finite number. Raises InputError naming file and setting."""
+    value = setting(values, name, path)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f"{path}: {name} is {value!r}, not a number; download the file again")
+    return value
 
 
 def layer_of_hook(hook_name: str | None) -> int | None:

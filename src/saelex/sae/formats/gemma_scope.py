@@ -9,45 +9,51 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.formats.common import SaeFormat, Wanted, take
+from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, take
+from saelex.sae.formats.gates import vectors
+from saelex.sae.formats.npz import Npz
 
 _FILE = "params.npz"
-_TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 _HOOKS = {"res": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "att": "blocks.{}.attn.hook_z"}
 
 
 def read_gemma_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
     """The SAE in the folder; see the module's text for the layout."""
     path = folder / _FILE
-    W_enc, b_enc, W_dec, b_dec, threshold = take(_read_npz(path), _TENSORS, path)
-    if threshold.shape != b_enc.shape:
-        raise InputError(f"{path}: threshold has the shape {list(threshold.shape)}; download it again")
+    arrays = Npz(path)
+    (W_enc,) = take(arrays, ["W_enc"], path)
+    d_model, n_latents = matrix_shape(W_enc, "W_enc", path)
+    b_enc, threshold = vectors(arrays, ["b_enc", "threshold"], n_latents, path)
+    (b_dec,) = vectors(arrays, ["b_dec"], d_model, path)
+    W_dec = take(arrays, ["W_dec"], path)[0] if wanted.decoder else None
     model_name, layer, hook_name = _provenance(wanted.source)
+    root = None
     if hook_name == "hook_embed":  # trained on embeddings before Gemma multiplies them by the root of their width
-        W_enc, W_dec = W_enc / math.sqrt(W_enc.shape[0]), W_dec * math.sqrt(W_enc.shape[0])
-    d_model, n_latents = W_enc.shape
-    config = SaeConfig(
-        d_model, n_latents, model_name=model_name, layer=layer, hook_name=hook_name, source=wanted.source
+        root = torch.full((n_latents,), math.sqrt(d_model))
+    return SparseAutoencoder(
+        W_enc,
+        b_enc,
+        W_dec,
+        b_dec,
+        JumpReLU(threshold),
+        SaeConfig(
+            d_model,
+            n_latents,
+            model_name=model_name,
+            layer=layer,
+            hook_name=hook_name,
+            dtype=str(W_enc.dtype).removeprefix("torch."),
+            source=wanted.source,
+        ),
+        encoder_scale=None if root is None else 1 / root,
+        decoder_scale=root,
     )
-    return SparseAutoencoder(W_enc, b_enc, W_dec, b_dec, JumpReLU(threshold), config)
-
-
-def _read_npz(path: Path) -> dict[str, Tensor]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(np.asarray(arrays[name], np.float32)) for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise InputError(f"{path}: not a readable npz file ({error}); download it again") from error
 
 
 def _provenance(source: str) -> tuple[str | None, int | None, str | None]:

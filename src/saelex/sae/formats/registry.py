@@ -9,11 +9,27 @@ from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.catalogue import resolve
 from saelex.sae.formats.common import RAW, SaeFormat, Wanted
+from saelex.sae.formats.dictionary_learning import DICTIONARY_LEARNING
 from saelex.sae.formats.gemma_scope import GEMMA_SCOPE
+from saelex.sae.formats.gemma_scope_2 import GEMMA_SCOPE_2
+from saelex.sae.formats.goodfire import GOODFIRE
 from saelex.sae.formats.llama_scope import LLAMA_SCOPE
+from saelex.sae.formats.openmoss import OPENMOSS
+from saelex.sae.formats.qwen_scope import QWEN_SCOPE
 from saelex.sae.formats.saelens import SAELENS
+from saelex.sae.formats.sparsify import SPARSIFY
 
-FORMATS: tuple[SaeFormat, ...] = (SAELENS, GEMMA_SCOPE, LLAMA_SCOPE)
+FORMATS: tuple[SaeFormat, ...] = (
+    SAELENS,
+    GEMMA_SCOPE,
+    GEMMA_SCOPE_2,
+    LLAMA_SCOPE,
+    OPENMOSS,
+    QWEN_SCOPE,
+    SPARSIFY,
+    DICTIONARY_LEARNING,
+    GOODFIRE,
+)
 
 _SUFFIXES = (".npz", ".safetensors", ".json", ".pt", ".pth")  # what makes a path in a repository a file's
 
@@ -39,10 +55,10 @@ def load_sae(
         folder = folder / path_in_repo if path_in_repo else folder
         named = str(folder.resolve())  # so that a relative path still names layer and model
     else:
-        folder = _download(str(source), path_in_repo, revision, token)
+        folder = _download(str(source), path_in_repo, format, revision, token)
     file = folder if folder.is_file() else None
     folder = folder if file is None else folder.parent
-    known = _recognise(folder, file, format, named)
+    known = _recognise(folder, file, _asked(format), named)
     if activation_scale not in known.scales:
         scales = " or ".join(known.scales)
         raise InputError(f"{named}: activation_scale is {scales} for {known.name}, not {activation_scale!r}")
@@ -52,8 +68,11 @@ def load_sae(
     return sae
 
 
-def _recognise(folder: Path, file: Path | None, format: str | None, named: str) -> SaeFormat:
-    asked = [known for known in FORMATS if format in (None, known.name)]
+def _asked(format: str | None) -> list[SaeFormat]:
+    return [known for known in FORMATS if format in (None, known.name)]
+
+
+def _recognise(folder: Path, file: Path | None, asked: list[SaeFormat], named: str) -> SaeFormat:
     for known in asked:
         if known.recognises(folder, file):
             return known
@@ -61,8 +80,10 @@ def _recognise(folder: Path, file: Path | None, format: str | None, named: str) 
     raise InputError(f"{named}: no SAE here; name the SAE's own folder, which holds the files of a format ({wanted})")
 
 
-def _download(repo: str, path_in_repo: str | None, revision: str | None, token: str | None) -> Path:
-    """The files of one SAE from the hub (or its cache): only those any format has, not the other SAEs of the suite."""
+def _download(
+    repo: str, path_in_repo: str | None, format: str | None, revision: str | None, token: str | None
+) -> Path:
+    """The files of one SAE from the hub (or its cache): only those its format has, not the other SAEs of the suite."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise InputError(f"{repo}: no such folder, and not a hub id of the form owner/name")
     from huggingface_hub import snapshot_download
@@ -71,10 +92,13 @@ def _download(repo: str, path_in_repo: str | None, revision: str | None, token: 
     place = PurePosixPath(path_in_repo or "")
     is_file = place.suffix in _SUFFIXES
     folder = place.parent if is_file else place
-    wanted = [str(folder / name) for known in FORMATS for name in known.files if not (is_file and "*" in name)]
-    wanted += [str(place)] if is_file else []
+    named = {str(folder / name) for known in _asked(format) for name in known.files}
+    patterns = {name for name in named if "*" in name}
     try:
-        root = snapshot_download(repo, revision=revision, token=token, allow_patterns=wanted)
+        one = [str(place)] if is_file else _the_only_file(repo, patterns, revision, token)
+        root = snapshot_download(
+            repo, revision=revision, token=token, allow_patterns=sorted((named - patterns).union(one))
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -82,3 +106,23 @@ def _download(repo: str, path_in_repo: str | None, revision: str | None, token: 
             "check the name and your access, or give a folder"
         ) from error
     return Path(root) / place
+
+
+def _the_only_file(repo: str, patterns: set[str], revision: str | None, token: str | None) -> list[str]:
+    """What a repository has of the files that stand for an SAE each: one at most. Raises InputError for several.
+
+    Nothing where there are no such files, or the hub cannot be asked: then its cache has the answer.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not patterns:
+        return []
+    try:
+        held = HfApi(token=token).list_repo_files(repo, revision=revision)
+    except (HfHubHTTPError, OSError):
+        return []
+    found = sorted(name for name in held if any(PurePosixPath(name).match(pattern) for pattern in patterns))
+    if len(found) > 1:
+        raise InputError(f"{repo}: holds {len(found)} SAEs; name one file, such as {found[0]}, as path_in_repo")
+    return found

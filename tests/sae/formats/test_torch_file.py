@@ -1,0 +1,85 @@
+"""`.pt` files: only tensors are read, in the file's memory where it can be."""
+
+import os
+import pickle
+import struct
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+
+from saelex.errors import InputError
+from saelex.sae.formats.torch_file import read_pt
+
+TENSORS = {"W": torch.arange(12.0).reshape(3, 4), "b": torch.ones(3).bfloat16()}
+
+
+class Code:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, made):
+        self.made = made
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.made),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_come_back_by_name(zipped, tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save(OrderedDict(TENSORS, step=3), path, _use_new_zipfile_serialization=zipped)
+    held = read_pt(path)
+    assert list(held) == ["W", "b"]  # a number is no tensor
+    for name, tensor in TENSORS.items():
+        assert torch.equal(held[name], tensor) and held[name].dtype == tensor.dtype
+
+
+def test_a_zipped_file_is_mapped(tmp_path):
+    """Written over in place, the file shows in tensors that were read before."""
+    path = tmp_path / "a.pt"
+    torch.save(TENSORS, path)
+    held = read_pt(path)["W"]
+    content = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(content.index(TENSORS["W"].numpy().tobytes()))
+        file.write(struct.pack("<f", 77.0))
+    assert held[0, 0] == 77
+
+
+@pytest.mark.parametrize("zipped", [True, False, None])
+def test_code_is_refused_and_not_run(zipped, tmp_path):
+    path, made = tmp_path / "a.pt", tmp_path / "made"
+    held = {**TENSORS, "more": Code(made)}
+    if zipped is None:
+        path.write_bytes(pickle.dumps(held, protocol=2))
+    else:
+        torch.save(held, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError, match=r"a\.pt: holds more than tensors .*safetensors") as error:
+        read_pt(path)
+    assert not made.exists()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_cut_short_is_refused(zipped, tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for kept in (0, 1, 5, 40, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(InputError, match="not a readable PyTorch file") as error:
+            read_pt(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("held", [[torch.ones(3)], torch.ones(3), {"k": 3}, {3: torch.ones(3)}, {}])
+def test_what_is_no_dictionary_of_tensors_is_refused(held, tmp_path):
+    torch.save(held, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="does not hold a dictionary of tensors"):
+        read_pt(tmp_path / "a.pt")
+
+
+def test_a_missing_file_is_refused():
+    with pytest.raises(InputError, match="not a readable PyTorch file"):
+        read_pt(Path("nowhere.pt"))
