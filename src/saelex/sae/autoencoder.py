@@ -17,7 +17,7 @@ from saelex.sae.normalisation import TokenNorm
 
 _PRECISE = ("b_enc", "b_dec", "encoder_scale", "decoder_scale")
 _ALIASES = {"gpt2-small": "gpt2", "mistral-7b": "mistral-7b-v0.1"}
-_COLUMNS = 4096  # of a half-precision matrix, widened at a time
+_WIDENED = 1 << 24  # numbers of a half-precision matrix that are widened at a time
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,8 @@ def _product(rows: Tensor, matrix: Tensor) -> Tensor:
     """
     if rows.dtype == matrix.dtype or not matrix.dtype.itemsize < rows.dtype.itemsize:
         return _precise(rows.to(matrix.dtype) @ matrix)
-    return torch.cat([rows @ some.to(rows.dtype) for some in matrix.split(_COLUMNS, dim=1)], dim=-1)
+    columns = max(1, _WIDENED // len(matrix))
+    return torch.cat([rows @ some.to(rows.dtype) for some in matrix.split(columns, dim=1)], dim=-1)
 
 
 def _model_key(name: str) -> str:

@@ -75,7 +75,7 @@ def test_a_latent_that_writes_nothing_never_fires(tmp_path, act_fn):
     tensors = llama_scope_tensors()
     tensors["decoder.weight"][:, 3] = 0
     out = SparseAutoencoder.load(write_llama_scope(tmp_path, tensors, act_fn=act_fn))(states())
-    assert float(out.latents[:, 3].max()) < 1e-20
+    assert bool((out.latents[:, 3] < 1e-20).all())
     if act_fn == "jumprelu":
         latents, rebuilt = latents_and_reconstruction(states(), tensors)
         torch.testing.assert_close(out.latents.double(), latents, rtol=1e-5, atol=1e-5)

@@ -13,6 +13,7 @@ from saelex.encoder.onednn import linear
 _CPU_BLOCK = 2**20
 _GPU_BLOCK = 2**25
 _FEWEST_LATENTS = 256
+_WIDENED = 4  # numbers of a half-precision weight that are widened at a time, per entry of a block
 
 
 def accumulation_dtype(hidden: Tensor) -> torch.dtype:
@@ -26,9 +27,12 @@ def latent_blocks(hidden: Tensor, weight: Tensor) -> Iterator[tuple[int, int, Te
     hidden: [tokens, d_model]; weight: [latents, d_model]; of any floating dtypes. A block is the caller's to overwrite.
     """
     entries = _CPU_BLOCK if hidden.device.type == "cpu" else _GPU_BLOCK
-    step = max(entries // max(len(hidden), 1) // _FEWEST_LATENTS, 1) * _FEWEST_LATENTS
     if hidden.device.type == "cpu":
         hidden = hidden.to(accumulation_dtype(hidden))
+    latents = entries // max(len(hidden), 1)
+    if weight.dtype != hidden.dtype:  # a query has few tokens, and its block would be most of the weight
+        latents = min(latents, _WIDENED * entries // max(hidden.shape[1], 1))
+    step = max(latents // _FEWEST_LATENTS, 1) * _FEWEST_LATENTS
     for start in range(0, len(weight), step):
         rows = weight[start : start + step]
         yield start, start + len(rows), _product(hidden, rows.to(hidden.dtype))

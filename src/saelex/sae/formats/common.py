@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -67,17 +66,6 @@ def the_file(folder: Path, pattern: str, wanted: Wanted) -> Path:
         names = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
         raise InputError(f"{wanted.source}: holds {len(found)} SAEs ({names}); name one of these files")
     return found[0]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises InputError naming the file."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable SAE configuration ({error}); download it again") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: not a JSON object; download it again")
-    return values
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

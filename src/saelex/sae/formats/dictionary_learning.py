@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from saelex.errors import InputError
+from saelex.files import read_json
 from saelex.sae.activations import JumpReLU, ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, present, read_json, setting, take, transposed
+from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, present, setting, take, transposed
 from saelex.sae.formats.gates import Gate, batch_topk, gated, topk, vectors
 from saelex.sae.formats.torch_file import read_pt
 

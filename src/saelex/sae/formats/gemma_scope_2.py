@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from saelex.errors import InputError
+from saelex.files import read_json
 from saelex.sae.activations import JumpReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.formats.common import (
@@ -21,7 +22,6 @@ from saelex.sae.formats.common import (
     Wanted,
     layer_of_hook,
     matrix_shape,
-    read_json,
     read_safetensors,
     take,
 )

@@ -22,9 +22,10 @@ from typing import Any
 import torch
 
 from saelex.errors import InputError
+from saelex.files import read_json
 from saelex.sae.activations import Activation, JumpReLU, ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.formats.common import RAW, SaeFormat, Wanted, layer_of_hook, number, read_json, read_safetensors
+from saelex.sae.formats.common import RAW, SaeFormat, Wanted, layer_of_hook, number, read_safetensors
 from saelex.sae.formats.openmoss import LINEAR, NORMALISED, in_gate_space, read_weights, refuse_unknown
 
 _CONFIG = "hyperparams.json"

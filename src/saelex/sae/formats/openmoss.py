@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from saelex.errors import InputError
+from saelex.files import read_json
 from saelex.sae.activations import Activation, JumpReLU, ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.formats.common import (
@@ -38,7 +39,6 @@ from saelex.sae.formats.common import (
     matrix_shape,
     number,
     present,
-    read_json,
     read_safetensors,
     setting,
     take,

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from saelex.errors import InputError
+from saelex.files import read_json
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.formats.common import SaeFormat, Wanted, read_json, the_file, transposed
+from saelex.sae.formats.common import SaeFormat, Wanted, the_file, transposed
 from saelex.sae.formats.gates import topk, vectors
 from saelex.sae.formats.torch_file import read_pt
 

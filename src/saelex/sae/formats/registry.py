@@ -80,9 +80,7 @@ def _recognise(folder: Path, file: Path | None, asked: list[SaeFormat], named: s
     raise InputError(f"{named}: no SAE here; name the SAE's own folder, which holds the files of a format ({wanted})")
 
 
-def _download(
-    repo: str, path_in_repo: str | None, format: str | None, revision: str | None, token: str | None
-) -> Path:
+def _download(repo: str, path_in_repo: str | None, format: str | None, revision: str | None, token: str | None) -> Path:
     """The files of one SAE from the hub (or its cache): only those its format has, not the other SAEs of the suite."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise InputError(f"{repo}: no such folder, and not a hub id of the form owner/name")

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saelex.errors import InputError
+from saelex.files import read_json
 from saelex.sae.activations import JumpReLU, ReLU, TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.formats.common import (
@@ -29,7 +30,6 @@ from saelex.sae.formats.common import (
     layer_of_hook,
     number,
     present,
-    read_json,
     read_safetensors,
     setting,
     take,

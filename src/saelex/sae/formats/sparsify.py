@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from saelex.errors import InputError
+from saelex.files import read_json
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.formats.common import (
     SaeFormat,
     Wanted,
     layer_of_hook,
     number,
-    read_json,
     read_safetensors,
     setting,
     take,
