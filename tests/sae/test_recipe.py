@@ -1,4 +1,8 @@
+import re
+import shlex
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -86,3 +90,15 @@ def test_every_setting_of_the_sae_recipe_is_explained():
 def test_shipped_recipe_is_valid():
     recipe = load_recipe(SaeRecipe, "recipes/sae/minilm.yaml", ["training.k=8"])
     assert (recipe.training.n_latents, recipe.training.k, recipe.training.tokens) == (16_384, 8, 6_000_000)
+
+
+@pytest.mark.parametrize("path", sorted(Path("recipes/sae").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_command_and_the_variants_that_a_shipped_recipe_names_are_valid(path):
+    text = path.read_text()
+    words = shlex.split(text.partition("\n")[0])
+    assert words[words.index("train-sae") + 1] == path.as_posix()
+    overrides = [word for before, word in pairwise(words) if before == "--set"]
+    assert load_recipe(SaeRecipe, path, overrides).data.corpora
+    for line in text.splitlines()[1:]:
+        variant = re.findall(r"--set ([a-z_.]+=(?:'[^']*'|[\w.]*\w))", line)  # a line's settings go together
+        load_recipe(SaeRecipe, path, [override.replace("'", "") for override in variant])

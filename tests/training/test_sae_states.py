@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from saelex.encoder.backbone import Backbone
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.recipe import SaeRecipe, TextData, TokenStates
-from saelex.sae.training import TopKTraining
+from saelex.sae.training import SaeTraining
 from saelex.training.sae_states import (
     BackboneStates,
     cache_in_memory,
@@ -137,7 +138,7 @@ def test_recipe_trains_an_sae_that_belongs_to_its_backbone(bert, tmp_path, monke
         layer=1,
         data=TextData([corpus(tmp_path / "texts.jsonl", TEXTS)]),
         states=TokenStates(cache=cache),
-        training=TopKTraining(
+        training=SaeTraining(
             n_latents=64, k=4, tokens=32 * 60, batch_tokens=32, learning_rate=5e-3, warmup_steps=5, log_steps=20
         ),
     )
@@ -148,6 +149,23 @@ def test_recipe_trains_an_sae_that_belongs_to_its_backbone(bert, tmp_path, monke
     assert records[-1]["fvu"] < 0.6 * records[0]["fvu"]
     assert sae.config.metadata["data"] == ["texts.jsonl"]
     assert sae.config.metadata["states"]["cache"] == cache
+
+
+def test_sinks_are_found_by_their_norm_and_recorded(bert, tmp_path):
+    texts = tmp_path / "texts.jsonl"
+    recipe = SaeRecipe(
+        model=str(bert),
+        layer=1,
+        data=TextData([corpus(texts, TEXTS)]),
+        sink_factor=1.02,
+        training=SaeTraining(n_latents=64, k=4, tokens=64, batch_tokens=32),
+    )
+    sae = train_sae_on_text(recipe, None)
+    norms = expected_states(bert, TEXTS, 1).norm(dim=1)
+    found = sae.config.metadata["states"]["sink_norm"]
+    assert found == pytest.approx(1.02 * float(norms.median()), rel=5e-3)
+    with pytest.raises(InputError, match="set one of them"):
+        train_sae_on_text(replace(recipe, states=TokenStates(sink_norm=3.0)), None)
 
 
 def test_recipe_without_model_or_data_is_refused():

@@ -23,9 +23,10 @@ def train_sae(
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint of an unfinished run.")] = True,
     settings: RecipeSettings = False,
 ) -> None:
-    """Train a TopK sparse autoencoder on the token states of a backbone.
+    """Train a sparse autoencoder on the token states of a backbone.
 
-    A run that was stopped goes on where it was when the same command is given again.
+    A run that was stopped goes on where it was when the same command is given again. Several GPUs share the work under
+    `accelerate launch -m saelex train-sae ...`.
     """
     from saelex.sae.recipe import SaeRecipe, load_recipe
 
@@ -35,8 +36,10 @@ def train_sae(
     if recipe is None:
         raise InputError("name a recipe, for example recipes/sae/minilm.yaml; --settings lists what it may hold")
     loaded = load_recipe(SaeRecipe, recipe, set_)
+    from saelex.sae.training.processes import Processes
     from saelex.training.sae_states import train_sae_on_text
 
     folder = output or Path("runs") / recipe.stem
     sae = train_sae_on_text(loaded, folder, resume=resume, progress=True)
-    typer.echo(f"{folder}: {sae.config.n_latents:,} latents on {sae.config.model_name}, block {sae.config.layer}")
+    if Processes.start(loaded.training.device).main:
+        typer.echo(f"{folder}: {sae.config.n_latents:,} latents on {sae.config.model_name}, block {sae.config.layer}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,8 +21,8 @@ class StateSource(Protocol):
 
     d_model: int
 
-    def chunks(self, epoch: int, start: int) -> Iterator[Tensor]:
-        """Chunks [tokens, d_model] of this pass over the data, from its chunk number `start` on."""
+    def chunks(self, epoch: int, start: int, stride: int = 1) -> Iterator[Tensor]:
+        """Chunks [tokens, d_model] of this pass over the data: number `start`, and every `stride`-th after it."""
         ...
 
 
@@ -39,9 +40,9 @@ class ArrayStates:
     def __len__(self) -> int:
         return len(self.array)
 
-    def chunks(self, epoch: int, start: int) -> Iterator[Tensor]:
+    def chunks(self, epoch: int, start: int, stride: int = 1) -> Iterator[Tensor]:
         count = -(-len(self.array) // self.chunk_tokens)
-        for chunk in np.random.default_rng([self.seed, epoch]).permutation(count)[start:]:
+        for chunk in np.random.default_rng([self.seed, epoch]).permutation(count)[start::stride]:
             part = self.array[chunk * self.chunk_tokens : (chunk + 1) * self.chunk_tokens]
             yield part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
 
@@ -58,10 +59,8 @@ class IterableStates:
         self.parts = parts
         self.d_model = int(first.shape[-1])
 
-    def chunks(self, epoch: int, start: int) -> Iterator[Tensor]:
-        for i, part in enumerate(self.parts):
-            if i >= start:
-                yield part
+    def chunks(self, epoch: int, start: int, stride: int = 1) -> Iterator[Tensor]:
+        return islice(iter(self.parts), start, None, stride)
 
 
 def as_source(states: StateSource | Tensor | NDArray[Any] | Sequence[Tensor] | Iterable[Tensor]) -> StateSource:

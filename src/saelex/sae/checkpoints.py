@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from saelex.errors import InputError
 
 _PREFIX = "checkpoint-"
-_FREE = ("checkpoint_steps", "log_steps")  # settings that may differ when a run goes on
+_FREE = ("checkpoint_steps", "log_steps", "log_to")  # settings that may differ when a run goes on
 
 
 class Checkpoints:
@@ -72,10 +73,13 @@ class Checkpoints:
         partial.rename(self._at(step))
         self._drop(step)
 
-    def log(self, record: dict[str, float]) -> None:
-        """Append one line to metrics.jsonl."""
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line to metrics.jsonl; the values name their step."""
         with self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(values) + "\n")
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def finish(self) -> None:
         """Drop the checkpoints of a finished run."""

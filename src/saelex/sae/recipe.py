@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import yaml
 
 from saelex.errors import InputError
-from saelex.sae.training import TopKTraining
+from saelex.sae.training import SaeTraining
 
 Recipe = TypeVar("Recipe")
 
@@ -72,7 +72,9 @@ class SaeRecipe:
     """Which texts are read."""
     states: TokenStates = field(default_factory=TokenStates)
     """How texts become token states."""
-    training: TopKTraining = field(default_factory=TopKTraining)
+    sink_factor: float | None = None
+    """Find states.sink_norm: so many times the median norm of the first 256 texts' states, once. 10 suits decoders."""
+    training: SaeTraining = field(default_factory=SaeTraining)
     """How the SAE is trained."""
 
 

@@ -8,6 +8,8 @@ rows of 16,384 pre-activations that takes a fraction of `torch.topk`'s time on a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 import torch
@@ -40,6 +42,38 @@ def top_k_rows(values: Tensor, k: int, *, parallel: bool = False) -> tuple[Tenso
     select = _select_rows_in_parallel if parallel else _select_rows
     select(values.detach().float().contiguous().numpy(), best.numpy(), columns.numpy())
     return best.to(values.dtype), columns
+
+
+def keep_largest(
+    values: Tensor,
+    columns: Tensor,
+    wanted: int,
+    width: int,
+    more: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+) -> tuple[Tensor, Tensor]:
+    """The `wanted` largest positive entries of a whole matrix, row by row, from the few largest of each row.
+
+    values, columns: [rows, c], the c largest entries of each row, largest first, negative ones as 0; c rows >= wanted.
+    width: columns of the whole matrix. more(rows, c): the same for some rows (int64) and a larger c; it is asked for
+    the rows that may hold more than c of the wanted entries, so that the work follows what is kept, not the width.
+
+    Returns values [rows, most], 0 where an entry is not kept, and their columns; `most` is of the fullest row. Of
+    entries equal to the smallest wanted one all are kept.
+    """
+    while True:
+        flat = values.flatten()
+        bound = torch.kthvalue(flat, len(flat) - wanted + 1).values
+        kept = (values >= bound) & (values > 0)
+        count = values.shape[1]
+        full = torch.nonzero(kept[:, -1]).flatten()  # the entries after these rows' last candidates were never seen
+        if count == width or not len(full):
+            break
+        count = min(2 * count, width)
+        values = torch.nn.functional.pad(values, (0, count - values.shape[1]))
+        columns = torch.nn.functional.pad(columns, (0, count - columns.shape[1]))
+        values[full], columns[full] = more(full, count)
+    most = max(1, int(kept.sum(dim=1).max()))
+    return (values * kept)[:, :most].contiguous(), columns[:, :most].contiguous()
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,4 +1,4 @@
-"""The TopK autoencoder's forward and backward by hand: one dense product forward, none backward.
+"""The TopK autoencoders' forward and backward by hand: one dense product forward, none backward.
 
 Plain autograd would keep the [tokens, n_latents] pre-activations and multiply by their almost empty gradient twice.
 Here the pre-activations live for one chunk of tokens, and the backward touches the k active latents of each token.
@@ -14,17 +14,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from saelex.sae import kernels
-from saelex.sae.selection import top_k_rows
+from saelex.sae.selection import keep_largest, top_k_rows
 
 _CHUNK = 1 << 22  # pre-activations held at once: 16 MB, about a core complex's cache
 _MARGIN = 16  # latents beyond k that a bfloat16 product proposes
 
 
 class Codes(NamedTuple):
-    """Active latents of a batch of tokens, and of its dead latents where those were asked for."""
+    """Active latents of a batch of tokens, and of its dead latents where those were asked for.
 
-    values: Tensor  # float32 [tokens, k]: after ReLU
-    latents: Tensor  # int32 [tokens, k]
+    The active ones of a token come largest first; zeros fill up a row in which fewer are active.
+    """
+
+    values: Tensor  # float32 [tokens, k] (over_batch: as many as the fullest token needs): after ReLU
+    latents: Tensor  # int32, of the same shape
     dead_values: Tensor  # float32 [tokens, aux_k]
     dead_latents: Tensor  # int32 [tokens, aux_k]
 
@@ -36,6 +39,7 @@ def encode_topk(
     b_enc: Tensor,
     k: int,
     *,
+    over_batch: bool = False,
     dead: Tensor | None = None,
     aux_k: int = 0,
     bfloat16: bool = False,
@@ -44,15 +48,29 @@ def encode_topk(
 
     states: float32 [tokens, d_model]; pre_bias: [d_model]; W_enc: [d_model, n_latents], fastest when its transpose is
         contiguous; b_enc: [n_latents].
+    over_batch: keep the k * tokens largest positive pre-activations of the whole batch instead (BatchTopK, Bussmann et
+        al. 2024); of those equal to the smallest one, all.
     dead: int64 ids of dead latents; the aux_k largest of theirs come as well (all of them where they are fewer).
     bfloat16: the dense product only proposes latents, in bfloat16; the k kept are chosen among k + 16 proposals by, and
         have, their float32 pre-activations. Several times faster where the processor multiplies bfloat16 itself.
     """
-    return Codes(*_EncodeTopK.apply(states, pre_bias, W_enc, b_enc, k, dead, aux_k, bfloat16))
+    return Codes(*_EncodeTopK.apply(states, pre_bias, W_enc, b_enc, k, over_batch, dead, aux_k, bfloat16))
+
+
+def hierarchical_error(target: Tensor, values: Tensor, latents: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error averaged over tokens and over the prefixes 1..k of each token's latents, largest first.
+
+    target: states - b_dec [tokens, d_model]. Returns the error, and what all k leave of the target (without gradient).
+    Hierarchical TopK (Balagansky et al. 2025; SAE-SPLADE's HTopK): one SAE for every k up to the trained one.
+    """
+    return _HierarchicalError.apply(target, values, latents, W_dec)
 
 
 def decode_topk(values: Tensor, latents: Tensor, W_dec: Tensor) -> Tensor:
-    """The sum of the active latents' decoder rows [n_latents, d_model] per token, without b_dec: [tokens, d_model]."""
+    """The sum of the active latents' decoder rows [n_latents, d_model] per token, without b_dec: [tokens, d_model].
+
+    Codes are after ReLU: a value of 0 gets the gradient 0.
+    """
     return _DecodeTopK.apply(values, latents, W_dec)
 
 
@@ -65,6 +83,7 @@ class _EncodeTopK(torch.autograd.Function):
         W_enc: Tensor,
         b_enc: Tensor,
         k: int,
+        over_batch: bool,
         dead: Tensor | None,
         aux_k: int,
         bfloat16: bool,
@@ -73,11 +92,17 @@ class _EncodeTopK(torch.autograd.Function):
         rows = W_enc.T.contiguous()  # [n_latents, d_model]
         aux_k = 0 if dead is None else min(aux_k, len(dead))
         proposed = rows.bfloat16() if bfloat16 else rows
-        parts = []
-        for some in centred.split(max(1, _CHUNK // len(rows))):
-            pre = (some.to(proposed.dtype) @ proposed.T).float().add_(b_enc)  # [chunk, n_latents]
-            parts.append(_select(some, rows, b_enc, pre, k, dead if aux_k else None, aux_k, bfloat16))
-        values, latents, dead_values, dead_latents = (torch.cat(part) for part in zip(*parts))
+        first = min(2 * k, len(rows)) if over_batch else k
+        values, latents, dead_values, dead_latents = _largest(
+            centred, rows, b_enc, proposed, first, dead if aux_k else None, aux_k
+        )
+        if over_batch:
+
+            def more(tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
+                found = _largest(centred[tokens], rows, b_enc, proposed, count, None, 0)
+                return found[0], found[1]
+
+            values, latents = keep_largest(values, latents, k * len(states), len(rows), more)
         ctx.mark_non_differentiable(latents, dead_latents)
         ctx.save_for_backward(centred, rows, values, latents, dead_values, dead_latents)
         return values, latents, dead_values, dead_latents
@@ -95,7 +120,7 @@ class _EncodeTopK(torch.autograd.Function):
         grad_states = kernels.mix_rows(grad, latents, rows) if ctx.needs_input_grad[0] else None
         grad_W_enc = kernels.gather_rows(grad, latents, centred, len(rows)).T if ctx.needs_input_grad[2] else None
         # every token's gradient enters pre_bias with a minus, so the sum over latents does instead of that over tokens
-        return grad_states, -(grad_b_enc @ rows), grad_W_enc, grad_b_enc, None, None, None, None
+        return grad_states, -(grad_b_enc @ rows), grad_W_enc, grad_b_enc, None, None, None, None, None
 
 
 class _DecodeTopK(torch.autograd.Function):
@@ -110,7 +135,41 @@ class _DecodeTopK(torch.autograd.Function):
         values, latents, W_dec = ctx.saved_tensors
         grad = grad.contiguous()
         grad_W_dec = kernels.gather_rows(values, latents, grad, len(W_dec)) if ctx.needs_input_grad[2] else None
-        return kernels.dot_rows(grad, latents, W_dec), None, grad_W_dec
+        return kernels.dot_active_rows(values, grad, latents, W_dec), None, grad_W_dec
+
+
+class _HierarchicalError(torch.autograd.Function):
+    """The error is a scalar, so its gradients are computed with it and only scaled in the backward."""
+
+    @staticmethod
+    def forward(ctx: Any, target: Tensor, values: Tensor, latents: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor]:
+        found = kernels.prefix_errors(target, values, latents, W_dec)
+        ctx.save_for_backward(found.grad_target, found.grad_values * (values > 0), found.grad_matrix)
+        ctx.mark_non_differentiable(found.rest)
+        return found.error, found.rest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, Tensor]:
+        target, values, W_dec = ctx.saved_tensors
+        return target * grad, values * grad, None, W_dec * grad
+
+
+def _largest(
+    states: Tensor,
+    rows: Tensor,
+    b_enc: Tensor,
+    proposed: Tensor,
+    k: int,
+    dead: Tensor | None,
+    aux_k: int,
+) -> tuple[Tensor, ...]:
+    """Codes of centred states, a chunk at a time; proposed: rows, or the same in bfloat16."""
+    parts = []
+    for some in states.split(max(1, _CHUNK // len(rows))):
+        pre = (some.to(proposed.dtype) @ proposed.T).float().add_(b_enc)  # [chunk, n_latents]
+        parts.append(_select(some, rows, b_enc, pre, k, dead, aux_k, rescore=proposed is not rows))
+    return tuple(torch.cat(part) for part in zip(*parts))
 
 
 def _select(

@@ -27,7 +27,8 @@ from saelex.files import cache_folder
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.buffer import ArrayStates, StateSource
 from saelex.sae.recipe import SaeRecipe, TextData, TokenStates
-from saelex.sae.training import train_topk
+from saelex.sae.training import train_sae
+from saelex.sae.training.processes import Processes, Share, share_of
 
 _TEXTS_PER_CHUNK = 256
 
@@ -55,10 +56,9 @@ class BackboneStates:
             backbone.max_length,
         )
 
-    def chunks(self, epoch: int, start: int) -> Iterator[Tensor]:
+    def chunks(self, epoch: int, start: int, stride: int = 1) -> Iterator[Tensor]:
         """States [tokens, d_model] of 256 texts at a time; the order is the same in every pass."""
-        remaining = islice(iter(self.texts()), start * _TEXTS_PER_CHUNK, None)
-        for texts in windows(remaining, _TEXTS_PER_CHUNK):
+        for texts in islice(windows(iter(self.texts()), _TEXTS_PER_CHUNK), start, None, stride):
             yield self._states(texts)
 
     @torch.no_grad()
@@ -122,13 +122,17 @@ def cache_on_disk(source: StateSource, path: Path, *, seed: int = 0, progress: b
 def train_sae_on_text(
     recipe: SaeRecipe, output: str | Path | None, *, resume: bool = True, progress: bool = False
 ) -> SparseAutoencoder:
-    """Run a recipe: texts through the backbone, states into the buffer, a TopK SAE out of it.
+    """Run a recipe: texts through the backbone, states into the buffer, an SAE out of it.
 
-    The saved configuration names backbone, layer, corpora and recipe. Raises InputError as `train_topk` does, and for a
-    recipe without model or corpora.
+    The saved configuration names backbone, layer, corpora and recipe. Raises InputError as `train_sae` does, and for a
+    recipe without model or corpora, or with two ideas of what a sink token is.
     """
     if not recipe.model or not recipe.data.corpora:
         raise InputError("the recipe names no model or no data.corpora; set both")
+    if recipe.sink_factor is not None and recipe.states.sink_norm is not None:
+        raise InputError("the recipe has sink_factor and states.sink_norm; set one of them")
+    processes = Processes.start(recipe.training.device)
+    progress = progress and processes.main
     backbone = Backbone.load(
         recipe.model,
         layer=recipe.layer,
@@ -137,13 +141,15 @@ def train_sae_on_text(
         dtype=recipe.states.dtype,
         device=recipe.states.device,
     )
-    source: StateSource = BackboneStates(backbone, lambda: read_texts(recipe.data), recipe.states)
-    if recipe.states.cache == "memory":
-        source = cache_in_memory(source, seed=recipe.training.seed, progress=progress)
-    elif recipe.states.cache == "disk":
-        path = cache_folder() / "sae-states" / f"{_states_key(recipe, backbone)}.float16"
-        source = cache_on_disk(source, path, seed=recipe.training.seed, progress=progress)
-    return train_topk(
+    if (factor := recipe.sink_factor) is not None:
+        whole = BackboneStates(backbone, lambda: read_texts(recipe.data), recipe.states)
+        norm = processes.from_main(lambda: _sink_norm(whole, factor))
+        recipe = dataclasses.replace(recipe, states=dataclasses.replace(recipe.states, sink_norm=norm))
+    source = share_of(BackboneStates(backbone, lambda: read_texts(recipe.data), recipe.states), processes)
+    if recipe.states.cache != "none":
+        # what a process has cached is its share already
+        source = Share(_cached(recipe, backbone, source, processes, progress), Processes())
+    return train_sae(
         source,
         recipe.training,
         output=output,
@@ -157,7 +163,28 @@ def train_sae_on_text(
         },
         resume=resume,
         progress=progress,
+        processes=processes,
     )
+
+
+def _sink_norm(states: StateSource, factor: float) -> float:
+    """`factor` times the median norm of the first chunk, to three digits: no device computes it otherwise."""
+    first = next(iter(states.chunks(0, 0)), None)
+    if first is None or not len(first):
+        raise InputError("the texts gave no token states; check that the corpora hold text")
+    return float(f"{factor * float(first.norm(dim=1).median()):.3g}")
+
+
+def _cached(
+    recipe: SaeRecipe, backbone: Backbone, source: StateSource, processes: Processes, progress: bool
+) -> ArrayStates:
+    """This process's share of the states, computed once."""
+    seed = recipe.training.seed
+    if recipe.states.cache == "memory":
+        return cache_in_memory(source, seed=seed, progress=progress)
+    share = f".{processes.rank}-of-{processes.count}" if processes.count > 1 else ""
+    path = cache_folder() / "sae-states" / f"{_states_key(recipe, backbone)}{share}.float16"
+    return cache_on_disk(source, path, seed=seed, progress=progress)
 
 
 def _states_key(recipe: SaeRecipe, backbone: Backbone) -> str:
