@@ -195,7 +195,9 @@ def _from_depth(entry: CatalogueEntry) -> float:
 
 
 def _gigabytes(size: int | None) -> str:
-    return "" if size is None else f"{size / 1e9:.2f} GB"
+    if size is None:
+        return ""
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -155,8 +155,7 @@ A sparse autoencoder: it writes a hidden state of {model} as a sum of few latent
 |---|---|
 {rows}
 
-The files are in SAELens' own layout. In [saelex](https://pypi.org/project/saelex/), alone or as the vocabulary of a
-retrieval model:
+The files are in SAELens' own layout. In saelex, alone or as the vocabulary of a retrieval model:
 
 ```python
 from saelex import Encoder, SparseAutoencoder
