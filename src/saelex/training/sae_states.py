@@ -19,9 +19,7 @@ from tqdm import tqdm
 
 from saelex.corpus.reading import read_corpus
 from saelex.encoder.backbone import Backbone
-from saelex.encoder.batching import pack, pad, token_budget_batches, windows
-from saelex.encoder.settings import EncoderSettings
-from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
+from saelex.encoder.batching import pack, windows
 from saelex.errors import InputError
 from saelex.files import cache_folder
 from saelex.sae.autoencoder import SparseAutoencoder
@@ -29,8 +27,7 @@ from saelex.sae.buffer import ArrayStates, StateSource
 from saelex.sae.recipe import SaeRecipe, TextData, TokenStates
 from saelex.sae.training import train_sae
 from saelex.sae.training.processes import Processes, Share, share_of
-
-_TEXTS_PER_CHUNK = 256
+from saelex.training.text_batches import TEXTS_PER_WINDOW, state_tokenizer, text_batches
 
 
 class BackboneStates:
@@ -44,29 +41,17 @@ class BackboneStates:
         self.texts = texts
         self.settings = settings
         self.d_model = backbone.d_model
-        self._tokenizer = TextTokenizer(
-            rust_tokenizer(backbone),
-            EncoderSettings(
-                document_prompt=settings.prompt,
-                pool_prompt=False,
-                max_document_length=settings.max_length,
-                mask_special_tokens=settings.mask_special_tokens,
-                sink_norm=settings.sink_norm,
-            ),
-            backbone.max_length,
-        )
+        self._tokenizer = state_tokenizer(backbone, settings)
 
     def chunks(self, epoch: int, start: int, stride: int = 1) -> Iterator[Tensor]:
         """States [tokens, d_model] of 256 texts at a time; the order is the same in every pass."""
-        for texts in islice(windows(iter(self.texts()), _TEXTS_PER_CHUNK), start, None, stride):
+        for texts in islice(windows(iter(self.texts()), TEXTS_PER_WINDOW), start, None, stride):
             yield self._states(texts)
 
     @torch.no_grad()
     def _states(self, texts: list[str]) -> Tensor:
-        tokenized = self._tokenizer.tokenize(texts, "document")
         parts = [torch.empty(0, self.d_model)]
-        for which in token_budget_batches([len(text.ids) for text in tokenized], self.settings.token_budget):
-            batch = pad([tokenized[i] for i in which], self.backbone.pad_id, self.backbone.device)
+        for _, batch in text_batches(self.backbone, self._tokenizer, texts, self.settings.token_budget):
             hidden = self.backbone(batch.input_ids, batch.attention_mask)  # [texts, length, d_model]
             parts.append(pack(hidden, batch.pooled, self.settings.sink_norm).hidden.float().cpu())
         return torch.cat(parts)
