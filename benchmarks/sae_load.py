@@ -247,7 +247,7 @@ def check(folder: Path, n_latents: int) -> float:
 
         def double(name: str) -> Tensor:
             whole = file.get_tensor(name)
-            columns: Tensor = whole[:, some] if name == "decoder.weight" else whole[some].T
+            columns: Tensor = (whole if name == "decoder.weight" else whole.t())[..., some]
             return columns.double()
 
         pre = states.double() @ double("encoder.weight") + double("encoder.bias") * (NORM / math.sqrt(D_MODEL))
