@@ -3,20 +3,21 @@
     pip install sae-lens eai-sparsify
     python benchmarks/sae_training.py --json sae_training.json
 
-The two install beside saelex (the `bench` extra names them), or into environments of their own, whose interpreters
+The two install beside saelex (extra `saelens`, part of `bench`), or into environments of their own, whose interpreters
 are then named with --saelens-python and --sparsify-python.
 
 All train the same SAE (width, k, batch, float32 weights) on the same batches in the same order: by default states
 with a planted sparse structure, with --states those of a file. They are centred and scaled to a mean length of sqrt(d),
 as SAELens would. Each trainer is a process and runs its project's own training step: `SAETrainer.fit`, `Trainer.fit`
 and `SaeTrainer.train_step`. Either nobody meets a dead latent, and so nobody computes AuxK, or everybody does
-(--dead-after). Adam's learning rate is the same for all, warm-up and decay are each project's: of 0.001, 0.003, 0.01
-and 0.03 the default gave saelex and SAELens their lowest FVU (width 2,048, 82,000 tokens), sparsify nearly so.
+(--dead-after). Adam's learning rate is the same for all (0.003 suits runs of this length), warm-up and decay are each
+project's.
 
 The processes train in turn, --steps at a time, so that a busy machine meets all alike; a ratio is the median of the
-laps' ratios, the first lap left out. SAELens and sparsify run in several settings (--settings); the fastest of each
-counts. sparsify's bfloat16 is for CUDA only; SAELens' is `autocast`; saelex takes its default, a bfloat16 search for
-candidates where the processor multiplies bfloat16 itself.
+laps' ratios, the first lap left out. Of the --settings of SAELens and sparsify the fastest of each counts; those left
+out by default were slower (SAELens' dense activations and its bfloat16 `autocast`, sparsify's muon). sparsify's own
+bfloat16 is for CUDA only; saelex takes its default, a bfloat16 search for candidates where the processor multiplies
+bfloat16 itself.
 
 memory_ratio compares the highest resident memory during training less what was resident before: libraries, compiled
 code (a small training has run by then) and the states. `total` in the notes is the whole process. The FVU is that of
@@ -50,11 +51,11 @@ from torch import Tensor
 
 from report import Report
 from sae_trainers.course import HELD_OUT, Task
+from saelex.sae.kernels import Spares
 from saelex.sae.topk_function import decode_topk, encode_topk
 
 OURS = "saelex:default"
-# trainer:setting; muon, sparsify's third optimiser, adds ten matrix products per step
-OTHERS = ("saelens:dense", "saelens:sparse", "saelens:autocast", "sparsify:signum", "sparsify:adam", "sparsify:muon")
+OTHERS = ("saelens:sparse", "sparsify:signum", "sparsify:adam", "saelens:dense", "saelens:autocast", "sparsify:muon")
 PLANTED = 2048  # directions that the synthetic states are made of
 GOALS = {"saelens": ("tokens_per_s_ratio", 2), "sparsify": ("tokens_per_s_ratio_sparsify", 1.2)}
 
@@ -206,15 +207,21 @@ class Backward:
         b_enc, b_dec = torch.zeros(self.width, requires_grad=True), torch.zeros(self.d_model, requires_grad=True)
         states = torch.randn(self.batch, self.d_model, generator=generator)
 
+        spares = Spares()
+
         def forward() -> Tensor:
             if self.plain:
                 pre = (states - b_dec) @ W_enc + b_enc
                 best, latents = pre.topk(self.k, dim=1)
                 return torch.zeros_like(pre).scatter(1, latents, best.relu()) @ W_dec + b_dec
-            codes = encode_topk(states, b_dec, W_enc, b_enc, self.k)
-            return decode_topk(codes.values, codes.latents, W_dec) + b_dec
+            codes = encode_topk(states, b_dec, W_enc, b_enc, self.k, spares=spares)
+            return decode_topk(codes.values, codes.latents, W_dec, spares) + b_dec
 
         def backward() -> float:
+            for matrix in () if self.plain else (W_dec, W_enc):  # as the trainer does
+                gradient, matrix.grad = matrix.grad, None
+                spares.give(gradient)
+                del gradient
             for parameter in (W_dec, W_enc, b_enc, b_dec):
                 parameter.grad = None
             reconstruction = forward()
@@ -246,11 +253,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2_048, help="tokens of a step")
     parser.add_argument("--d", type=int, default=384, help="dimensions of the synthetic states")
     parser.add_argument("--states", type=Path, help="float .npy file [tokens, d] to train on instead")
-    parser.add_argument("--laps", type=int, default=11)
-    parser.add_argument("--steps", type=int, default=4, help="training steps of a lap")
+    parser.add_argument("--laps", type=int, default=26)
+    parser.add_argument("--steps", type=int, default=8, help="training steps of a lap")
     parser.add_argument("--dead-after", type=int, default=0, help="tokens until AuxK revives a latent; 0: no AuxK")
-    parser.add_argument("--learning-rate", type=float, default=0.01, help="of every Adam")
-    parser.add_argument("--settings", nargs="*", choices=OTHERS, default=OTHERS[:5], help="trainers to compare with")
+    parser.add_argument("--learning-rate", type=float, default=0.003, help="of every Adam")
+    parser.add_argument("--settings", nargs="*", choices=OTHERS, default=OTHERS[:3], help="trainers to compare with")
     parser.add_argument("--saelens-python", default=sys.executable)
     parser.add_argument("--sparsify-python", default=sys.executable)
     parser.add_argument("--backward-repeats", type=int, default=5, help="0 leaves the backward out")

@@ -37,7 +37,7 @@ class Task:
     laps: int = 1
     steps: int = 4
     dead_after: int = 0
-    learning_rate: float = 0.01
+    learning_rate: float = 0.003
     threads: int = 1
 
     @property

@@ -148,3 +148,23 @@ def test_batch_codes_by_bfloat16_proposals_are_those_of_float32():
         return torch.zeros(TOKENS, LATENTS).scatter_add(1, codes.latents.long(), codes.values)
 
     torch.testing.assert_close(dense(exact), dense(proposed), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_in_used_memory_are_the_same_and_in_that_memory():
+    torch.manual_seed(0)
+    states, pre_bias = torch.randn(20, 6), torch.randn(6)
+    W_enc, W_dec = torch.randn(30, 6).T.requires_grad_(), torch.randn(30, 6, requires_grad=True)
+    spares, places, gradients = kernels.Spares(), [], []
+    for _ in range(3):
+        codes = encode_topk(states, pre_bias, W_enc, torch.zeros(30), 4, spares=spares)
+        decode_topk(codes.values, codes.latents, W_dec, spares).pow(2).sum().backward()
+        gradients.append([W_enc.grad.clone(), W_dec.grad.clone()])
+        places.append({W_enc.grad.data_ptr(), W_dec.grad.data_ptr()})
+        for matrix in (W_enc, W_dec):
+            gradient, matrix.grad = matrix.grad.fill_(torch.nan), None
+            spares.give(gradient)
+            del gradient
+    assert places[0] == places[1] == places[2]
+    for again in gradients[1:]:
+        for one, other in zip(gradients[0], again):
+            assert torch.equal(one, other)

@@ -48,12 +48,35 @@ def dot_active_rows(values: Tensor, states: Tensor, latents: Tensor, matrix: Ten
     return out
 
 
-def gather_rows(values: Tensor, latents: Tensor, states: Tensor, n_latents: int) -> Tensor:
+class Spares:
+    """Gradients [n_latents, d] that are not needed any more, to be written over on the CPU.
+
+    Fresh memory of that size costs more than what a step writes into it, and it grows with the width, not with k.
+    """
+
+    def __init__(self) -> None:
+        self._matrices: list[Tensor] = []
+
+    def give(self, gradient: Tensor | None) -> None:
+        """Hand over a gradient, whose only reference this must be; that of a transposed matrix may lie transposed."""
+        if gradient is not None and gradient.device.type == "cpu" and len(self._matrices) < 2:  # encoder and decoder
+            self._matrices.append(gradient if gradient.is_contiguous() else gradient.T)
+
+    def take(self, rows: int, columns: int) -> Tensor:
+        """Uninitialised memory [rows, columns], which autograd may keep: nobody else refers to it."""
+        if self._matrices and self._matrices[-1].shape == (rows, columns):
+            return self._matrices.pop()
+        return torch.empty(rows, columns)
+
+
+def gather_rows(
+    values: Tensor, latents: Tensor, states: Tensor, n_latents: int, spares: Spares | None = None
+) -> Tensor:
     """Transposed product: out[l] = sum of values[t, j] * states[t] where latents[t, j] = l, [n_latents, d]."""
     if states.device.type != "cpu":
         return gather_rows_torch(values, latents, states, n_latents)
     coefficients, order, starts = _by_latent(_numpy(values), _numpy(latents), n_latents)
-    out = torch.empty(n_latents, states.shape[1])
+    out = (spares or Spares()).take(n_latents, states.shape[1])
     _gather_rows(coefficients, order, starts, _numpy(states), out.numpy())
     return out
 

@@ -43,6 +43,7 @@ def encode_topk(
     dead: Tensor | None = None,
     aux_k: int = 0,
     bfloat16: bool = False,
+    spares: kernels.Spares | None = None,
 ) -> Codes:
     """relu(TopK((states - pre_bias) W_enc + b_enc)), as values and latents (SAE-SPLADE stage 1; Gao et al., eq. 4).
 
@@ -53,8 +54,9 @@ def encode_topk(
     dead: int64 ids of dead latents; the aux_k largest of theirs come as well (all of them where they are fewer).
     bfloat16: the dense product only proposes latents, in bfloat16; the k kept are chosen among k + 16 proposals by, and
         have, their float32 pre-activations. Several times faster where the processor multiplies bfloat16 itself.
+    spares: memory for the gradient of W_enc.
     """
-    return Codes(*_EncodeTopK.apply(states, pre_bias, W_enc, b_enc, k, over_batch, dead, aux_k, bfloat16))
+    return Codes(*_EncodeTopK.apply(states, pre_bias, W_enc, b_enc, k, over_batch, dead, aux_k, bfloat16, spares))
 
 
 def hierarchical_error(target: Tensor, values: Tensor, latents: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,12 +68,12 @@ def hierarchical_error(target: Tensor, values: Tensor, latents: Tensor, W_dec: T
     return _HierarchicalError.apply(target, values, latents, W_dec)
 
 
-def decode_topk(values: Tensor, latents: Tensor, W_dec: Tensor) -> Tensor:
+def decode_topk(values: Tensor, latents: Tensor, W_dec: Tensor, spares: kernels.Spares | None = None) -> Tensor:
     """The sum of the active latents' decoder rows [n_latents, d_model] per token, without b_dec: [tokens, d_model].
 
-    Codes are after ReLU: a value of 0 gets the gradient 0.
+    Codes are after ReLU: a value of 0 gets the gradient 0. spares: memory for the gradient of W_dec.
     """
-    return _DecodeTopK.apply(values, latents, W_dec)
+    return _DecodeTopK.apply(values, latents, W_dec, spares)
 
 
 class _EncodeTopK(torch.autograd.Function):
@@ -87,7 +89,9 @@ class _EncodeTopK(torch.autograd.Function):
         dead: Tensor | None,
         aux_k: int,
         bfloat16: bool,
+        spares: kernels.Spares | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ctx.spares = spares
         centred = states - pre_bias  # [tokens, d_model]
         rows = W_enc.T.contiguous()  # [n_latents, d_model]
         aux_k = 0 if dead is None else min(aux_k, len(dead))
@@ -118,24 +122,29 @@ class _EncodeTopK(torch.autograd.Function):
         grad = grad * (values > 0)  # [tokens, k + aux_k]: through the ReLU
         grad_b_enc = kernels.sum_values(grad, latents, len(rows))
         grad_states = kernels.mix_rows(grad, latents, rows) if ctx.needs_input_grad[0] else None
-        grad_W_enc = kernels.gather_rows(grad, latents, centred, len(rows)).T if ctx.needs_input_grad[2] else None
+        grad_W_enc = None
+        if ctx.needs_input_grad[2]:
+            grad_W_enc = kernels.gather_rows(grad, latents, centred, len(rows), ctx.spares).T
         # every token's gradient enters pre_bias with a minus, so the sum over latents does instead of that over tokens
-        return grad_states, -(grad_b_enc @ rows), grad_W_enc, grad_b_enc, None, None, None, None, None
+        return grad_states, -(grad_b_enc @ rows), grad_W_enc, grad_b_enc, None, None, None, None, None, None
 
 
 class _DecodeTopK(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, latents: Tensor, W_dec: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, latents: Tensor, W_dec: Tensor, spares: kernels.Spares | None) -> Tensor:
+        ctx.spares = spares
         ctx.save_for_backward(values, latents, W_dec)
         return kernels.mix_rows(values, latents, W_dec)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None, None]:
         values, latents, W_dec = ctx.saved_tensors
         grad = grad.contiguous()
-        grad_W_dec = kernels.gather_rows(values, latents, grad, len(W_dec)) if ctx.needs_input_grad[2] else None
-        return kernels.dot_active_rows(values, grad, latents, W_dec), None, grad_W_dec
+        grad_W_dec = None
+        if ctx.needs_input_grad[2]:
+            grad_W_dec = kernels.gather_rows(values, latents, grad, len(W_dec), ctx.spares)
+        return kernels.dot_active_rows(values, grad, latents, W_dec), None, grad_W_dec, None
 
 
 class _HierarchicalError(torch.autograd.Function):

@@ -67,6 +67,11 @@ class Objective(nn.Module):
         """The gate of the finished SAE, for states that are `scale` times as large as those trained on."""
         raise NotImplementedError
 
+    def drop_gradients(self) -> None:
+        """Forget the gradients of a step."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
     def observe(self, parts: dict[str, Tensor], step: int) -> None:
         """Take note of a step's averaged parts; step counts from 0."""
 

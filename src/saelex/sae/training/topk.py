@@ -23,6 +23,16 @@ class TopKObjective(Objective):
 
     over_batch = False
 
+    def __init__(self, settings: SaeTraining, d_model: int, b_dec: Tensor, variance: float) -> None:
+        super().__init__(settings, d_model, b_dec, variance)
+        self.spares = kernels.Spares()
+
+    def drop_gradients(self) -> None:
+        for matrix in (self.W_enc, self.W_dec):
+            gradient, matrix.grad = matrix.grad, None
+            self.spares.give(gradient)
+        super().drop_gradients()
+
     def forward(self, states: Tensor, now: Now) -> Outcome:
         codes = encode_topk(
             states,
@@ -34,6 +44,7 @@ class TopKObjective(Objective):
             dead=now.dead,
             aux_k=self.settings.aux_k or 2 * self.settings.k,
             bfloat16=now.bfloat16,
+            spares=self.spares,
         )
         error, reconstruction = self._reconstruct(states, codes)
         aux = torch.zeros((), device=states.device)
@@ -56,7 +67,7 @@ class TopKObjective(Objective):
         """The error with its gradient, and the reconstruction [tokens, d_model] by all active latents."""
         if self.settings.widths:
             return nested_error(states, codes, self.W_dec, self.b_dec, self.settings.widths)
-        reconstruction = decode_topk(codes.values, codes.latents, self.W_dec) + self.b_dec
+        reconstruction = decode_topk(codes.values, codes.latents, self.W_dec, self.spares) + self.b_dec
         return squared_error(states, reconstruction), reconstruction
 
     def _noted(self, values: Tensor) -> dict[str, Tensor]:

@@ -201,7 +201,7 @@ class SaeTrainer:
         W_dec.grad.addcmul_(W_dec, (W_dec.grad * W_dec).sum(dim=1, keepdim=True), value=-1)
         norm = torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.settings.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.sae.drop_gradients()
         torch.nn.functional.normalize(W_dec, dim=1, out=W_dec)
         return float(norm)
 
