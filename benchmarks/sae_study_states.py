@@ -21,10 +21,9 @@ from saelex.encoder.tokens import TextTokenizer, TokenizedText, rust_tokenizer
 from saelex.files import cache_folder
 from saelex.sae.activations import TopK
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.topk_function import encode_topk
+from saelex.sae.topk_function import encode_topk, fast_bfloat16
 from saelex.vectors import SparseRows
 
-_BFLOAT16 = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())  # as in training: proposals only
 _BLOCK_TOKENS = 8192
 _BLOCK_CELLS = 2**23  # texts x latents that pooling holds at once
 
@@ -117,7 +116,7 @@ def pooled_rows(sae: SparseAutoencoder, texts: TextStates, ks: Sequence[int]) ->
 def _codes(sae: SparseAutoencoder, states: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Each token's k largest latents, largest first, and their numbers: float32 and int64 [tokens, k]."""
     pre_bias = sae.b_dec if sae.apply_b_dec_to_input else torch.zeros_like(sae.b_dec)
-    codes = encode_topk(states, pre_bias, sae.W_enc, sae.b_enc, k, bfloat16=_BFLOAT16)
+    codes = encode_topk(states, pre_bias, sae.W_enc, sae.b_enc, k, bfloat16=fast_bfloat16("cpu"))
     return codes.values, codes.latents.long()
 
 

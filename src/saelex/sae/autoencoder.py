@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ class SaeConfig:
 
     layer: the block, counted from 0, whose output the SAE reads (`blocks.<layer>.hook_resid_post`, Hugging Face's
         `hidden_states[layer + 1]`); None where the checkpoint does not say.
+    hook_name: the states it reads, as TransformerLens names them; those of `layer` where it is not given.
+    dtype: of the weights as they were loaded or trained; the SAE fills it in.
     model_name: the language model, as the checkpoint names it; None where it does not.
     source: where the SAE was loaded from. metadata: anything else that the checkpoint records, as JSON values.
     """
@@ -38,6 +40,10 @@ class SaeConfig:
     dtype: str = "float32"
     source: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.hook_name is None and self.layer is not None:
+            object.__setattr__(self, "hook_name", f"blocks.{self.layer}.hook_resid_post")
 
 
 class SaeOutput(NamedTuple):
@@ -102,7 +108,7 @@ class SparseAutoencoder(nn.Module):
         self.register_buffer("encoder_scale", None if encoder_scale is None else _precise(encoder_scale))
         self.register_buffer("decoder_scale", None if decoder_scale is None else _precise(decoder_scale))
         self.activation = activation
-        self.config = config
+        self.config = replace(config, dtype=str(W_enc.dtype).removeprefix("torch."))
         self.apply_b_dec_to_input = apply_b_dec_to_input
         self.input_norm = input_norm
 

@@ -59,6 +59,12 @@ def encode_topk(
     return Codes(*_EncodeTopK.apply(states, pre_bias, W_enc, b_enc, k, over_batch, dead, aux_k, bfloat16, spares))
 
 
+def fast_bfloat16(device: str) -> bool:
+    """Whether a device multiplies bfloat16 matrices itself; emulated, they are slower than float32."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return not device.startswith("cpu") or bool(supported())
+
+
 def hierarchical_error(target: Tensor, values: Tensor, latents: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor]:
     """Squared error averaged over tokens and over the prefixes 1..k of each token's latents, largest first.
 

@@ -41,32 +41,17 @@ def density_plot(saes: Sequence[Sae]) -> str:
 
 def l0_plot(saes: Sequence[Sae]) -> str:
     """How many latents fire per token."""
-
-    def draw(axes: Axes) -> None:
-        _steps(axes, saes, "l0_histogram", share=True)
-        axes.set(xlabel="latents that fire on a token", ylabel="share of tokens")
-
-    return _svg(draw, "l0", legend=len(saes) > 1)
+    return _token_plot(saes, "l0", "latents that fire on a token")
 
 
 def cosine_plot(saes: Sequence[Sae]) -> str:
     """How well single tokens are rebuilt, by direction."""
-
-    def draw(axes: Axes) -> None:
-        _steps(axes, saes, "cosine_histogram", share=True)
-        axes.set(xlabel="cosine of state and reconstruction", ylabel="share of tokens")
-
-    return _svg(draw, "cosine", legend=len(saes) > 1)
+    return _token_plot(saes, "cosine", "cosine of state and reconstruction")
 
 
 def error_plot(saes: Sequence[Sae]) -> str:
     """How well single tokens are rebuilt, by length of the error."""
-
-    def draw(axes: Axes) -> None:
-        _steps(axes, saes, "error_histogram", share=True)
-        axes.set(xlabel="length of the error / length of the state", ylabel="share of tokens")
-
-    return _svg(draw, "error", legend=len(saes) > 1)
+    return _token_plot(saes, "error", "length of the error / length of the state")
 
 
 def training_plots(saes: Sequence[Sae]) -> list[str]:
@@ -77,6 +62,16 @@ def training_plots(saes: Sequence[Sae]) -> list[str]:
         for name, title in _CURVES
         if any(record.get(name) is not None for _, sae in logged for record in sae["training"])
     ]
+
+
+def _token_plot(saes: Sequence[Sae], quantity: str, label: str) -> str:
+    """Shares of the tokens by a quantity of each."""
+
+    def draw(axes: Axes) -> None:
+        _steps(axes, saes, f"{quantity}_histogram", share=True)
+        axes.set(xlabel=label, ylabel="share of tokens")
+
+    return _svg(draw, quantity, legend=len(saes) > 1)
 
 
 def _curve(logged: Sequence[tuple[int, Sae]], name: str, title: str) -> Callable[[Axes], None]:

@@ -75,7 +75,6 @@ def read_dictionary_learning(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         model_name=trainer.get("lm_name"),
         layer=layer,
         hook_name=hook_name,
-        dtype=str(W_enc.dtype).removeprefix("torch."),
         source=wanted.source,
         metadata={"context_size": buffer["ctx_len"]} if "ctx_len" in buffer else {},
     )

@@ -48,7 +48,6 @@ def read_gemma_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
             model_name=model_name,
             layer=layer,
             hook_name=hook_name,
-            dtype=str(W_enc.dtype).removeprefix("torch."),
             source=wanted.source,
         ),
         encoder_scale=None if root is None else 1 / root,

@@ -55,7 +55,6 @@ def read_gemma_scope_2(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         model_name=_model_name(values, wanted.source),
         layer=layer_of_hook(hook_name),
         hook_name=hook_name,
-        dtype=str(W_enc.dtype).removeprefix("torch."),
         source=wanted.source,
         metadata={"l0": values["l0"]} if "l0" in values else {},
     )

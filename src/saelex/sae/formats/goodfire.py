@@ -36,8 +36,6 @@ def read_goodfire(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         n_latents,
         model_name=model_name,
         layer=layer,
-        hook_name=None if layer is None else f"blocks.{layer}.hook_resid_post",
-        dtype=str(W_enc.dtype).removeprefix("torch."),
         source=wanted.source,
     )
     return SparseAutoencoder(W_enc, b_enc, W_dec, b_dec, ReLU(), config)

@@ -64,7 +64,6 @@ def read_llama_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         model_name=_model_name(folder),
         layer=layer_of_hook(hook_name),
         hook_name=hook_name,
-        dtype=str(parts.W_enc.dtype).removeprefix("torch."),
         source=wanted.source,
         metadata={"activation_scale": wanted.activation_scale, "top_k": values.get("top_k")},
     )

@@ -112,7 +112,6 @@ def read_openmoss(folder: Path, wanted: Wanted) -> SparseAutoencoder:
             model_name=_model_name(folder, wanted.source),
             layer=layer_of_hook(hook_name),
             hook_name=hook_name,
-            dtype=str(parts.W_enc.dtype).removeprefix("torch."),
             source=wanted.source,
             metadata={"activation_scale": wanted.activation_scale},
         ),

@@ -113,9 +113,6 @@ def save_saelens(sae: SparseAutoencoder, folder: Path) -> None:
 
 def _written_config(sae: SparseAutoencoder, dtype: str) -> dict[str, Any]:
     norms = {ours: theirs for theirs, ours in _TOKEN_NORMS.items()}
-    hook_name = sae.config.hook_name
-    if hook_name is None and sae.config.layer is not None:
-        hook_name = f"blocks.{sae.config.layer}.hook_resid_post"
     values: dict[str, Any] = {
         "architecture": {ReLU: "standard", JumpReLU: "jumprelu", TopK: "topk"}[type(sae.activation)],
         "d_in": sae.config.d_model,
@@ -128,7 +125,7 @@ def _written_config(sae: SparseAutoencoder, dtype: str) -> dict[str, Any]:
         "metadata": {
             **sae.config.metadata,
             "model_name": sae.config.model_name,
-            "hook_name": hook_name,
+            "hook_name": sae.config.hook_name,
             "sae_lens_version": _LAYOUT,
         },
     }
@@ -170,7 +167,6 @@ def _config(values: dict[str, Any], d_in: int, d_sae: int, W_enc: Tensor, wanted
         model_name=metadata.get("model_name"),
         layer=layer_of_hook(hook_name),
         hook_name=hook_name,
-        dtype=str(W_enc.dtype).removeprefix("torch."),
         source=wanted.source,
         metadata={name: value for name, value in metadata.items() if name not in elsewhere},
     )

@@ -58,8 +58,7 @@ def read_sparsify(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         n_latents,
         model_name=run.get("model") or _published_model(wanted.source),
         layer=layer,
-        hook_name=hookpoint if layer is None else f"blocks.{layer}.hook_resid_post",
-        dtype=str(W_enc.dtype).removeprefix("torch."),
+        hook_name=hookpoint if layer is None else None,
         source=wanted.source,
         metadata={"context_size": run["ctx_len"]} if "ctx_len" in run else {},
     )

@@ -12,6 +12,7 @@ from saelex.errors import InputError
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.buffer import Position, ShuffleBuffer, StateSource
 from saelex.sae.metrics import dead_share, reconstruction_metrics
+from saelex.sae.topk_function import fast_bfloat16
 from saelex.sae.training.guards import Counts, Guards
 from saelex.sae.training.objective import Now, Outcome
 from saelex.sae.training.objectives import OBJECTIVES
@@ -153,7 +154,6 @@ class SaeTrainer:
             n_latents=self.settings.n_latents,
             model_name=model_name,
             layer=layer,
-            hook_name=None if layer is None else f"blocks.{layer}.hook_resid_post",
             metadata=facts,
         )
         with torch.no_grad():
@@ -257,13 +257,7 @@ def _statistics(saved: Saved) -> Statistics:
 
 
 def _bfloat16(settings: SaeTraining) -> bool:
-    """Whether products are in bfloat16: asked for, or, where that only proposes candidates, fast on this processor.
-
-    Emulated, they would be slower than float32.
-    """
+    """Whether products are in bfloat16: asked for, or, where that only proposes candidates, fast on this device."""
     if settings.bfloat16 is not None or not settings.sparse:
         return bool(settings.bfloat16)
-    if not settings.device.startswith("cpu"):
-        return True
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(supported())
+    return fast_bfloat16(settings.device)
