@@ -125,6 +125,9 @@ def recipe_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
         else:
             default = item.default_factory() if callable(item.default_factory) else item.default
             yield Setting(name, str(item.type), default, docs.get(item.name, ""))
+            items = typing.get_args(hints[item.name])
+            if typing.get_origin(hints[item.name]) is list and dataclasses.is_dataclass(items[0]):
+                yield from recipe_settings(items[0], f"{name}[].")
 
 
 def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
@@ -170,7 +173,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         raise InputError(f"setting {name!r} is one of {', '.join(map(str, arguments))}, not {value!r}")
     if origin is list:
         if isinstance(value, list):
-            return [_convert(arguments[0], item, name) for item in value]
+            return [_item(arguments[0], item, f"{name}[{i}]") for i, item in enumerate(value)]
+    elif origin is dict:
+        if isinstance(value, dict):
+            return {str(key): _convert(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
     elif hint in (int, float) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -180,8 +186,17 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
             pass
     elif isinstance(value, hint):
         return value
-    wanted = "list" if origin is list else hint.__name__
+    wanted = origin.__name__ if origin in (list, dict) else hint.__name__
     raise InputError(f"setting {name!r} is of type {wanted}, not {value!r}")
+
+
+def _item(hint: Any, value: Any, name: str) -> Any:
+    """One item of a list: a value, or a section of settings."""
+    if not dataclasses.is_dataclass(hint):
+        return _convert(hint, value, name.partition("[")[0])
+    if not isinstance(value, dict):
+        raise InputError(f"setting {name!r} is a section with settings of its own, not {value!r}")
+    return _build(hint, value, f"{name}.", [f"{name}.{own}" for own in _names(hint)])  # type: ignore[type-var]
 
 
 def _names(kind: type) -> list[str]:

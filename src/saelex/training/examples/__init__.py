@@ -1,0 +1,1 @@
+"""Training examples: a query, passages that answer it, passages that do not, and what a teacher says of them."""
