@@ -91,12 +91,16 @@ class LatentWeighting:
                 f"weighting: made for {self.n_latents} latents, got rows with {rows.n_latents}; use the encoder it "
                 "came with, or fit it again"
             )
-        idf = np.maximum(self.statistics.idf(rows.latents), self.settings.idf_floor)
-        weighted = rows.with_weights(values * idf ** (self.settings.idf_power / 2))
-        if self.settings.max_df == 1:
-            return weighted
-        frequency = self.statistics.frequency(rows.latents)
-        return weighted.keep(frequency <= self.settings.max_df * self.statistics.n_documents)
+        share = self.idf_share()[rows.latents]
+        weighted = rows.with_weights(values * share)
+        return weighted if self.settings.max_df == 1 else weighted.keep(share > 0)
+
+    def idf_share(self) -> NDArray[np.float64]:
+        """Each side's half of every latent's idf, [latents]; 0 for latents that max_df drops."""
+        latents = np.arange(self.n_latents)
+        share = np.maximum(self.statistics.idf(latents), self.settings.idf_floor) ** (self.settings.idf_power / 2)
+        dropped = self.statistics.frequency(latents) > self.settings.max_df * self.statistics.n_documents
+        return np.where(dropped, 0.0, share)
 
     def save(self, folder: str | Path) -> None:
         """Write `weighting.safetensors` into the folder, whole or not at all."""

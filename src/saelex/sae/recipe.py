@@ -64,6 +64,8 @@ class SaeRecipe:
     """Backbone: hub id or folder."""
     layer: int | None = None
     """Block, from 0, whose output is read; null is the last one."""
+    transform: bool = False
+    """Read the output of the model's masked-LM transform instead of the block's own."""
     bidirectional: bool | None = None
     """Let a decoder's tokens see both sides; null is the backbone's default."""
     revision: str | None = None

@@ -13,7 +13,7 @@ class ModelRecipe:
     """What is trained: a backbone and a head, or an encoder that exists already."""
 
     encoder: str = ""
-    """Start from this saelex encoder (a folder or hub id); then none of the settings below but device and dtype count."""
+    """Start from this saelex encoder (a folder or hub id); of the settings below only device and dtype count then."""
     backbone: str = ""
     """Hub id or folder of the language model; a folder that `saelex mntp` wrote is one."""
     head: Literal["sae", "vocabulary", "random"] = "sae"
@@ -121,7 +121,7 @@ class LossRecipe:
     kl: float = 1.0
     """KL(teacher || student) over a query's passages (SPLARE eq. 3)."""
     temperature: float = 1.0
-    """The student's scores are divided by it in KL; it depends on the SAE's scale (SPLARE: 80 Llama Scope, 50 Gemma)."""
+    """The student's scores are divided by it in KL; it goes with the SAE's scale (SPLARE: 80 Llama Scope, 50 Gemma)."""
     teacher_temperature: float = 1.0
     """The teacher's scores are divided by it; 1 in both papers."""
     margin_mse: float = 0.0
@@ -133,7 +133,7 @@ class LossRecipe:
     in_batch: bool = True
     """Whether InfoNCE takes the other queries' passages, of all processes, as negatives too."""
     word_scale: float = 0.0
-    """Add so many times BM25 over words to the student's score: latents then learn what words miss. 0: concepts alone."""
+    """Add so many times BM25 over words to the student's score: latents learn what words miss. 0: concepts alone."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class SparsityRecipe:
     """What keeps vectors sparse."""
 
     kind: Literal["flops", "df_flops"] = "flops"
-    """flops: sum over latents of the squared mean weight. df_flops: weighted by document frequency (arXiv 2505.15070)."""
+    """flops: sum over latents of the squared mean weight. df_flops: times document frequency (arXiv 2505.15070)."""
     query: float = 1e-4
     """lambda of the queries."""
     document: float = 1e-4

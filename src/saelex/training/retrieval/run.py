@@ -1,0 +1,218 @@
+"""One retrieval training, from a recipe to a model folder that tells how it was made."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+from saelex import __version__
+from saelex.encoder.encoder import Encoder
+from saelex.encoder.folder import check_target
+from saelex.encoder.identity import BackboneIdentity
+from saelex.encoder.low_rank import LowRankUpdate
+from saelex.errors import InputError
+from saelex.files import write_text
+from saelex.training.examples.mixing import MixedExamples, open_examples
+from saelex.training.retrieval import ranks
+from saelex.training.retrieval.batch import Collator
+from saelex.training.retrieval.model import RetrievalModel
+from saelex.training.retrieval.objective import Objective
+from saelex.training.retrieval.settings import RetrievalRecipe, StepRecipe
+from saelex.training.retrieval.start import prepare, starting_encoder
+from saelex.training.retrieval.validation import needs_scores, validate
+from saelex.training.retrieval.words import WordScores
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+Evaluate = Callable[[Encoder], dict[str, float]]
+
+_WORD_EXAMPLES = 2000  # whose passages the statistics of words are counted over
+_RECIPE, _LOG = "recipe.yaml", "training_log.jsonl"
+
+
+def train_retrieval(
+    recipe: RetrievalRecipe,
+    output: Path,
+    *,
+    evaluate: Evaluate | None = None,
+    weight_dtype: torch.dtype | None = None,
+    resume: bool = True,
+    progress: bool = False,
+) -> Encoder:
+    """Train by a recipe and save the encoder, with recipe, log and facts in its folder `training`.
+
+    output: the model folder. Checkpoints lie in `<output>.run` beside it until the run is through; an unfinished run
+        goes on from the last one, exactly.
+    evaluate: measures an encoder, every `progress.every` steps. weight_dtype: of the head's weight on disk.
+
+    Raises InputError for a recipe that contradicts itself, for a folder that holds something else, for an unfinished
+    run of another recipe, and when a guard stops the run.
+    """
+    import transformers
+
+    validate(recipe, processes=int(os.environ.get("WORLD_SIZE", "1")))
+    check_target(output)
+    folder = output.with_name(f"{output.name}.run")
+    checkpoint = _begin(folder, recipe, resume)
+    scored = needs_scores(recipe.loss)
+    examples = open_examples(recipe.data, seed=recipe.training.seed, needs_scores=scored, progress=progress)
+    steps = n_steps(recipe.training, examples.size)
+    arguments = _arguments(recipe, folder, steps, progress)
+
+    transformers.set_seed(recipe.training.seed)
+    encoder = starting_encoder(recipe.model, recipe.settings, arguments.device)
+    adapted = prepare(encoder, recipe.tune, gradient_checkpointing=recipe.training.gradient_checkpointing)
+    trainer = _trainer(encoder, recipe, arguments, examples, folder, evaluate)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    _finish(encoder, adapted, recipe)
+    if ranks.rank() == 0:
+        measured = {} if evaluate is None else evaluate(encoder)
+        extra = {
+            f"training/{_RECIPE}": _as_yaml(recipe),
+            f"training/{_LOG}": (folder / _LOG).read_text() if (folder / _LOG).exists() else "",
+            "training/facts.json": json.dumps(_facts(recipe, examples, steps, measured), indent=2) + "\n",
+        }
+        encoder.save_pretrained(output, weight_dtype=weight_dtype, extra_files=extra)
+        shutil.rmtree(folder)
+    return encoder
+
+
+def n_steps(settings: StepRecipe, size: int | None) -> int:
+    """Optimiser steps of a run over `size` queries. Raises InputError where neither size nor max_steps is known."""
+    if settings.max_steps is not None:
+        return settings.max_steps
+    if size is None:
+        raise InputError("a streamed source has no size, so epochs mean nothing; set training.max_steps")
+    return max(1, math.ceil(settings.epochs * size / settings.batch_queries))
+
+
+def _begin(folder: Path, recipe: RetrievalRecipe, resume: bool) -> str | None:
+    """The run's folder, made or continued; the checkpoint to go on from."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    first = os.environ.get("RANK", "0") == "0"
+    if folder.exists() and not resume and first:
+        shutil.rmtree(folder)
+    if (folder / _RECIPE).exists() and resume:
+        if (folder / _RECIPE).read_text() != _as_yaml(recipe):
+            raise InputError(
+                f"{folder} holds an unfinished run of another recipe; finish that, or start over with --no-resume"
+            )
+        found: str | None = get_last_checkpoint(str(folder))
+        return found
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / _RECIPE, [_as_yaml(recipe)])
+    return None
+
+
+def _arguments(recipe: RetrievalRecipe, folder: Path, steps: int, progress: bool) -> Any:
+    from transformers import TrainingArguments
+
+    settings, device = recipe.training, recipe.model.device
+    warmup = settings.warmup_steps
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=max(1, settings.batch_queries // int(os.environ.get("WORLD_SIZE", "1"))),
+        max_steps=steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=math.ceil(settings.warmup_share * steps) if warmup is None else warmup,
+        max_grad_norm=settings.clip_norm,
+        bf16=settings.bf16,
+        logging_steps=settings.log_every,
+        logging_first_step=True,
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        report_to=settings.log_to or "none",
+        seed=settings.seed,
+        remove_unused_columns=False,
+        ignore_data_skip=True,  # the stream starts where the run stands
+        use_cpu=device is not None and torch.device(device).type == "cpu",
+        disable_tqdm=not progress,
+        fsdp=settings.fsdp or None,
+    )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs by DDP, never by DataParallel
+    return arguments
+
+
+def _trainer(
+    encoder: Encoder,
+    recipe: RetrievalRecipe,
+    arguments: Any,
+    examples: MixedExamples,
+    folder: Path,
+    evaluate: Evaluate | None,
+) -> Any:
+    from transformers import PrinterCallback
+
+    from saelex.training.retrieval.trainer import LogFile, Progress, RetrievalTrainer
+
+    words = None
+    if recipe.loss.word_scale:
+        texts = (text for example in islice(examples.stream(), _WORD_EXAMPLES) for text in example.passages)
+        words = WordScores(texts, recipe.loss.word_scale)
+    collator = Collator(
+        encoder.tokenizer,
+        encoder.backbone.pad_id,
+        n_chunks=recipe.training.accumulation_steps,
+        needs_scores=needs_scores(recipe.loss),
+        words=words,
+    )
+    objective = Objective(recipe.loss, recipe.sparsity, encoder.n_latents)
+    callbacks: list[Any] = [LogFile(folder / _LOG)]
+    if evaluate is not None and recipe.progress.every:
+        callbacks.append(Progress(encoder, evaluate, recipe.progress.every))
+    trainer = RetrievalTrainer(RetrievalModel(encoder), arguments, recipe, examples, collator, objective, callbacks)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _finish(encoder: Encoder, adapted: PeftModel | None, recipe: RetrievalRecipe) -> None:
+    """Adapters merged, nothing learning any more, and what the model card tells; in place."""
+    backbone = encoder.backbone
+    if adapted is not None:
+        update = LowRankUpdate.from_peft(adapted)
+        adapted.unload()
+        update.merge_into(backbone.model)
+        backbone.update = update if backbone.update is None else backbone.update + update
+        # what it is follows from base and update from now on, not from the bits of their sum
+        encoder.backbone_identity = BackboneIdentity(backbone, None)
+    for module in (backbone, encoder.head):
+        module.eval().requires_grad_(False)
+    names = ", ".join(Path(source.path).name for source in recipe.data.sources)
+    encoder.description |= {
+        "sae": Path(recipe.model.sae).name if recipe.model.sae else encoder.description.get("sae"),
+        "training_data": recipe.training_data or names,
+        "weights_of_latents": "trained for retrieval; training/recipe.yaml has every setting",
+        "licence": recipe.licence,
+    }
+
+
+def _facts(recipe: RetrievalRecipe, examples: MixedExamples, steps: int, measured: dict[str, float]) -> dict[str, Any]:
+    import transformers
+
+    return {
+        "versions": {"saelex": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "processes": ranks.world_size(),
+        "steps": steps,
+        "queries": steps * recipe.training.batch_queries,
+        "data": examples.facts(),
+        "measured": measured,
+    }
+
+
+def _as_yaml(recipe: RetrievalRecipe) -> str:
+    text: str = yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True)
+    return text

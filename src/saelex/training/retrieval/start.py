@@ -1,0 +1,147 @@
+"""The encoder that a recipe starts from, with the parameters that learn made ready."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from saelex.encoder.backbone import Backbone
+from saelex.encoder.dropout import set_dropout
+from saelex.encoder.encoder import Encoder
+from saelex.encoder.head import LinearHead
+from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.vocabulary import load_vocabulary
+from saelex.errors import InputError
+from saelex.sae.activations import Activation, ReLU, TopK
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.training.retrieval.settings import LoraRecipe, ModelRecipe, TuneRecipe
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+def starting_encoder(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:
+    """The untrained encoder of a recipe. Raises what `Encoder.load` and `Encoder.from_sae` raise."""
+    if model.encoder:
+        encoder = Encoder.load(model.encoder, device=device, dtype=_dtype(model.dtype))
+        encoder.settings = settings
+        return encoder
+    if not model.backbone:
+        raise InputError("the recipe names no model: set model.backbone (and model.sae), or model.encoder")
+    encoder = {"sae": _from_sae, "vocabulary": _from_vocabulary, "random": _from_nothing}[model.head](
+        model, settings, device
+    )
+    if model.token_k is not None:
+        encoder.head.activation = _per_token(encoder.head, model.token_k)
+    return encoder
+
+
+def prepare(encoder: Encoder, tune: TuneRecipe, *, gradient_checkpointing: bool = False) -> PeftModel | None:
+    """Freeze what does not learn, add adapters, and set dropout; in place. Returns what knows of the adapters."""
+    backbone, head = encoder.backbone, encoder.head
+    if tune.dropout is not None:
+        set_dropout(backbone.model, tune.dropout)
+    backbone.requires_grad_(tune.backbone == "full")
+    adapted = add_adapters(backbone, tune.lora) if tune.backbone == "lora" else None
+    if tune.head and tune.backbone != "full" and _tied(encoder):
+        # the input embedding stays as it is: only the head's own copy learns
+        head.weight = nn.Parameter(head.weight.detach().clone())
+    for name, parameter in head.named_parameters():
+        # a weight tied to the embedding learns with the backbone
+        if parameter is not head.weight or not _tied(encoder):
+            parameter.requires_grad_(tune.head and not _fixed(name))
+    head.alpha.requires_grad_(tune.alpha)
+    if gradient_checkpointing:
+        backbone.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if not any(parameter.requires_grad for module in (backbone, head) for parameter in module.parameters()):
+        raise InputError("nothing learns: set tune.backbone to lora or full, or tune.head to true")
+    return adapted
+
+
+def add_adapters(backbone: Backbone, lora: LoraRecipe) -> PeftModel:
+    """LoRA on the backbone's linear layers, in place; only the adapters learn then (Hu et al. 2021)."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise InputError("LoRA needs peft: pip install 'saelex[train]'") from error
+    linear = [name for name, module in backbone.model.named_modules() if isinstance(module, nn.Linear)]
+    chosen = [name for name in linear if not lora.targets or name.rsplit(".", 1)[-1] in lora.targets]
+    if not chosen:
+        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
+        raise InputError(f"tune.lora.targets names no linear layer of {backbone.model_id}; it has {known}")
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=chosen)
+    return get_peft_model(backbone.model, config)
+
+
+def _from_sae(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:
+    if not model.sae:
+        raise InputError("model.head is sae, but the recipe names none: set model.sae")
+    return Encoder.from_sae(
+        model.backbone,
+        SparseAutoencoder.load(model.sae, model.sae_file, decoder=False),
+        model.layer,
+        pooling=model.pooling,
+        saturation=model.saturation,
+        bidirectional=model.bidirectional,
+        settings=settings,
+        device=device,
+        dtype=_dtype(model.dtype),
+    )
+
+
+def _from_vocabulary(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:
+    vocabulary = load_vocabulary(
+        model.backbone,
+        bidirectional=model.bidirectional,
+        dtype=model.dtype,
+        device=device,
+        revision=model.revision,
+    )
+    return Encoder.from_vocabulary(vocabulary, pooling=model.pooling, saturation=model.saturation, settings=settings)
+
+
+def _from_nothing(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:
+    backbone = Backbone.load(
+        model.backbone,
+        layer=model.layer,
+        bidirectional=model.bidirectional,
+        dtype=model.dtype,
+        device=device,
+        revision=model.revision,
+    )
+    # as SAE-SPLADE's encoder begins (kaiming_uniform, a = sqrt 5, over d_model), but never trained on states
+    weight = torch.empty(model.n_latents, backbone.d_model, device=device)
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5), mode="fan_in")
+    bias = torch.zeros(model.n_latents, device=device)
+    head = LinearHead(weight, bias, ReLU(), pooling=model.pooling, saturation=model.saturation)
+    return Encoder(backbone, head, settings, description={"sae": "none: latents drawn at random"})
+
+
+def _per_token(head: LinearHead, k: int) -> Activation:
+    if not isinstance(head.activation, (TopK, ReLU)):
+        raise InputError(
+            f"model.token_k is for TopK, vocabulary and random heads; this SAE's gate is "
+            f"{type(head.activation).__name__}, so leave it out"
+        )
+    if not 1 <= k <= head.n_latents:
+        raise InputError(f"model.token_k is from 1 to the {head.n_latents} latents, not {k}")
+    return TopK(k)
+
+
+def _tied(encoder: Encoder) -> bool:
+    return any(encoder.head.weight is parameter for parameter in encoder.backbone.parameters())
+
+
+def _fixed(name: str) -> bool:
+    """The encoder scale of an SAE and the thresholds of a JumpReLU belong to the gate, which stays as it is."""
+    return name == "scale" or name.startswith("activation.")
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    found = None if name is None else getattr(torch, name, None)
+    if name is not None and not isinstance(found, torch.dtype):
+        raise InputError(f"model.dtype is float32, bfloat16 or float16, not {name!r}")
+    return found
