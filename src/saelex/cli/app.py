@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from saelex import __version__
+from saelex.cli.average import average
 from saelex.cli.demo import demo
 from saelex.cli.encode import encode
 from saelex.cli.evaluate import evaluate
@@ -15,8 +16,12 @@ from saelex.cli.export import export
 from saelex.cli.index import index
 from saelex.cli.label import label
 from saelex.cli.label_free import label_free
+from saelex.cli.mine import mine
+from saelex.cli.mntp import mntp
 from saelex.cli.sae import app as sae
+from saelex.cli.score import score
 from saelex.cli.search import search
+from saelex.cli.train import train
 from saelex.cli.train_sae import train_sae
 
 # what click, or typer's own copy of it in later versions, raises for arguments it cannot read
@@ -56,6 +61,11 @@ app.command()(label)
 app.command()(encode)
 app.command()(evaluate)
 app.command()(export)
+app.command()(mine)
+app.command()(score)
+app.command()(mntp)
+app.command()(train)
+app.command()(average)
 app.command("train-sae")(train_sae)
 app.command("label-free")(label_free)
 app.add_typer(sae, name="sae")

@@ -40,6 +40,7 @@ def entry_facts(entry: CatalogueEntry) -> dict[str, Any]:
         "model": entry.model.name,
         "layer": entry.layer,
         "hook_name": entry.hook_name,
+        "transform": False,
         "d_model": entry.d_model,
         "n_latents": entry.n_latents,
         "gate": entry.suite.gate,
@@ -65,7 +66,7 @@ def loaded_facts(sae: SparseAutoencoder, folder: Path) -> dict[str, Any]:
     gate = type(sae.activation).__name__.lower()
     k = getattr(sae.activation, "k", None)
     backbone = config.model_name or "the backbone"
-    layer = "" if config.layer is not None else ", layer=..."
+    layer = "" if config.layer is not None or config.reads_transform else ", layer=..."
     return {
         "id": str(folder),
         "repo": None,
@@ -74,6 +75,7 @@ def loaded_facts(sae: SparseAutoencoder, folder: Path) -> dict[str, Any]:
         "model": config.model_name,
         "layer": config.layer,
         "hook_name": config.hook_name,
+        "transform": config.reads_transform,
         "d_model": config.d_model,
         "n_latents": config.n_latents,
         "gate": gate,
@@ -140,6 +142,8 @@ def show_facts(facts: dict[str, Any]) -> None:
     """All facts of one SAE, a line each; what is not known is left out."""
     layer, backbone = facts["layer"], facts["backbone_bytes"]
     state = None if layer is None else f"output of block {layer}: {facts['hook_name']}, hidden_states[{layer + 1}]"
+    if facts["transform"]:
+        state = f"output of the model's masked-LM transform: {facts['hook_name']}"
     memory = {
         dtype: f"{_gigabytes(head)} as a head"
         + (f" + {_gigabytes(backbone[dtype])} backbone = {_gigabytes(head + backbone[dtype])}" if backbone else "")

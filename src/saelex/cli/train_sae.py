@@ -42,4 +42,5 @@ def train_sae(
     folder = output or Path("runs") / recipe.stem
     sae = train_sae_on_text(loaded, folder, resume=resume, progress=True)
     if Processes.start(loaded.training.device).main:
-        typer.echo(f"{folder}: {sae.config.n_latents:,} latents on {sae.config.model_name}, block {sae.config.layer}")
+        place = "masked-LM transform" if sae.config.reads_transform else f"block {sae.config.layer}"
+        typer.echo(f"{folder}: {sae.config.n_latents:,} latents on {sae.config.model_name}, {place}")

@@ -18,7 +18,7 @@ from saelex.errors import InputError
 from saelex.training.examples.example import Example
 from saelex.training.retrieval.words import WordScores
 
-_PADDED_TOKENS = 4096
+PADDED_TOKENS = 4096
 """Tokens that are padded together: enough for a matrix product, few enough that short texts meet short ones."""
 
 
@@ -112,7 +112,7 @@ class Collator:
         tokenized = self.tokenizer.tokenize(texts, side)
         # a blank text has no tokens, but keeps its row
         lengths = [max(1, len(text.ids)) for text in tokenized]
-        order = list(token_budget_batches(lengths, _PADDED_TOKENS))
+        order = list(token_budget_batches(lengths, PADDED_TOKENS))
         parts = tuple(pad([tokenized[i] for i in some], self.pad_id) for some in order)
         return Texts(parts, torch.from_numpy(np.argsort(np.concatenate(order))))
 

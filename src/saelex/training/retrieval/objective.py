@@ -44,14 +44,15 @@ class Objective:
     def __call__(self, queries: Tensor, passages: Tensor, batch: RetrievalBatch, step: int) -> Outcome:
         """queries: [queries, latents]; passages: [passages, latents], both of this process. step: from 0."""
         with torch.autocast(queries.device.type, enabled=False):
-            parts = self._retrieval(queries.float(), passages.float(), batch)
+            queries, passages = _at_least_float32(queries), _at_least_float32(passages)
+            parts = self._retrieval(queries, passages, batch)
             of_queries, of_passages = measure(queries.detach()), measure(passages.detach())
             share = ramp(self.sparsity.ramp, step, self.sparsity.ramp_steps)
             lambdas = (
                 self._lambda(self._query_lambda, self.sparsity.query, of_queries, share),
                 self._lambda(self._passage_lambda, self.sparsity.document, of_passages, share),
             )
-            terms = self._flops(queries.float(), passages.float())
+            terms = self._flops(queries, passages)
             loss = sum(parts.values(), start=lambdas[0] * terms[0] + lambdas[1] * terms[1])
         logged = {name: float(part.detach()) for name, part in parts.items()}
         logged |= {"flops_query": float(terms[0].detach()), "flops_document": float(terms[1].detach())}
@@ -99,10 +100,13 @@ class Objective:
             return losses.info_nce(own, positive, batch.mask, temperature)
         keys, positive = batch.keys, batch.columns[:, 0]
         if ranks.world_size() > 1:
-            counts = ranks.gather_over_ranks(positive.new_tensor([len(passages)]))  # [ranks]
-            before = counts[: ranks.rank()].sum()
-            keys, positive = ranks.gather_over_ranks(keys), positive + before
-            scores = queries @ ranks.gather_over_ranks(passages).t()  # [queries, all passages]
+            sizes = ranks.gather_over_ranks(positive.new_tensor([[len(queries), len(passages)]]))  # [ranks, 2]
+            before = sizes[: ranks.rank()].sum(0)
+            keys, positive = ranks.gather_over_ranks(keys), positive + before[1]
+            # every process scores all queries against its own passages: vectors of queries travel, and scores
+            own_columns = ranks.gather_over_ranks(queries) @ passages.t()  # [all queries, passages]
+            every = ranks.gather_over_ranks(own_columns.t()).t()  # [all queries, all passages]
+            scores = every[before[0] : before[0] + len(queries)]
         allowed = ~(keys[None, :, None] == batch.relevant[:, None, :]).any(-1)  # [queries, all passages]
         allowed[torch.arange(len(positive)), positive] = True
         return losses.info_nce(scores, positive, allowed, temperature)
@@ -118,8 +122,13 @@ class Objective:
     def _lambda(steered: TargetSparsity | None, fixed: float, activity: Activity, share: float) -> float:
         if steered is None:
             return share * fixed
-        steered.update(activity.active)
+        if share == 1:  # before, the number of active latents does not answer to lambda yet
+            steered.update(activity.active)
         return share * steered.value
+
+
+def _at_least_float32(vectors: Tensor) -> Tensor:
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
 
 def _steered(target: float | None, start: float) -> TargetSparsity | None:

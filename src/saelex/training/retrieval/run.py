@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.folder import check_target
 from saelex.encoder.identity import BackboneIdentity
 from saelex.encoder.low_rank import LowRankUpdate
+from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.training.examples.mixing import MixedExamples, open_examples
@@ -164,7 +165,7 @@ def _trainer(
         texts = (text for example in islice(examples.stream(), _WORD_EXAMPLES) for text in example.passages)
         words = WordScores(texts, recipe.loss.word_scale)
     collator = Collator(
-        encoder.tokenizer,
+        _training_tokenizer(encoder, recipe.training),
         encoder.backbone.pad_id,
         n_chunks=recipe.training.accumulation_steps,
         needs_scores=needs_scores(recipe.loss),
@@ -177,6 +178,17 @@ def _trainer(
     trainer = RetrievalTrainer(RetrievalModel(encoder), arguments, recipe, examples, collator, objective, callbacks)
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _training_tokenizer(encoder: Encoder, training: StepRecipe) -> TextTokenizer:
+    """The encoder's tokenizer under the lengths of training, which may be shorter (SPLARE: 128, at inference 1,024)."""
+    limits = {
+        name: value
+        for name in ("max_query_length", "max_document_length")
+        if (value := getattr(training, name)) is not None
+    }
+    settings = replace(encoder.settings, **limits)
+    return TextTokenizer(rust_tokenizer(encoder.backbone), settings, encoder.backbone.max_length)
 
 
 def _finish(encoder: Encoder, adapted: PeftModel | None, recipe: RetrievalRecipe) -> None:

@@ -166,6 +166,10 @@ class StepRecipe:
 
     batch_queries: int = 128
     """Queries per optimiser step, over all processes."""
+    max_query_length: int | None = None
+    """Tokens of a query while training, special ones counted; null is the encoder's own limit."""
+    max_document_length: int | None = None
+    """Tokens of a passage while training; null is the encoder's own limit."""
     accumulation_steps: int = 1
     """Parts that each process' share of a batch is computed in. The gradient is that of the whole batch (gradient
     caching), at the price of a second forward pass; 1 computes it at once."""

@@ -1,0 +1,256 @@
+"""Whether the settings of a recipe agree with one another; asked before anything is read, loaded or written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from saelex.errors import InputError
+from saelex.sae.catalogue import resolve
+from saelex.training.retrieval.settings import (
+    ExampleData,
+    LossRecipe,
+    ModelRecipe,
+    ProgressRecipe,
+    RetrievalRecipe,
+    Source,
+    SparsityRecipe,
+    StepRecipe,
+    TuneRecipe,
+)
+
+_TOPK_GATES = ("topk", "batch_topk")
+_TRACKERS = ("tensorboard", "wandb")
+_OWN_OF_ENCODER = ("encoder", "device", "dtype")  # what counts beside model.encoder
+
+
+def validate(recipe: RetrievalRecipe, *, processes: int = 1) -> None:
+    """Raises InputError, one line naming the settings, where they contradict each other or can do nothing.
+
+    processes: of the run; they share a batch. Nothing is read but the catalogue of SAEs, so what only the model's own
+    files tell (its layers, a masked-LM head, a local SAE's gate) is checked where they are read.
+    """
+    _check_model(recipe.model)
+    _check_tune(recipe.tune, recipe.model)
+    _check_loss(recipe.loss, recipe.data)
+    _check_data(recipe.data, recipe.loss)
+    _check_sparsity(recipe.sparsity, recipe.training)
+    _check_step(recipe.training, recipe.tune, processes)
+    _check_token_k(recipe.model, recipe.training)
+    _check_progress(recipe.progress)
+
+
+def needs_scores(loss: LossRecipe) -> bool:
+    """Whether the loss compares the student with a teacher."""
+    return loss.kl > 0 or loss.margin_mse > 0
+
+
+def _check_model(model: ModelRecipe) -> None:
+    if model.encoder:
+        changed = [item.name for item in fields(ModelRecipe) if getattr(model, item.name) != item.default]
+        if other := [name for name in changed if name not in _OWN_OF_ENCODER]:
+            raise InputError(
+                f"model.encoder is a whole model, so model.{other[0]} has no say; leave out one of the two"
+            )
+        return
+    if not model.backbone:
+        raise InputError("model.backbone names no language model; give a hub id or folder (or set model.encoder)")
+    if model.head == "sae" and not model.sae:
+        raise InputError(
+            "model.head is sae, but model.sae names none; give a folder, hub id or name of `saelex sae list`"
+        )
+    if model.head != "sae" and (model.sae or model.sae_file):
+        raise InputError(f"model.sae belongs to model.head=sae, not to {model.head}; leave out one of the two")
+    if model.head == "vocabulary" and model.layer is not None:
+        raise InputError(
+            "model.layer is for SAE and random heads: a vocabulary head reads the last block; leave it out"
+        )
+    if model.head == "vocabulary" and model.transform:
+        raise InputError("model.transform is part of a vocabulary head already; leave it out")
+    if model.head != "random" and model.n_latents != ModelRecipe.n_latents:
+        raise InputError(f"model.n_latents is the width of a random head; that of a {model.head} head is its own")
+    _at_least(1, model, "model", "n_latents", "token_k")
+    _at_least(0, model, "model", "layer")
+
+
+def _check_tune(tune: TuneRecipe, model: ModelRecipe) -> None:
+    if tune.backbone == "frozen" and not tune.head and not tune.alpha:
+        raise InputError("nothing is trained: tune.backbone is frozen and neither tune.head nor tune.alpha is set")
+    if tune.backbone == "lora":
+        _at_least(1, tune.lora, "tune.lora", "rank")
+        _positive(tune.lora, "tune.lora", "alpha")
+        _share(tune.lora, "tune.lora", "dropout")
+    _share(tune, "tune", "dropout")
+    if tune.backbone == "full" and model.dtype in ("bfloat16", "float16"):
+        raise InputError(
+            f"tune.backbone=full in model.dtype={model.dtype} would round most updates away; "
+            "take model.dtype=float32 with training.bf16=true"
+        )
+
+
+def _check_loss(loss: LossRecipe, data: ExampleData) -> None:
+    _at_least(0, loss, "loss", "kl", "margin_mse", "info_nce", "word_scale")
+    _positive(loss, "loss", "temperature", "teacher_temperature", "info_nce_temperature")
+    if not (needs_scores(loss) or loss.info_nce > 0):
+        raise InputError("loss.kl, loss.margin_mse and loss.info_nce are all 0; give at least one a weight")
+    if needs_scores(loss) and data.require_scores is False:
+        raise InputError(
+            "loss.kl and loss.margin_mse need a teacher's scores, which data.require_scores=false does without; "
+            "drop it, or train by loss.info_nce alone"
+        )
+    if data.negatives == 0 and needs_scores(loss):
+        raise InputError("loss.kl and loss.margin_mse compare passages: data.negatives must be at least 1")
+    if data.negatives == 0 and not loss.in_batch:
+        raise InputError("loss.info_nce has no negatives: raise data.negatives or set loss.in_batch")
+
+
+def _check_data(data: ExampleData, loss: LossRecipe) -> None:
+    _at_least(0, data, "data", "negatives")
+    if not data.sources:
+        raise InputError("data.sources is empty; name at least one source of queries with passages")
+    for i, source in enumerate(data.sources):
+        _check_source(source, f"data.sources[{i}]", loss)
+
+
+def _check_source(source: Source, name: str, loss: LossRecipe) -> None:
+    if not source.path:
+        raise InputError(f"{name}.path names no file, folder or hub id")
+    _positive(source, name, "weight")
+    _at_least(1, source, name, "max_queries")
+    if source.kind == "beir":
+        if source.negatives is None and needs_scores(loss):
+            raise InputError(
+                f"{name}: a BEIR folder has no teacher's scores, which loss.kl and loss.margin_mse need; name the "
+                "Parquet of `saelex score` as its negatives, or train by loss.info_nce alone"
+            )
+    elif source.negatives is not None:
+        raise InputError(f"{name}.negatives is for BEIR folders; {source.kind} has its own negatives, so leave it out")
+    if source.subset is not None and source.kind not in ("hub", "bge"):
+        raise InputError(f"{name}.subset is for data sets of the hub, not for {source.kind}; leave it out")
+
+
+def _check_sparsity(sparsity: SparsityRecipe, training: StepRecipe) -> None:
+    _at_least(0, sparsity, "sparsity", "query", "document", "ramp_steps")
+    if (sparsity.ramp == "constant") is not (sparsity.ramp_steps == 0):
+        raise InputError(
+            f"sparsity.ramp={sparsity.ramp} with ramp_steps={sparsity.ramp_steps}: a linear or quadratic ramp has "
+            "steps, a constant one has none; change one of the two"
+        )
+    if training.max_steps is not None and sparsity.ramp_steps > training.max_steps:
+        raise InputError(
+            f"sparsity.ramp_steps={sparsity.ramp_steps} is more than training.max_steps={training.max_steps}: lambda "
+            "would never reach its value; shorten the ramp or train longer"
+        )
+    for side in ("query", "document"):
+        target, weight = getattr(sparsity, f"target_{side}"), getattr(sparsity, side)
+        if target is None:
+            continue
+        _positive(sparsity, "sparsity", f"target_{side}")
+        if weight == 0:
+            raise InputError(f"sparsity.target_{side} steers sparsity.{side}, which is 0; start it above 0")
+        if sparsity.ramp != "constant":
+            raise InputError(f"sparsity.target_{side} and sparsity.ramp both decide lambda; leave out one of the two")
+    if sparsity.kind == "df_flops":
+        _positive(sparsity, "sparsity", "df_beta")
+        if not 0 < sparsity.df_alpha < 1:
+            raise InputError(f"sparsity.df_alpha is a share of the documents, between 0 and 1, not {sparsity.df_alpha}")
+
+
+def _check_step(step: StepRecipe, tune: TuneRecipe, processes: int) -> None:
+    _at_least(
+        1,
+        step,
+        "training",
+        "batch_queries",
+        "accumulation_steps",
+        "max_steps",
+        "token_k_start",
+        "log_every",
+        "save_every",
+    )
+    _at_least(0, step, "training", "warmup_steps", "weight_decay", "clip_norm", "token_k_steps")
+    _positive(step, "training", "epochs", "learning_rate", "head_learning_rate", "epsilon")
+    _share(step, "training", "warmup_share", "beta1", "beta2")
+    parts = processes * step.accumulation_steps
+    if step.batch_queries % parts:
+        shared = f" on {processes} processes" if processes > 1 else ""
+        raise InputError(
+            f"training.batch_queries={step.batch_queries} does not split into "
+            f"accumulation_steps={step.accumulation_steps} equal parts{shared}; make it a multiple of {parts}"
+        )
+    if step.head_learning_rate is not None and not tune.head:
+        raise InputError("training.head_learning_rate is set, but tune.head is false: the head is not trained")
+    if step.max_steps is not None and (step.warmup_steps or 0) >= step.max_steps:
+        raise InputError(
+            f"training.warmup_steps={step.warmup_steps} leaves none of the max_steps={step.max_steps} at the peak; "
+            "shorten the warm-up or train longer"
+        )
+    if unknown := [name for name in step.log_to if name not in _TRACKERS]:
+        raise InputError(f"training.log_to takes {' and '.join(_TRACKERS)}, not {unknown[0]!r}")
+
+
+def _check_token_k(model: ModelRecipe, step: StepRecipe) -> None:
+    """TopK alone has a number of latents per token, and alone can anneal it."""
+    annealed = step.token_k_start is not None
+    if annealed is not (step.token_k_steps > 0):
+        raise InputError("training.token_k_start and training.token_k_steps go together: from where, in how many steps")
+    if annealed and step.max_steps is not None and step.token_k_steps > step.max_steps:
+        raise InputError(
+            f"training.token_k_steps={step.token_k_steps} is more than training.max_steps={step.max_steps}: "
+            "model.token_k would never be reached"
+        )
+    if step.token_k_start is not None and model.token_k is not None and step.token_k_start < model.token_k:
+        raise InputError(
+            f"training.token_k_start={step.token_k_start} is below model.token_k={model.token_k}, but k is annealed "
+            "downwards"
+        )
+    if annealed and model.head in ("vocabulary", "random") and not model.encoder and model.token_k is None:
+        raise InputError(f"training.token_k_start needs a TopK gate: set model.token_k for a {model.head} head")
+    if (model.token_k is not None or annealed) and (gate := _published_gate(model)) not in (None, *_TOPK_GATES):
+        raise InputError(
+            f"model.token_k and training.token_k_start are for TopK SAEs; the gate of {model.sae} is {gate}"
+        )
+
+
+def _published_gate(model: ModelRecipe) -> str | None:
+    """The gate of an SAE that the catalogue knows; None for others."""
+    if model.head != "sae" or not model.sae or Path(model.sae).exists():
+        return None
+    entry = resolve(model.sae, model.sae_file)
+    return None if entry is None else entry.suite.gate
+
+
+def _check_progress(progress: ProgressRecipe) -> None:
+    _at_least(0, progress, "progress", "every")
+    _at_least(1, progress, "progress", "queries", "documents")
+    if bool(progress.collections) is not (progress.every > 0):
+        raise InputError("progress.collections and progress.every go together: what is measured, and how often")
+    for folder in progress.collections:
+        if folder.endswith(":test"):
+            raise InputError(f"progress.collections: {folder} is a test split, on which nothing may be chosen")
+
+
+def _at_least(least: int, section: Any, prefix: str, *names: str) -> None:
+    for name, value in _given(section, names):
+        if not least <= value < math.inf:
+            raise InputError(f"{prefix}.{name} is at least {least}, not {value}")
+
+
+def _positive(section: Any, prefix: str, *names: str) -> None:
+    for name, value in _given(section, names):
+        if not 0 < value < math.inf:
+            raise InputError(f"{prefix}.{name} is a positive number, not {value}")
+
+
+def _share(section: Any, prefix: str, *names: str) -> None:
+    for name, value in _given(section, names):
+        if not 0 <= value < 1:
+            raise InputError(f"{prefix}.{name} is at least 0 and less than 1, not {value}")
+
+
+def _given(section: Any, names: Iterable[str]) -> Iterable[tuple[str, float]]:
+    """The settings that are not null."""
+    return ((name, value) for name in names if (value := getattr(section, name)) is not None)
