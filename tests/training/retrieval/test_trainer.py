@@ -128,7 +128,7 @@ def test_dropout_falls_alike_in_both_passes(model, tmp_path):
 def test_every_process_and_step_reads_its_own_examples():
     from saelex.training.retrieval.trainer import _Share
 
-    batches = iter(_Share(Stream(), lambda made: [one.query for one in made], 3, start=2))
+    batches = iter(_Share(Stream(), lambda made: [one.query for one in made], 3, start=lambda: 2))
     queries = [one.query for one in examples()]
     assert next(batches)["batch"] == [queries[6], queries[7], queries[0]]
     assert next(batches)["batch"] == queries[1:4]

@@ -61,6 +61,7 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         self._module = model  # as it is, without what DDP or FSDP put around it
         gate = model.head.activation
         self._final_k = gate.k if isinstance(gate, TopK) else 0
+        self._resumed_from: str | None = None
         self._sums: dict[str, float] = {}
         self._summed = 0
 
@@ -68,6 +69,9 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward over this process' share of a batch; returns its loss."""
+        if self._resumed_from is not None:  # theirs restores the generators only where it skips data itself
+            self._load_rng_state(self._resumed_from)
+            self._resumed_from = None
         model.train()
         batch = cast(RetrievalBatch, inputs["batch"]).to(self.args.device)
         step = int(self.state.global_step)
@@ -133,7 +137,7 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> Any:
         """Batches from the step where the run stands; each process takes its own part of every batch."""
         size = self.recipe.training.batch_queries
-        share = _Share(self.examples, self.collator, size, start=int(self.state.global_step))
+        share = _Share(self.examples, self.collator, size, start=lambda: int(self.state.global_step))
         return DataLoader(share, batch_size=None)
 
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
@@ -183,14 +187,17 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
             for name, parameter in target.items():
                 parameter.copy_(stored[name])
         state = torch.load(folder / STATE, weights_only=True)
+        self._resumed_from = str(folder)
         self.objective.load_state_dict(state["objective"])
         self.guards.load_state_dict(state["guards"])
 
 
 class _Share(IterableDataset[dict[str, RetrievalBatch]]):
-    """This process' part of every batch, from step `start` on, without end."""
+    """This process' part of every batch, without end; start: the step to begin with, asked when that is known."""
 
-    def __init__(self, examples: MixedExamples, collator: Collator, batch_queries: int, start: int) -> None:
+    def __init__(
+        self, examples: MixedExamples, collator: Collator, batch_queries: int, start: Callable[[], int]
+    ) -> None:
         self.examples = examples
         self.collator = collator
         self.batch_queries = batch_queries
@@ -199,7 +206,7 @@ class _Share(IterableDataset[dict[str, RetrievalBatch]]):
     def __iter__(self) -> Iterator[dict[str, RetrievalBatch]]:
         size, world, rank = self.batch_queries, ranks.world_size(), ranks.rank()
         first, stop = rank * size // world, (rank + 1) * size // world
-        stream = self.examples.stream(self.start * size)
+        stream = self.examples.stream(self.start() * size)
         while True:
             batch = [next(stream) for _ in range(size)]
             yield {"batch": self.collator(batch[first:stop])}

@@ -1,0 +1,180 @@
+"""Whole runs at toy size: what is saved, what a resumed run does, and what stops one."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from tests.encoder.tiny_models import tiny_checkpoint
+from tests.training.retrieval.toys import examples, write_jsonl
+from transformers import TrainerCallback
+
+from saelex.encoder.encoder import Encoder
+from saelex.encoder.settings import EncoderSettings
+from saelex.errors import InputError, SaelexError
+from saelex.training.retrieval.run import n_steps, train_retrieval
+from saelex.training.retrieval.settings import (
+    ExampleData,
+    LoraRecipe,
+    LossRecipe,
+    ModelRecipe,
+    RetrievalRecipe,
+    Source,
+    SparsityRecipe,
+    StepRecipe,
+    TuneRecipe,
+)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    tiny_checkpoint("bert", folder / "bert", language_model=True)
+    write_jsonl(folder / "train.jsonl", examples())
+    return folder
+
+
+def toy_recipe(toy, **changes):
+    made = RetrievalRecipe(
+        model=ModelRecipe(backbone=str(toy / "bert"), head="random", n_latents=80, layer=1, device="cpu"),
+        tune=TuneRecipe(backbone="lora", lora=LoraRecipe(rank=4, alpha=8.0), head=True),
+        settings=EncoderSettings(max_query_length=12, max_document_length=16),
+        data=ExampleData(sources=[Source(path=str(toy / "train.jsonl"))], negatives=2),
+        loss=LossRecipe(kl=1.0, info_nce=1.0),
+        sparsity=SparsityRecipe(query=1e-3, document=1e-3),
+        training=StepRecipe(batch_queries=4, max_steps=6, learning_rate=5e-3, log_every=1, save_every=3),
+        licence="apache-2.0",
+    )
+    return replace(made, **changes)
+
+
+class Stop(Exception):
+    """Stands for a machine that is switched off."""
+
+
+class StopAfter(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == self.step:
+            raise Stop
+
+
+def test_the_saved_encoder_is_the_trained_one_and_tells_how_it_was_made(toy, tmp_path):
+    made = toy_recipe(toy)
+    trained = train_retrieval(made, tmp_path / "model")
+    loaded = Encoder.load(tmp_path / "model", device="cpu")
+    assert loaded.fingerprint == trained.fingerprint
+    texts = ["what is wing 0", "the heat of number 2"]
+    assert (loaded.encode_query(texts).to_dense() == trained.encode_query(texts).to_dense()).all()
+    told = tmp_path / "model" / "training"
+    assert yaml.safe_load((told / "recipe.yaml").read_text())["training"]["max_steps"] == 6
+    lines = [json.loads(line) for line in (told / "training_log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "kl" in line] == [1, 2, 3, 4, 5, 6]
+    assert {"flops_query", "active_document", "lambda_query", "info_nce"} <= lines[0].keys()
+    facts = json.loads((told / "facts.json").read_text())
+    assert facts["steps"] == 6 and facts["queries"] == 24 and facts["versions"]["torch"] == torch.__version__
+    assert not (tmp_path / "model.run").exists()
+
+
+@pytest.mark.parametrize("backbone", ["lora", "full"])
+def test_an_interrupted_run_goes_on_exactly(toy, tmp_path, backbone, monkeypatch):
+    sparsity = SparsityRecipe(kind="df_flops", query=1e-3, document=1e-3, target_document=20.0)
+    made = toy_recipe(toy, tune=TuneRecipe(backbone=backbone, head=True, alpha=True, dropout=0.2), sparsity=sparsity)
+    whole = train_retrieval(made, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stopping(patch, StopAfter(4))
+        with pytest.raises(Stop):
+            train_retrieval(made, tmp_path / "model")
+    assert (tmp_path / "model.run" / "checkpoint-3").is_dir() and not (tmp_path / "model").exists()
+    resumed = train_retrieval(made, tmp_path / "model")
+    assert resumed.fingerprint == whole.fingerprint
+    logs = [(tmp_path / name / "training" / "training_log.jsonl").read_text() for name in ("whole", "model")]
+    losses = [[json.loads(line).get("loss") for line in log.splitlines()][:6] for log in logs]
+    assert losses[0] == losses[1]
+
+
+def stopping(patch, callback):
+    from saelex.training.retrieval import run
+
+    original = run._trainer
+
+    def with_callback(*arguments):
+        trainer = original(*arguments)
+        trainer.add_callback(callback)
+        return trainer
+
+    patch.setattr(run, "_trainer", with_callback)
+
+
+def test_another_recipe_does_not_take_over_an_unfinished_run(toy, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stopping(patch, StopAfter(3))
+        with pytest.raises(Stop):
+            train_retrieval(toy_recipe(toy), tmp_path / "model")
+    other = toy_recipe(toy, loss=LossRecipe(kl=0.0, info_nce=1.0))
+    with pytest.raises(InputError, match="unfinished run of another recipe.*--no-resume"):
+        train_retrieval(other, tmp_path / "model")
+    train_retrieval(other, tmp_path / "model", resume=False)
+    assert (tmp_path / "model" / "saelex_config.json").exists()
+
+
+def test_lora_over_a_named_backbone_saves_the_update_alone(toy, tmp_path):
+    train_retrieval(toy_recipe(toy), tmp_path / "model")
+    # a local folder has no name that others know, so its merged backbone is copied; the update is told apart all the same
+    config = json.loads((tmp_path / "model" / "saelex_config.json").read_text())
+    assert config["backbone"]["model"] is None
+    trained = Encoder.load(tmp_path / "model", device="cpu")
+    assert not any("lora" in name for name, _ in trained.backbone.named_parameters())
+
+
+def test_a_vocabulary_head_that_is_tied_learns_with_its_embedding(toy, tmp_path):
+    model = ModelRecipe(backbone=str(toy / "bert"), head="vocabulary", device="cpu")
+    before = Encoder.from_vocabulary(toy / "bert")
+    full = train_retrieval(toy_recipe(toy, model=model, tune=TuneRecipe(backbone="full", head=True)), tmp_path / "full")
+    assert full.head.weight is full.backbone.model.get_parameter("embeddings.word_embeddings.weight")
+    assert not torch.equal(full.head.weight, before.head.weight)
+    lora = toy_recipe(toy, model=model, tune=TuneRecipe(backbone="lora", lora=LoraRecipe(rank=2), head=True))
+    untied = train_retrieval(lora, tmp_path / "lora")
+    embedding = untied.backbone.model.get_parameter("embeddings.word_embeddings.weight")
+    assert torch.equal(embedding, before.backbone.model.get_parameter("embeddings.word_embeddings.weight"))
+    assert not torch.equal(untied.head.weight, embedding)
+
+
+def test_latents_per_token_are_annealed_to_the_recipes(toy, tmp_path):
+    made = toy_recipe(toy)
+    model = replace(made.model, token_k=3)
+    training = replace(made.training, token_k_start=30, token_k_steps=4)
+    trained = train_retrieval(replace(made, model=model, training=training), tmp_path / "model")
+    assert trained.head.activation.k == 3
+    lines = (tmp_path / "model" / "training" / "training_log.jsonl").read_text().splitlines()
+    active = [json.loads(line)["active_document"] for line in lines if "active_document" in line]
+    assert active[0] > 2 * active[-1]
+    assert Encoder.load(tmp_path / "model").head.activation.k == 3
+
+
+def test_a_collapsing_run_is_stopped_and_leaves_no_model(toy, tmp_path):
+    made = toy_recipe(toy, sparsity=SparsityRecipe(query=1e4, document=1e4))
+    training = replace(made.training, max_steps=200, learning_rate=0.05)
+    with pytest.raises(SaelexError, match=r"sparsity\.(query|document)|learning_rate"):
+        train_retrieval(replace(made, training=training), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_frozen_parts_stay_as_they_were(toy, tmp_path):
+    made = toy_recipe(toy, tune=TuneRecipe(backbone="frozen", head=True))
+    trained = train_retrieval(made, tmp_path / "model")
+    plain = Encoder.from_vocabulary(toy / "bert").backbone.model.state_dict()
+    for name, tensor in trained.backbone.model.state_dict().items():
+        assert torch.equal(tensor, plain[name])
+    with pytest.raises(InputError, match="nothing is trained"):
+        train_retrieval(toy_recipe(toy, tune=TuneRecipe(backbone="frozen")), tmp_path / "other")
+
+
+def test_steps_follow_from_epochs():
+    assert n_steps(StepRecipe(batch_queries=32, epochs=2.0), 100) == 7
+    assert n_steps(StepRecipe(batch_queries=32, max_steps=5), None) == 5
+    with pytest.raises(InputError, match="max_steps"):
+        n_steps(StepRecipe(), None)
