@@ -80,6 +80,28 @@ def read_qrels(path: str | Path) -> Qrels:
     return qrels
 
 
+def document_of_line(line: str, where: str, *, is_json: bool) -> Document:
+    """The document on one line of JSONL or TSV; `where`, such as file:line, begins the InputError for a bad one."""
+    record = parse_json(line, where) if is_json else None
+    try:
+        return _document(_object(record)) if is_json else _document_of_cells(line.split("\t"))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def parse_json(line: str, where: str) -> Any:
+    """The JSON value on a line; `where`, such as file:line, begins the InputError if there is none or it is no text."""
+    try:
+        value = json.loads(line)
+        if "\\u" in line:
+            _refuse_surrogates(value)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not valid JSON: {error.msg} (column {error.colno})") from error
+    except (InputError, RecursionError, ValueError) as error:  # ValueError: an integer of thousands of digits
+        raise InputError(f"{where}: {error}") from error
+    return value
+
+
 # ---- files and lines ------------------------------------------------------------------------------------------------
 
 
@@ -142,17 +164,12 @@ def _jsonl(
     lines: Iterator[tuple[int, str]], parse: Callable[[Mapping[str, Any]], Parsed], name: str = "<stdin>"
 ) -> Iterator[tuple[int, Parsed]]:
     for number, line in lines:
+        record = parse_json(line, f"{name}:{number}")
         try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise InputError(f"a JSON object is expected, not {type(record).__name__}")
-            if "\\u" in line:
-                _refuse_surrogates(record)
-            yield number, parse(record)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{name}:{number}: not valid JSON: {error.msg} (column {error.colno})") from error
-        except (InputError, RecursionError) as error:
+            parsed = parse(_object(record))
+        except InputError as error:
             raise InputError(f"{name}:{number}: {error}") from error
+        yield number, parsed
 
 
 def _tsv(
@@ -228,7 +245,13 @@ def _unique(
         yield entry
 
 
-def _refuse_surrogates(record: Mapping[str, Any]) -> None:
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"a JSON object is expected, not {type(value).__name__}")
+    return value
+
+
+def _refuse_surrogates(record: Any) -> None:
     """JSON can escape half a surrogate pair, which is no text: neither UTF-8 nor a tokenizer takes it."""
     try:
         json.dumps(record, ensure_ascii=False).encode("utf-8")

@@ -1,0 +1,100 @@
+"""Hugging Face data sets, streamed: nothing is stored, and nobody knows how many queries there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saelex.errors import InputError
+from saelex.training.examples.example import TrainingQuery
+from saelex.training.examples.facts import fingerprint
+from saelex.training.examples.filtering import PassageFilter
+from saelex.training.examples.records import training_query
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
+    from saelex.training.retrieval.settings import Source
+
+# Examples are shuffled within a window that moves over the stream.
+_WINDOW = 10_000
+_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
+
+
+class HubSource:
+    """A streamed data set; see `open_hub`."""
+
+    def __init__(self, source: Source, dataset: IterableDataset, passages: PassageFilter, revision: str | None) -> None:
+        self._source, self._filter, self._revision = source, passages, revision
+        self._dataset = dataset if source.max_queries is None else dataset.take(source.max_queries)
+
+    def stream(self, seed: int, epoch: int) -> Iterator[TrainingQuery]:
+        """The queries that can be used, shuffled within a moving window of 10,000 rows.
+
+        Raises InputError for a row that is no query with a positive.
+        """
+        shuffled = self._dataset.shuffle(seed=seed, buffer_size=_WINDOW)
+        shuffled.set_epoch(epoch)
+        return self._usable(shuffled)
+
+    def check(self) -> None:
+        """Read one row, so that wrong column names are known at once. Raises InputError."""
+        next(self._usable(self._dataset), None)
+
+    def facts(self) -> dict[str, Any]:
+        """Subset, split, and the hub's revision or the files' fingerprint."""
+        path = Path(self._source.path)
+        files = [path] if path.is_file() else [found for found in path.rglob("*") if found.is_file()]
+        known = fingerprint(files) if files else {"revision": self._revision}
+        return {"subset": self._source.subset, "split": self._source.split, **known}
+
+    def _usable(self, dataset: IterableDataset) -> Iterator[TrainingQuery]:
+        for record in dataset:
+            try:
+                query = self._filter.usable(training_query(record, self._source.columns))
+            except InputError as error:
+                raise InputError(f"{self._source.path}: {error}") from error
+            if query is not None:
+                yield query
+
+
+def open_hub(source: Source, passages: PassageFilter, *, progress: bool = False) -> HubSource:
+    """A data set of the Hugging Face hub, or a file or folder that `datasets` loads, streamed.
+
+    Columns: query, positive, and negatives as a list, as one column `negative`, or as negative_1, negative_2, ...;
+    perhaps scores; see `saelex.training.examples.records.training_query`. Raises InputError where the package
+    `datasets` is missing, the data set, subset or split does not exist, or a column is missing.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise InputError("hub data sets need datasets; install it with: pip install 'saelex[hub-data]'") from error
+    revision = None if Path(source.path).exists() else _revision(source.path)
+    local = Path(source.path) if Path(source.path).is_file() else None
+    loader = source.path if local is None else _LOADERS.get(local.suffix.lower(), "json")
+    options = {"revision": revision} if revision else {}
+    files = {} if local is None else {"data_files": {source.split: str(local)}}
+    try:
+        dataset = datasets.load_dataset(
+            loader, name=source.subset, split=source.split, streaming=True, **files, **options
+        )
+        opened = HubSource(source, dataset, passages, revision)
+        opened.check()
+    except InputError:
+        raise
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{source.path}: cannot be loaded as a data set: {reason}") from error
+    return opened
+
+
+def _revision(repo: str) -> str | None:
+    """The hub's newest commit, so that what was read can be named; None where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    with suppress(HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
+        return HfApi().dataset_info(repo).sha
+    return None
