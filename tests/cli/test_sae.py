@@ -107,6 +107,15 @@ def test_info_of_a_folder(saelex: Saelex, folder: Path) -> None:
     assert "hidden_states[4]" in shown
 
 
+def test_info_of_an_sae_of_the_masked_lm_transform(saelex: Saelex, folder: Path) -> None:
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"] |= {"model_name": "google-bert/bert-base-uncased", "hook_name": "mlm_transform"}
+    (folder / "cfg.json").write_text(json.dumps(config))
+    shown = saelex("sae", "info", folder).out
+    assert "reads       output of the model's masked-LM transform: mlm_transform" in shown
+    assert f'Encoder.from_sae("google-bert/bert-base-uncased", sae="{folder}")' in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

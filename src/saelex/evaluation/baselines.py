@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from saelex.corpus.documents import Document, Query, Run
 from saelex.encoder.backbone import Backbone
 from saelex.errors import InputError
-from saelex.evaluation.measures import DEPTH
+from saelex.evaluation.measures import DEPTH, best_documents
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,31 +32,42 @@ _SENTENCE_FILES = (
 BM25_K1, BM25_B = 0.9, 0.4  # Anserini's defaults, which BEIR's BM25 rows use
 
 
-def bm25_run(documents: Sequence[Document], queries: Sequence[Query], depth: int = DEPTH) -> Run:
-    """BM25 by bm25s (method "lucene", k1 0.9, b 0.4) over title and text: English stop words and Snowball stemmer.
+class Bm25:
+    """BM25 by bm25s (method "lucene", k1 0.9, b 0.4) over title and text: English stop words and Snowball stemmer."""
 
-    Documents that share no word with the query are left out.
-    """
-    import bm25s
-    import Stemmer
-
-    stemmer = Stemmer.Stemmer("english")
-
-    def words(texts: list[str]) -> list[list[str]]:
-        found: list[list[str]] = bm25s.tokenize(
-            texts, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
+    def __init__(self, documents: Sequence[Document]) -> None:
+        try:
+            import bm25s
+            import Stemmer
+        except ImportError as error:
+            raise InputError("BM25 needs bm25s; install it with: pip install 'saelex[evaluate]'") from error
+        self._tokenize = partial(
+            bm25s.tokenize,
+            stopwords="en",
+            stemmer=Stemmer.Stemmer("english"),
+            return_ids=False,
+            show_progress=False,
         )
-        return found
+        self.ids = _ids(documents)
+        self._index = bm25s.BM25(method="lucene", k1=BM25_K1, b=BM25_B)
+        self._index.index(self._tokenize([document.content for document in documents]), show_progress=False)
 
-    index = bm25s.BM25(method="lucene", k1=BM25_K1, b=BM25_B)
-    index.index(words([document.content for document in documents]), show_progress=False)
-    ids = _ids(documents)
-    run: Run = {}
-    for query, terms in zip(queries, words([query.text for query in queries])):
-        known = [term for term in terms if term in index.vocab_dict]
-        scores = index.get_scores(known) if known else np.zeros(len(ids), np.float32)
-        run[query.id] = _best(scores, ids, depth)
-    return run
+    def scores(self, queries: Sequence[str]) -> Iterator[NDArray[np.float32]]:
+        """Every query's score of all documents, [documents]; 0 where they share no word."""
+        for terms in self._tokenize(list(queries)):
+            known = [term for term in terms if term in self._index.vocab_dict]
+            yield self._index.get_scores(known) if known else np.zeros(len(self.ids), np.float32)
+
+    def best(self, queries: Sequence[str], depth: int) -> Iterator[dict[str, float]]:
+        """Every query's `depth` best documents, best first; those that share no word with it are left out."""
+        for scores in self.scores(queries):
+            yield best_documents(scores, self.ids, depth)
+
+
+def bm25_run(documents: Sequence[Document], queries: Sequence[Query], depth: int = DEPTH) -> Run:
+    """What `Bm25` finds for every query."""
+    found = Bm25(documents).best([query.text for query in queries], depth)
+    return {query.id: best for query, best in zip(queries, found)}
 
 
 class SentenceEmbedder:
@@ -132,7 +144,7 @@ def dense_run(
     rows = embedder.embed([document.content for document in documents], progress=progress)  # [documents, d_model]
     asked = embedder.embed([query.text for query in queries], progress=progress)  # [queries, d_model]
     return {
-        query.id: _best(scores, ids, depth, positive_only=False)
+        query.id: best_documents(scores, ids, depth, positive_only=False)
         for query, scores in zip(queries, _products(asked, rows))
     }
 
@@ -145,21 +157,6 @@ def _products(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> Iterat
 
 def _ids(documents: Iterable[Document]) -> NDArray[np.str_]:
     return np.array([document.id for document in documents], dtype=np.str_)
-
-
-def _best(
-    scores: NDArray[np.float32], ids: NDArray[np.str_], depth: int, positive_only: bool = True
-) -> dict[str, float]:
-    """The `depth` best documents by score, then id; every document that ties with the last one is considered."""
-    if len(scores) > depth:
-        bound = np.partition(scores, len(scores) - depth)[len(scores) - depth]
-        candidates = np.flatnonzero(scores >= bound)
-    else:
-        candidates = np.arange(len(scores))
-    if positive_only:
-        candidates = candidates[scores[candidates] > 0]
-    order = candidates[np.lexsort((ids[candidates], -scores[candidates]))][:depth]
-    return {str(ids[i]): float(scores[i]) for i in order}
 
 
 def _is_mean(pooling: Mapping[str, Any]) -> bool:

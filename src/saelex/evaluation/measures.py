@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import ir_measures
+import numpy as np
 from ir_measures import RR, R, nDCG
+from numpy.typing import NDArray
 
 from saelex.corpus.documents import Qrels, Run
 from saelex.errors import InputError
@@ -29,6 +31,24 @@ def untied(run: Run, depth: int = DEPTH) -> Run:
         query: {document: float(depth - rank) for rank, (document, _) in enumerate(entries)}
         for query, entries in ordered.items()
     }
+
+
+def best_documents(
+    scores: NDArray[np.float32], ids: NDArray[np.str_], depth: int = DEPTH, positive_only: bool = True
+) -> dict[str, float]:
+    """The `depth` best of the documents with these scores and ids, [documents] both, by the rule for ties.
+
+    Every document that ties with the last one is considered. positive_only: only scores above zero count.
+    """
+    if len(scores) > depth:
+        bound = np.partition(scores, len(scores) - depth)[len(scores) - depth]
+        candidates = np.flatnonzero(scores >= bound)
+    else:
+        candidates = np.arange(len(scores))
+    if positive_only:
+        candidates = candidates[scores[candidates] > 0]
+    order = candidates[np.lexsort((ids[candidates], -scores[candidates]))][:depth]
+    return {str(ids[i]): float(scores[i]) for i in order}
 
 
 def measure(qrels: Qrels, run: Run) -> dict[str, float]:

@@ -72,7 +72,7 @@ def measure(
     Raises MismatchError for an SAE of another model or layer, InputError where the texts give no states.
     """
     for sae in saes:
-        sae.check_belongs(backbone.model_id, backbone.layer, backbone.d_model)
+        sae.check_belongs(backbone.base_model, backbone.layer, backbone.d_model)
     totals = [SaeTotals(sae.config.d_model, sae.config.n_latents) for sae in saes]
     firings = TopFirings(saes[0].config.n_latents, settings.contexts)
     count = _walk(saes, backbone, texts, settings, totals, firings, progress)

@@ -1,0 +1,169 @@
+"""Systems side by side on one collection: an encoder at any Top-K and scale of words, and the baselines.
+
+What `evaluate` measures through a real index is measured here by exact products of vectors that are encoded once and
+kept: other Top-K and scales of words need no new encoding, and a second run reads all from the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saelex.corpus.collection import Collection
+from saelex.corpus.documents import Document, Run
+from saelex.encoder.encoder import Encoder
+from saelex.encoder.lexical import LexicalChannel
+from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder, bm25_run, dense_run
+from saelex.evaluation.efficiency import mean_active, qd_flops
+from saelex.evaluation.exact import exact_run
+from saelex.evaluation.fusion import RRF_K, reciprocal_rank_fusion
+from saelex.evaluation.measures import DEPTH, measure, untied
+from saelex.evaluation.vectors_cache import VectorsCache
+from saelex.index.adding import STATISTICS_DOCUMENTS
+from saelex.index.passages import passage_splitter
+from saelex.vectors import SparseRows
+
+BM25, DENSE, FUSION = "BM25", "dense", "BM25 + dense (RRF)"
+_FUSED_DEPTH = 1000  # documents of each run that the fusion reads
+
+TopK = tuple[int | None, int | None]
+"""Latents kept of a query and of a passage; None keeps all."""
+
+
+class Measured(NamedTuple):
+    """One system on one collection.
+
+    query_active, document_active: active columns, words included, of a mean query and a mean passage; qd_flops: how
+    many columns of the two a random pair shares. None where the system has no sparse vectors of ours.
+    """
+
+    measures: dict[str, float]
+    query_active: float | None = None
+    document_active: float | None = None
+    qd_flops: float | None = None
+
+
+@dataclass(frozen=True)
+class JudgedDocuments:
+    """A collection with its documents in memory, in ascending order of ids; empty ones, which nothing finds, left out.
+
+    Passages and word statistics are the index's: a long document is searched by passage.
+    """
+
+    collection: Collection
+    documents: list[Document]
+
+    @classmethod
+    def read(cls, collection: Collection) -> JudgedDocuments:
+        """Raises InputError for a malformed corpus."""
+        return cls(collection, sorted((one for one in collection.documents() if one.content), key=lambda one: one.id))
+
+    @cached_property
+    def ids(self) -> NDArray[np.str_]:
+        return np.array([one.id for one in self.documents], dtype=np.str_)
+
+    @cached_property
+    def questions(self) -> list[str]:
+        return [one.text for one in self.collection.queries]
+
+    def passages(self, encoder: Encoder) -> list[list[str]]:
+        """Each document's passages, as an index of this encoder splits them."""
+        split = passage_splitter(encoder, None, None)
+        contents = (one.content for one in self.documents)
+        return [[content[part.start : part.end] for part in split(content)] for content in contents]
+
+
+@dataclass(frozen=True)
+class EncodedCollection:
+    """A collection as one encoder sees it: whole vectors, before any Top-K, and words at scale 1 in rows of their own.
+
+    first_passages: [documents], the row of `passages` with which each document begins.
+    """
+
+    judged: JudgedDocuments
+    first_passages: NDArray[np.int64]
+    queries: SparseRows
+    passages: SparseRows
+    query_words: SparseRows
+    passage_words: SparseRows
+
+    @classmethod
+    def encode(
+        cls, encoder: Encoder, judged: JudgedDocuments, cache: VectorsCache, *, progress: bool = False
+    ) -> EncodedCollection:
+        """Vectors from the cache or, once, from the encoder; a model's weighting is in them."""
+        split = judged.passages(encoder)
+        passages = list(chain.from_iterable(split))
+        channel = LexicalChannel().fit(chain.from_iterable(islice(split, STATISTICS_DOCUMENTS)))
+        passage_words = channel.document(passages)  # first: words of passages join the vocabulary
+        return cls(
+            judged,
+            np.cumsum([0, *map(len, split[:-1])], dtype=np.int64),
+            cache.rows(encoder, judged.questions, "query", progress=progress),
+            cache.rows(encoder, passages, "document", progress=progress),
+            channel.query(judged.questions),
+            passage_words,
+        )
+
+    def measured(self, top_k: TopK, word_scale: float | None = None) -> Measured:
+        """Exact search at this Top-K; word_scale None is concepts alone."""
+        queries, passages = self.queries.top_k(top_k[0]), self.passages.top_k(top_k[1])
+        if word_scale is not None:
+            queries = queries.beside(self.query_words.scale(word_scale))
+            passages = passages.beside(self.passage_words)
+        names = [one.id for one in self.judged.collection.queries]
+        run = exact_run(names, queries, self.judged.ids, passages, self.first_passages)
+        return Measured(
+            measure(self.judged.collection.qrels, run),
+            mean_active(queries),
+            mean_active(passages),
+            qd_flops(queries, passages),
+        )
+
+
+def baseline_measures(
+    judged: JudgedDocuments, embedder: SentenceEmbedder, cache: VectorsCache, *, progress: bool = False
+) -> dict[str, Measured]:
+    """BM25, the dense embedding, and their reciprocal rank fusion (of the first 1,000 documents of each)."""
+    queries, documents = judged.collection.queries, judged.documents
+
+    def compute() -> dict[str, Run]:
+        deep = [
+            bm25_run(documents, queries, _FUSED_DEPTH),
+            dense_run(embedder, documents, queries, _FUSED_DEPTH, progress=progress),
+        ]
+        # order, not scores, is all that the measures read
+        return {BM25: untied(deep[0]), DENSE: untied(deep[1]), FUSION: reciprocal_rank_fusion(deep)}
+
+    facts = [
+        [BM25, DENSE, FUSION],
+        [BM25_K1, BM25_B, RRF_K, _FUSED_DEPTH, DEPTH],
+        [embedder.backbone.identity(), embedder.max_length],
+        [len(queries), len(documents)],
+    ]
+    texts = chain.from_iterable((one.id, one.text) for one in queries)
+    contents = chain.from_iterable((one.id, one.content) for one in documents)
+    runs = cache.runs(facts, chain(texts, contents), compute)
+    return {name: Measured(measure(judged.collection.qrels, run)) for name, run in runs.items()}
+
+
+def mean_measured(rows: Sequence[Measured]) -> Measured:
+    """The unweighted mean over collections."""
+    names = rows[0].measures
+    return Measured(
+        {name: float(np.mean([row.measures[name] for row in rows])) for name in names},
+        _mean([row.query_active for row in rows]),
+        _mean([row.document_active for row in rows]),
+        _mean([row.qd_flops for row in rows]),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,37 @@
+"""What a search costs before any index is built: active latents, and how many of them a query and a document share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saelex.errors import InputError
+from saelex.vectors import SparseRows
+
+
+def qd_flops(queries: SparseRows, documents: SparseRows) -> float:
+    """QD-FLOPs: the sum over latents j of P(q_j > 0) · P(d_j > 0), each the share of rows where latent j is active.
+
+    That is the expected number of latents that a random query and a random document share: of products in their dot
+    product, and of postings read per query and document (SAE-SPLADE, arXiv 2604.21511). A proxy of work, not a latency.
+
+    Raises InputError where a side has no rows, or the sides differ in their number of latents.
+    """
+    if queries.n_latents != documents.n_latents:
+        raise InputError(
+            f"QD-FLOPs: queries of {queries.n_latents} latents, documents of {documents.n_latents}; "
+            "use one encoder for both"
+        )
+    return float(activation_shares(queries) @ activation_shares(documents))
+
+
+def mean_active(rows: SparseRows) -> float:
+    """Mean number of latents above zero in a row. Raises InputError where there are no rows."""
+    return float(activation_shares(rows).sum())
+
+
+def activation_shares(rows: SparseRows) -> NDArray[np.float64]:
+    """P(x_j > 0): the share of rows in which each latent is active, [latents]. Raises InputError without rows."""
+    if not len(rows):
+        raise InputError("no vectors to count active latents in")
+    return np.bincount(rows.latents[rows.weights > 0], minlength=rows.n_latents) / len(rows)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.encoder.tiny_encoders import tiny_encoder
+from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
+from tokenizers import Tokenizer
+
+from saelex.corpus.collection import Collection, read_collection
+from saelex.encoder.backbone import Backbone
+from saelex.encoder.weighting import LatentWeighting
+from saelex.evaluation.baselines import SentenceEmbedder, bm25_run, dense_run
+from saelex.evaluation.comparison import (
+    BM25,
+    DENSE,
+    FUSION,
+    EncodedCollection,
+    JudgedDocuments,
+    Measured,
+    baseline_measures,
+    mean_measured,
+)
+from saelex.evaluation.evaluate import evaluate_collections
+from saelex.evaluation.fusion import reciprocal_rank_fusion
+from saelex.evaluation.measures import measure
+from saelex.evaluation.vectors_cache import VectorsCache
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Documents of one to three of the texts, so that some are searched by passage; three queries, one empty text."""
+    root = tmp_path_factory.mktemp("data") / "tiny"
+    (root / "qrels").mkdir(parents=True)
+    texts = [" ".join(TEXTS[i : i + 1 + i % 3]) for i in range(len(TEXTS))]
+    documents = [{"_id": f"d{i}", "text": text} for i, text in enumerate(texts)] + [{"_id": "empty", "text": ""}]
+    queries = [{"_id": f"q{i}", "text": text} for i, text in enumerate(["wing lift", "money in a bank", "air flow"])]
+    (root / "corpus.jsonl").write_text("\n".join(map(json.dumps, documents)))
+    (root / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    (root / "qrels" / "test.tsv").write_text("q0\td0\t1\nq0\td1\t2\nq1\td5\t1\nq2\td2\t1\n")
+    return read_collection(root)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_measures_equal_those_of_the_index(collection: Collection, tmp_path: Path, weighted: bool) -> None:
+    encoder = tiny_encoder(tmp_path / "bert", max_document_length=14, query_top_k=5, document_top_k=9, word_scale=0.7)
+    if weighted:
+        encoder.weighting = LatentWeighting.fit([encoder.encode_document(TEXTS, top_k=None)])
+    judged = JudgedDocuments.read(collection)
+    encoded = EncodedCollection.encode(encoder, judged, VectorsCache(tmp_path / "cache"))
+    assert len(encoded.passages) > len(judged.documents)
+    for row in evaluate_collections([collection], encoder):
+        found = encoded.measured((5, 9), 0.7 if row.system == "concepts+words" else None)
+        assert found.measures == pytest.approx(row.measures, abs=1e-3)
+        assert found.query_active == pytest.approx(row.query_latents)
+        # the index leaves out weights that round to 0
+        assert found.document_active == pytest.approx(row.document_latents, abs=0.3)
+
+
+def test_shared_columns_are_those_of_the_dense_products(collection: Collection, tmp_path: Path) -> None:
+    encoder = tiny_encoder(tmp_path / "bert", max_document_length=14)
+    encoded = EncodedCollection.encode(encoder, JudgedDocuments.read(collection), VectorsCache(tmp_path / "cache"))
+    for top_k in ((3, 8), (None, None)):
+        queries, passages = encoded.queries.top_k(top_k[0]), encoded.passages.top_k(top_k[1])
+        for scale in (None, 2.0):
+            pairs = [(queries, passages), (encoded.query_words, encoded.passage_words)][: 1 if scale is None else 2]
+            shared = sum((q.to_dense() > 0).astype(float) @ (p.to_dense() > 0).T for q, p in pairs)
+            found = encoded.measured(top_k, scale)
+            assert found.qd_flops == pytest.approx(np.mean(shared))
+            assert found.query_active == pytest.approx(sum(q.lengths.mean() for q, _ in pairs))
+
+
+def test_the_scale_multiplies_the_words(collection: Collection, tmp_path: Path) -> None:
+    encoder = tiny_encoder(tmp_path / "bert", max_document_length=14)
+    judged = JudgedDocuments.read(collection)
+    encoded = EncodedCollection.encode(encoder, judged, VectorsCache(tmp_path / "cache"))
+    concepts = encoded.queries.to_dense() @ encoded.passages.to_dense().T
+    words = encoded.query_words.to_dense() @ encoded.passage_words.to_dense().T
+    found = []
+    for scale in (0.01, 100.0):
+        best = [part.max(1) for part in np.split(concepts + scale * words, encoded.first_passages[1:], axis=1)]
+        scores = np.stack(best, axis=1)  # [queries, documents]
+        run = {
+            query.id: {name: float(score) for name, score in zip(judged.ids.tolist(), row) if score > 0}
+            for query, row in zip(collection.queries, scores)
+        }
+        found.append(measure(collection.qrels, run))
+        assert encoded.measured((None, None), scale).measures == pytest.approx(found[-1])
+    assert found[0] != found[1]
+
+
+def test_baselines_and_their_fusion(collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_checkpoint("bert", tmp_path / "dense")
+    embedder = SentenceEmbedder(
+        Backbone.load(folder, output="final"), Tokenizer.from_file(str(folder / "tokenizer.json")), 16
+    )
+    judged, cache = JudgedDocuments.read(collection), VectorsCache(tmp_path / "cache")
+    runs = [bm25_run(judged.documents, collection.queries), dense_run(embedder, judged.documents, collection.queries)]
+    wanted = [measure(collection.qrels, run) for run in (*runs, reciprocal_rank_fusion(runs))]
+    found = baseline_measures(judged, embedder, cache)
+    assert list(found) == [BM25, DENSE, FUSION]
+    assert [one.measures for one in found.values()] == wanted
+    monkeypatch.setattr(embedder, "embed", None)  # a second time nothing is embedded
+    assert baseline_measures(judged, embedder, cache) == found
+
+
+def test_the_mean_counts_every_collection_alike() -> None:
+    rows = [Measured({"nDCG@10": 0.5}, 30, 100, 2.0), Measured({"nDCG@10": 0.2}, 40, 300, 1.0)]
+    assert mean_measured(rows) == Measured({"nDCG@10": 0.35}, 35, 200, 1.5)
+    assert mean_measured([Measured({"nDCG@10": 0.5})]) == Measured({"nDCG@10": 0.5})
