@@ -28,6 +28,8 @@ from saelex.errors import InputError, MismatchError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from saelex.encoder.low_rank import LowRankUpdate
+
 Output = Literal["residual", "final"]
 
 
@@ -38,6 +40,8 @@ class Backbone(nn.Module):
     layer: 0-based index of the last block, whose output is read (`blocks.<layer>.hook_resid_post`).
     bidirectional, window, output: as resolved by `load`. model_id, revision: hub id or folder, and the hub commit.
     settings: config.json of the cut model. stored: stored name of every tensor. adapter: SHA-256 of the adapter.
+    update: the low-rank update that is merged into the weights. base_model: the model that SAEs for
+        it name, and its card: `model_id`, or what `saelex mntp` adapted.
     d_model: width of a hidden state. max_length: most tokens the model takes, special tokens counted.
     """
 
@@ -55,6 +59,7 @@ class Backbone(nn.Module):
         stored: Mapping[str, str],
         model_id: str,
         adapter: str | None,
+        update: LowRankUpdate | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -67,7 +72,9 @@ class Backbone(nn.Module):
         self.max_length = max_length
         self.model_id = model_id
         self.revision = checkpoint.revision
+        self.base_model = str(settings.get("saelex_base_model") or model_id)  # saelex mntp notes what it adapted
         self.adapter = adapter
+        self.update = update
         self._stored = stored
 
     @classmethod
@@ -80,6 +87,7 @@ class Backbone(nn.Module):
         output: Output = "residual",
         window: Window = "keep",
         adapter: str | Path | None = None,
+        update: LowRankUpdate | None = None,
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
         revision: str | None = None,
@@ -93,7 +101,8 @@ class Backbone(nn.Module):
         output: "residual" is the raw output of the block, what residual-stream SAEs read; "final" adds the final norm,
             what a vocabulary head reads (the same for models without one: BERT, DistilBERT, XLM-R).
         window: "keep" leaves sliding-window layers their window (see `encoder.attention`), "full" lifts it.
-        adapter: folder or hub id of a LoRA adapter, merged into the weights.
+        adapter: folder or hub id of a peft LoRA adapter, merged into the weights.
+        update: a low-rank update of this very cut, merged into the weights; not together with an adapter.
         dtype: of the weights; None keeps the checkpoint's. device: CPU unless told otherwise.
 
         Raises InputError for a missing or gated model, an unsupported type, a layer out of range or a causal encoder;
@@ -103,17 +112,19 @@ class Backbone(nn.Module):
             raise InputError(
                 f"output is 'residual' or 'final' and window 'keep' or 'full', not {output!r} and {window!r}"
             )
+        if adapter is not None and update is not None:
+            raise InputError("a backbone takes an adapter or a low-rank update, not both; merge one into a checkpoint")
         name = str(model)
         path = minilm.locate() if name == minilm.MODEL_ID and revision is None else model
         checkpoint = Checkpoint(path, revision=revision, token=token)
         architecture, settings = architecture_of(checkpoint.settings, name)
         config = model_config(settings)
-        settings, layer = _cut(settings, config, layer, name)
+        settings, layer = cut_settings(settings, config, layer, name)
         bidirectional = resolve_bidirectional(config, architecture.decoder, bidirectional, name)
         max_length = int(config.max_position_embeddings) - architecture.first_position
 
         dtype = _dtype(dtype) or _stored_dtype(checkpoint, architecture, name)
-        skeleton = _skeleton(settings, window, dtype)
+        skeleton = build_skeleton(settings, window, dtype)
         if output == "residual" and architecture.final_norm is not None:
             setattr(skeleton, architecture.final_norm, nn.Identity())
         stored = _fill(skeleton, checkpoint, architecture, dtype, name)
@@ -124,6 +135,8 @@ class Backbone(nn.Module):
             from saelex.encoder.adapter import merge_adapter
 
             skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, token=token)
+        if update is not None:
+            update.merge_into(skeleton)
         return cls(
             skeleton.eval().to(device or "cpu"),
             checkpoint,
@@ -136,7 +149,31 @@ class Backbone(nn.Module):
             stored=stored,
             model_id=name,
             adapter=adapter_sha256,
+            update=update,
         )
+
+    def with_update(self, update: LowRankUpdate | None) -> Backbone:
+        """This backbone read anew from its files, with `update` merged in place of the update that it has.
+
+        What else has changed its weights since they were read is lost. Raises `load`'s errors, and InputError for a
+        backbone with a merged adapter.
+        """
+        if self.adapter is not None:
+            raise InputError(f"{self.model_id} has an adapter merged already; save it whole and load that")
+        backbone = Backbone.load(
+            self.model_id,
+            layer=self.layer,
+            bidirectional=self.bidirectional,
+            output=self.output,
+            window=self.window,
+            update=update,
+            dtype=self.dtype,
+            device=self.device,
+            revision=self.revision,
+            token=self.checkpoint.token,
+        )
+        backbone.base_model = self.base_model
+        return backbone
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Hidden states [batch, length, d_model] of token ids [batch, length], padded on the right.
@@ -191,7 +228,7 @@ class Backbone(nn.Module):
         return {
             "model_type": self.settings["model_type"],
             "weights": self.checkpoint.weights_sha256(self._stored),
-            "adapter": self.adapter,
+            "adapter": self.adapter if self.update is None else self.update.digest(),
             "layer": self.layer,
             "bidirectional": self.bidirectional,
             "output": self.output,
@@ -200,7 +237,7 @@ class Backbone(nn.Module):
         }
 
     def save(self, folder: str | Path) -> None:
-        """Write config, weights (adapter merged) and tokenizer: a folder that `load` reads like the original.
+        """Write config, weights (adapter or update merged) and tokenizer: a folder that `load` reads like the original.
 
         config.json tells of the cut, not of the attention switch: `load` needs the same bidirectional, output, window.
         """
@@ -225,7 +262,9 @@ def model_config(settings: Mapping[str, Any]) -> Any:
     return AutoConfig.for_model(**settings)
 
 
-def _cut(settings: Mapping[str, Any], config: Any, layer: int | None, model_id: str) -> tuple[dict[str, Any], int]:
+def cut_settings(
+    settings: Mapping[str, Any], config: Any, layer: int | None, model_id: str
+) -> tuple[dict[str, Any], int]:
     """The settings of the model's first blocks up to `layer`, per-layer lists included, and the layer itself."""
     blocks = int(config.num_hidden_layers)
     layer = blocks - 1 if layer is None else layer
@@ -257,7 +296,7 @@ def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: 
     return checkpoint.stored_dtype(stored)
 
 
-def _skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype) -> nn.Module:
+def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype) -> nn.Module:
     """The cut model, with weights still undefined."""
     if settings["model_type"] == "bert":
         return build_bert(settings)

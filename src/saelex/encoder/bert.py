@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, relu, scaled_dot_product_attention, silu
+from torch.utils.checkpoint import checkpoint
 
 from saelex.encoder.onednn import linear
 from saelex.errors import InputError
@@ -85,6 +86,22 @@ class BertEncoder(nn.Module):
             hidden = block(hidden, mask)
         return BertOutput(hidden)
 
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Keep only each block's input for the backward pass, which computes the block again.
+
+        gradient_checkpointing_kwargs: options of `torch.utils.checkpoint.checkpoint`; `use_reentrant` is False unless
+        given. Takes effect in training mode, where gradients are asked for.
+        """
+        self._set_checkpointing({"use_reentrant": False, **(gradient_checkpointing_kwargs or {})})
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep all activations again."""
+        self._set_checkpointing(None)
+
+    def _set_checkpointing(self, options: Mapping[str, Any] | None) -> None:
+        for block in self.encoder["layer"].children():
+            block.checkpointing = options  # type: ignore[assignment]
+
 
 class _Embedding(nn.Embedding):
     def reset_parameters(self) -> None:
@@ -96,6 +113,8 @@ class _Linear(nn.Linear):
         """Weights come from a checkpoint."""
 
     def forward(self, inputs: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(inputs.device.type):
+            return super().forward(inputs)
         return linear(inputs, self.weight, self.bias)
 
 
@@ -145,13 +164,25 @@ class _SelfAttention(nn.Module):
             for project in (self.query, self.key, self.value)
         )
         dropout = self.dropout if self.training else 0.0
-        attended = scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        attended = _attention(query, key, value, mask, dropout)
         return attended.transpose(1, 2).flatten(2)  # [batch, length, d_model]
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """query, key, value: [batch, heads, length, d_head]; mask: bool [batch, 1, 1, keys], True for tokens."""
+    dtype = query.dtype
+    half = dtype in (torch.bfloat16, torch.float16)
+    if query.device.type != "cpu" or not half or not torch.is_grad_enabled():
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    with torch.autocast("cpu", enabled=False):  # PyTorch's backward in bfloat16 takes four times as long as in float32
+        wide = (tensor.float() for tensor in (query, key, value))
+        return scaled_dot_product_attention(*wide, attn_mask=mask, dropout_p=dropout).to(dtype)
 
 
 class _Block(nn.Module):
     def __init__(self, settings: BertSettings) -> None:
         super().__init__()
+        self.checkpointing: Mapping[str, Any] | None = None
         self.attention = nn.ModuleDict(
             {"self": _SelfAttention(settings), "output": _AddAndNorm(settings.hidden_size, settings)}
         )
@@ -160,6 +191,13 @@ class _Block(nn.Module):
         self.activation = activation_named(settings.hidden_act)
 
     def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        if self.checkpointing is None or not self.training or not torch.is_grad_enabled():
+            return self._forward(hidden, mask)
+        # within the block, so that hooks on it, such as FSDP's, do not run again when it is computed again
+        out: Tensor = checkpoint(self._forward, hidden, mask, **self.checkpointing)
+        return out
+
+    def _forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         hidden = self.attention["output"](self.attention["self"](hidden, mask), hidden)
         widened = self.activation(self.intermediate["dense"](hidden))  # [batch, length, intermediate_size]
         out: Tensor = self.output(widened, hidden)

@@ -21,12 +21,12 @@ from saelex.encoder.inference import encode_texts, median_norm
 from saelex.encoder.parallel import Processes, encode_windows, worker_devices
 from saelex.encoder.settings import DEFAULT, EncoderSettings, Side, TopKChoice
 from saelex.encoder.tokens import TextTokenizer, check_texts, rust_tokenizer
+from saelex.encoder.vocabulary import Vocabulary, load_transform, load_vocabulary
 from saelex.errors import InputError, MismatchError
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
     from saelex.encoder.token_weights import TokenWeights
-    from saelex.encoder.vocabulary import Vocabulary
     from saelex.encoder.weighting import LatentWeighting
     from saelex.sae.autoencoder import SparseAutoencoder
 
@@ -48,6 +48,7 @@ class Encoder:
     labels: what is known of latents, by latent; `decode` uses it.
     description: what the model card tells: SAE, training data, licence.
     backbone_identity, head_digest: for the fingerprint, where a model folder has recorded and checked them.
+    extra_files: content of more files of the model folder, by relative name: what made the model, in `training/`.
 
     Raises MismatchError when head and backbone differ in width.
     """
@@ -65,6 +66,7 @@ class Encoder:
         name: str | None = None,
         backbone_identity: Mapping[str, Any] | None = None,
         head_digest: str | None = None,
+        extra_files: Mapping[str, bytes | str] | None = None,
     ) -> None:
         if head.d_model != backbone.d_model:
             raise MismatchError(
@@ -77,6 +79,7 @@ class Encoder:
         self.token_weights = token_weights
         self.labels = dict(labels or {})
         self.description = dict(description or {})
+        self.extra_files = dict(extra_files or {})
         self.name = name or backbone.model_id
         self.batch_tokens = BATCH_TOKENS
         self._rust_tokenizer = rust_tokenizer(backbone)
@@ -118,6 +121,7 @@ class Encoder:
         path_in_repo: str | None = None,
         pooling: Pooling = "max",
         saturation: Saturation = "log1p",
+        transform: bool | None = None,
         bidirectional: bool | None = None,
         settings: EncoderSettings | None = None,
         device: str | torch.device | None = None,
@@ -126,30 +130,40 @@ class Encoder:
         """SPLARE's starting point: a backbone cut at the layer that the SAE reads, and the SAE's encoder as the head.
 
         layer: 0-based block whose output the SAE reads; the SAE's own config where it says. bidirectional: attention of
-        a decoder; None takes the backbone's default. Raises MismatchError when SAE, backbone and layer do not belong
-        together.
+        a decoder; None takes the backbone's default. transform: the model's masked-LM transform comes before the SAE;
+        None asks the SAE whether it was trained on that (SAE-SPLADE's "h"). Raises MismatchError when SAE, backbone,
+        layer and transform do not belong together, InputError for a transform of a model that has none.
         """
         from saelex.sae.autoencoder import SparseAutoencoder
 
         if not isinstance(sae, SparseAutoencoder):
             sae = SparseAutoencoder.load(sae, path_in_repo, decoder=False)
         layer = sae.config.layer if layer is None else layer
+        transform = sae.config.reads_transform if transform is None else transform
         if not isinstance(backbone, Backbone):
-            if layer is None:
+            if layer is None and not transform:
                 raise InputError("the SAE does not say which layer it reads; give layer=...")
-            backbone = Backbone.load(backbone, layer=layer, bidirectional=bidirectional, device=device, dtype=dtype)
+            backbone = Backbone.load(
+                backbone,
+                layer=layer,
+                output="final" if transform else "residual",
+                bidirectional=bidirectional,
+                device=device,
+                dtype=dtype,
+            )
         elif (bidirectional, device, dtype) != (None, None, None):
             raise InputError("bidirectional, device and dtype belong to loading; this backbone is loaded already")
         elif layer is not None and backbone.layer != layer:
             raise MismatchError(
                 f"the backbone is cut at layer {backbone.layer}, not {layer}; load it with layer={layer}"
             )
-        if not backbone.raw:
+        if not backbone.raw and not transform:
             raise MismatchError(
                 f"{backbone.model_id} applies its final norm, which no SAE has seen; drop output='final'"
             )
-        sae.check_belongs(backbone.model_id, backbone.layer, backbone.d_model)
-        head = LinearHead.from_sae(sae, pooling=pooling, saturation=saturation).to(backbone.device)
+        sae.check_belongs(backbone.base_model, backbone.layer, backbone.d_model, transform=transform)
+        before = load_transform(backbone) if transform else None
+        head = LinearHead.from_sae(sae, pooling, saturation, transform=before).to(backbone.device)
         return cls(backbone, head, settings, description={"sae": sae.config.source})
 
     @classmethod
@@ -170,8 +184,6 @@ class Encoder:
 
         The latents are the tokens of the vocabulary, and labelled with them.
         """
-        from saelex.encoder.vocabulary import Vocabulary, load_vocabulary
-
         if not isinstance(model, Vocabulary):
             model = load_vocabulary(
                 model, bidirectional=bidirectional, dtype=dtype, device=device, revision=revision, token=token
@@ -344,12 +356,18 @@ class Encoder:
         include_backbone: bool | None = None,
         weight_dtype: torch.dtype | None = None,
         card_name: str | None = None,
+        extra_files: Mapping[str, bytes | str] | None = None,
     ) -> None:
         """Write the model folder, whole or not at all; `saelex.encoder.folder.save_encoder` explains the arguments."""
         from saelex.encoder.folder import save_encoder
 
         save_encoder(
-            self, Path(folder), include_backbone=include_backbone, weight_dtype=weight_dtype, card_name=card_name
+            self,
+            Path(folder),
+            include_backbone=include_backbone,
+            weight_dtype=weight_dtype,
+            card_name=card_name,
+            extra_files=extra_files,
         )
 
     def push_to_hub(

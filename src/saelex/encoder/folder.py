@@ -2,10 +2,11 @@
 
 - `saelex_config.json`: settings, backbone, head, description, and the hashes of the files below.
 - `head.safetensors`: the head's tensors; `backbone/`: the cut backbone and its tokenizer, unless named by a hub id.
+- `adapter.safetensors`: the low-rank update of a named backbone, where it was trained by one.
 - `weighting.safetensors`, `token_weights.safetensors`, `labels.json`: corpus statistics over latents, the query side of
   a doc-only model, and what is known of latents, each where there is one.
 - `modules.json` and `config_sentence_transformers.json` make it a sentence-transformers SparseEncoder too.
-- `README.md`: the model card.
+- `README.md`: the model card; `training/`: what made the model (recipe, log, facts), kept when it is saved again.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from safetensors.torch import load_file, save_file
 
 from saelex import __version__
 from saelex.encoder.backbone import Backbone
+from saelex.encoder.extra_files import read_extra_files, write_extra_files
 from saelex.encoder.head_file import head_config, head_digest, head_tensors, read_head, write_head
 from saelex.encoder.identity import fingerprint
+from saelex.encoder.low_rank import LowRankUpdate
 from saelex.encoder.model_card import model_card
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError, MismatchError
@@ -34,12 +37,15 @@ if TYPE_CHECKING:
     from saelex.encoder.weighting import LatentWeighting
 
 FORMAT = "saelex-encoder/1"
+FORMAT_WITH_UPDATE = "saelex-encoder/2"
+"""Of folders with a low-rank update, which older versions would pass over and give other vectors."""
 CONFIG = "saelex_config.json"
 HEAD = "head.safetensors"
 WEIGHTING = "weighting.safetensors"
 TOKEN_WEIGHTS = "token_weights.safetensors"
 LABELS = "labels.json"
 BACKBONE = "backbone"
+UPDATE = "adapter.safetensors"
 EMBEDDED = ("saelex-minilm",)
 
 _MODULES = [{"idx": 0, "name": "0", "path": "", "type": "saelex.encoder.sentence_transformers.LatentModule"}]
@@ -164,6 +170,7 @@ def read_encoder(
             description=config["description"],
             backbone_identity=config["backbone"]["identity"],
             head_digest=config["head"]["digest"],
+            extra_files=read_extra_files(folder),
         )
     except KeyError as error:
         raise InputError(f"{folder / CONFIG}: {error} is missing; save the model again") from error
@@ -172,8 +179,11 @@ def read_encoder(
 
 def _read_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise InputError(f"{folder / CONFIG}: format {config.get('format')!r}, this version reads {FORMAT!r}")
+    if config.get("format") not in (FORMAT, FORMAT_WITH_UPDATE):
+        raise InputError(
+            f"{folder / CONFIG}: format {config.get('format')!r}, this version reads {FORMAT!r} and "
+            f"{FORMAT_WITH_UPDATE!r}"
+        )
     return config
 
 
@@ -193,21 +203,32 @@ def _read_backbone(
     model = str(folder / BACKBONE) if included else config["model"]
     if included:
         _check_file(folder / BACKBONE / "model.safetensors", config["sha256"])
+    update = None
+    if config.get("update") is not None:
+        _check_file(folder / UPDATE, config["update"]["sha256"])
+        update = LowRankUpdate.load(folder / UPDATE)
     backbone = Backbone.load(
         model,
         layer=config["layer"],
         bidirectional=config["bidirectional"],
         output=config["output"],
         window=config["window"],
+        update=update,
         dtype=dtype,
         device=device,
         revision=config["revision"],
         token=token,
     )
-    if not included and backbone.identity()["weights"] != config["identity"]["weights"]:
+    backbone.base_model = config["base_model"]
+    if included:
+        return backbone
+    found = backbone.identity()
+    if found["weights"] != config["identity"]["weights"]:
         raise MismatchError(
             f"{model} is not the backbone that {folder} was made with: its weights differ; give the original files"
         )
+    if found["adapter"] != config["identity"]["adapter"]:
+        raise MismatchError(f"{folder / UPDATE} is not the update that {folder} was made with; save the model again")
     return backbone
 
 
@@ -248,15 +269,18 @@ def save_encoder(
     include_backbone: bool | None = None,
     weight_dtype: torch.dtype | None = None,
     card_name: str | None = None,
+    extra_files: Mapping[str, bytes | str] | None = None,
 ) -> None:
     """Write the model folder beside its place and rename it there, in place of an older model if there is one.
 
     include_backbone: copy the cut backbone into the folder, or name it by its hub id, revision and weight hash. None
-        copies it unless it is a hub model (the embedded MiniLM counts as one) whose weights are unchanged.
+        copies it unless it is a hub model (the embedded MiniLM counts as one) whose weights are unchanged, but for a
+        low-rank update: that is written beside the name.
     weight_dtype: of the head's weight on disk (float16 halves the file); it is computed in its own dtype again.
     card_name: what the model card's examples load; the folder's name if none is given.
+    extra_files: content by relative name, such as "training/recipe.yaml", besides those that the encoder carries.
 
-    Raises InputError where the folder holds something else.
+    Raises InputError where the folder holds something else, or an extra file's name leads out of `training/`.
     """
     check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -270,6 +294,7 @@ def save_encoder(
             weight_dtype=weight_dtype,
             card_name=card_name or folder.name,
         )
+        write_extra_files({**encoder.extra_files, **(extra_files or {})}, made)
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         made.rename(folder)
@@ -294,11 +319,12 @@ def write_encoder(
     write_head(tensors, folder / HEAD)
     head = head_config(encoder.head)
     head |= {"sha256": sha256_of(folder / HEAD), "digest": head_digest(head, tensors)}
+    backbone = _write_backbone(encoder, folder, include_backbone)
     config = {
-        "format": FORMAT,
+        "format": FORMAT if backbone["update"] is None else FORMAT_WITH_UPDATE,
         "saelex": __version__,
         "settings": encoder.settings.to_dict(),
-        "backbone": _write_backbone(encoder, folder, include_backbone),
+        "backbone": backbone,
         "head": head,
         "weighting": None,
         "token_weights": None,
@@ -329,17 +355,21 @@ def _write_backbone(encoder: Encoder, folder: Path, include: bool | None) -> dic
     config: dict[str, Any] = {
         "model": None if include else backbone.model_id,
         "revision": None if include else backbone.revision,
-        "base_model": backbone.model_id,
+        "base_model": backbone.base_model,
         "layer": backbone.layer,
         "bidirectional": backbone.bidirectional,
         "output": backbone.output,
         "window": backbone.window,
         "identity": encoder.backbone_identity.facts(),
         "sha256": None,
+        "update": None,
     }
     if include:
         backbone.save(folder / BACKBONE)
         config["sha256"] = sha256_of(folder / BACKBONE / "model.safetensors")
+    elif backbone.update is not None:
+        backbone.update.save(folder / UPDATE)
+        config["update"] = {"sha256": sha256_of(folder / UPDATE), "rank": backbone.update.rank}
     return config
 
 

@@ -34,7 +34,7 @@ class LinearHead(nn.Module):
     bias: float32 [n_latents]; scale: float32 [n_latents] or None (ones), positive: only then may the maximum over
         tokens be taken before the scale. Both, and `alpha`, stay float32 when the module is cast to half precision.
     activation: the gate; ReLU, JumpReLU or TopK (per token, over all latents).
-    transform: T, applied to the hidden states [tokens, d_model] first: an MLM transform, a final norm.
+    transform: T, applied to the hidden states [tokens, d_model] first: an MLM transform, an SAE's norm, or both.
     softcap: c of c * tanh(logit / c), the soft-cap of Gemma 2's logits; None: none.
     alpha: SAE-SPLADE's scalar, a parameter that is not trained unless `head.alpha.requires_grad_()` says so.
 
@@ -71,12 +71,20 @@ class LinearHead(nn.Module):
         self.saturation: Saturation = saturation
 
     @classmethod
-    def from_sae(cls, sae: SparseAutoencoder, pooling: Pooling = "max", saturation: Saturation = "log1p") -> LinearHead:
+    def from_sae(
+        cls,
+        sae: SparseAutoencoder,
+        pooling: Pooling = "max",
+        saturation: Saturation = "log1p",
+        *,
+        transform: nn.Module | None = None,
+    ) -> LinearHead:
         """The encoder of an SAE; its decoder is not used (SPLARE section 3.1).
 
         pre = a (N(x) - b_dec) W_enc + b_enc = a (N(x) W_enc + b_enc / a - b_dec W_enc): the SAE's encoder scale a
         becomes `scale`, its norm N the transform, and b_dec, where the SAE subtracts it, goes into the bias. The
-        weight keeps the SAE's dtype, and its memory where the file has a row for each latent.
+        weight keeps the SAE's dtype, and its memory where the file has a row for each latent. `transform` is what the
+        SAE's states went through before it read them, N coming after it.
         """
         weight = sae.W_enc.detach().t().contiguous()
         scale = None if sae.encoder_scale is None else sae.encoder_scale.detach()
@@ -84,12 +92,13 @@ class LinearHead(nn.Module):
         if sae.apply_b_dec_to_input:
             b_dec = sae.b_dec.detach().double()
             bias = bias - torch.cat([(rows.double() @ b_dec).float() for rows in weight.split(_LATENTS_AT_A_TIME)])
+        parts = [part for part in (transform, sae.input_norm) if part is not None]
         return cls(
             weight,
             bias,
             sae.activation,
             scale=scale,
-            transform=sae.input_norm,
+            transform=nn.Sequential(*parts) if len(parts) > 1 else next(iter(parts), None),
             pooling=pooling,
             saturation=saturation,
         )

@@ -79,7 +79,7 @@ def read_head(path: Path, config: Mapping[str, Any]) -> LinearHead:
             tensors["bias"],
             _activation(config["activation"], tensors),
             scale=tensors.get("scale"),
-            transform=_transform(config, tensors),
+            transform=_transform(config["transform"], config["d_model"], tensors),
             softcap=config["softcap"],
             alpha=float(tensors["alpha"]),
             pooling=config["pooling"],
@@ -109,6 +109,8 @@ def _transform_config(transform: nn.Module) -> dict[str, Any] | None:
 
     if isinstance(transform, nn.Identity):
         return None
+    if isinstance(transform, nn.Sequential):
+        return {"kind": "sequence", "parts": [_transform_config(part) for part in transform]}
     if isinstance(transform, TokenNorm):
         return {"kind": "token_norm", "norm": transform.kind}
     if isinstance(transform, MaskedLMTransform):
@@ -122,10 +124,14 @@ def _transform_config(transform: nn.Module) -> dict[str, Any] | None:
     raise InputError(f"a head with a {type(transform).__name__} as its transform cannot be saved")
 
 
-def _transform(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module | None:
-    shape = config["transform"]
+def _transform(
+    shape: Mapping[str, Any] | None, d_model: int, tensors: Mapping[str, Tensor], prefix: str = "transform."
+) -> nn.Module | None:
     if shape is None:
         return None
+    if shape["kind"] == "sequence":
+        parts = (_transform(part, d_model, tensors, f"{prefix}{i}.") for i, part in enumerate(shape["parts"]))
+        return nn.Sequential(*(part for part in parts if part is not None))
     if shape["kind"] == "token_norm":
         return TokenNorm(shape["norm"])
     from saelex.encoder.vocabulary import MaskedLMTransform
@@ -133,12 +139,12 @@ def _transform(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.M
     if shape["kind"] != "masked_lm":
         raise InputError(f"unknown transform {shape['kind']!r} in saelex_config.json; a newer saelex wrote it")
     transform = MaskedLMTransform(
-        config["d_model"],
+        d_model,
         shape["activation"],
         shape["eps"],
         dense_bias=shape["dense_bias"],
         norm_bias=shape["norm_bias"],
     )
-    own = {name.removeprefix("transform."): tensor for name, tensor in tensors.items() if name.startswith("transform.")}
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     transform.load_state_dict(own, assign=True)
     return transform

@@ -41,7 +41,8 @@ class BackboneIdentity:
             self._recorded = self._backbone.identity()
         facts = {name: value for name, value in self._recorded.items() if name != "dtype"}
         if self.changed():
-            facts["weights"] = tensors_digest(self._backbone.model.state_dict())
+            # the values hold whatever has been merged into them
+            facts |= {"weights": tensors_digest(self._backbone.model.state_dict()), "adapter": None}
         return facts
 
 
@@ -68,13 +69,14 @@ def fingerprint(encoder: Encoder, saved_head_digest: str | None = None) -> str:
         "settings": encoder.settings.identity(),
         "backbone": encoder.backbone_identity.facts(),
         "head": saved_head_digest or encoder.head_identity.digest(encoder.head),
-        "weighting": None if encoder.weighting is None else _weighting_digest(encoder.weighting),
+        "weighting": None if encoder.weighting is None else weighting_digest(encoder.weighting),
         "token_weights": None if encoder.token_weights is None else encoder.token_weights.digest(),
     }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _weighting_digest(weighting: LatentWeighting) -> str:
+def weighting_digest(weighting: LatentWeighting) -> str:
+    """sha256 over a weighting's settings and statistics."""
     statistics = weighting.statistics
     digest = sha256(json.dumps(asdict(weighting.settings), sort_keys=True).encode())
     digest.update(f"{statistics.n_documents} {statistics.mean_length!r}".encode())

@@ -43,7 +43,7 @@ class LanguageModel(nn.Module):
         causal = ARCHITECTURES[backbone.settings["model_type"]].decoder
         if causal and backbone.bidirectional:
             raise InputError(f"{backbone.model_id} is read in both directions, where it has no loss; read it causally")
-        if backbone.adapter is not None:
+        if backbone.adapter is not None or backbone.update is not None:
             raise InputError(f"{backbone.model_id} is read with an adapter, which its head was not trained with")
         import transformers
 

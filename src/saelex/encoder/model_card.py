@@ -38,6 +38,7 @@ def _facts(config: Mapping[str, Any]) -> dict[str, str]:
     known = {
         "Backbone": backbone["base_model"],
         "Revision": backbone.get("revision"),
+        "Low-rank update of the backbone": _update(backbone.get("update")),
         "Layer whose output is read": backbone.get("layer"),
         "Bidirectional attention": backbone.get("bidirectional"),
         "Latents": head["n_latents"],
@@ -54,6 +55,10 @@ def _facts(config: Mapping[str, Any]) -> dict[str, str]:
     told = {key.replace("_", " ").capitalize(): value for key, value in config["description"].items()
             if key not in ("introduction", "language", "datasets")}  # fmt: skip
     return {key: _cell(value) for key, value in (known | told).items() if value is not None}
+
+
+def _update(update: Mapping[str, Any] | None) -> str | None:
+    return None if update is None else f"rank {update['rank']}, in `adapter.safetensors`"
 
 
 def _k(k: int | None) -> str:

@@ -120,10 +120,33 @@ def load_vocabulary(
         transform: nn.Module = nn.Identity()
         bias = torch.zeros(len(weight))
     else:
-        transform = _transform(backbone, names, config).to(backbone.device)
+        transform = _transform(backbone, names, config)
         bias = _output_bias(backbone.checkpoint, tied, names, len(weight))
     softcap = getattr(config, "final_logit_softcapping", None)
     return Vocabulary(backbone, transform, weight, bias.to(backbone.device), softcap)
+
+
+def load_transform(backbone: Backbone) -> MaskedLMTransform:
+    """The transform of a backbone's masked-LM head, in its dtype and on its device: what SAE-SPLADE calls "h".
+
+    Raises InputError for a model without a masked-LM head, and for a backbone cut before its last block or without its
+    final norm: the transform reads what comes after both.
+    """
+    names = _MASKED_LM.get(backbone.settings["model_type"])
+    if names is None:
+        raise InputError(f"{backbone.model_id} has no masked-LM head, so no transform: it is a causal language model")
+    architecture, whole = architecture_of(backbone.checkpoint.settings, backbone.model_id)
+    if backbone.layer != (last := int(model_config(whole).num_hidden_layers) - 1):
+        raise InputError(
+            f"the masked-LM transform of {backbone.model_id} reads block {last}, not block {backbone.layer}; "
+            "leave layer out"
+        )
+    if architecture.final_norm is not None and backbone.output != "final":
+        raise InputError(
+            f"the masked-LM transform of {backbone.model_id} reads the final norm's output; load the backbone with "
+            "output='final'"
+        )
+    return _transform(backbone, names, model_config(backbone.settings))
 
 
 def has_language_model_head(checkpoint: Checkpoint) -> bool:
@@ -155,7 +178,7 @@ def _transform(backbone: Backbone, names: _Names, config: Any) -> MaskedLMTransf
         norm_bias="norm.bias" in stored,
     )
     transform.load_state_dict(backbone.checkpoint.tensors(stored, backbone.dtype), assign=True)
-    return transform.eval()
+    return transform.eval().to(backbone.device)
 
 
 def _output_embedding(backbone: Backbone, tied: bool, name: str) -> Tensor:
