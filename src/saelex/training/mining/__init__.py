@@ -1,1 +1,1 @@
-"""Hard negatives and teacher scores, made once and kept as Parquet that can be resumed and shared."""
+"""Hard negatives and teachers' scores for a collection's training queries, in Parquet files that can be shared."""
