@@ -1,0 +1,158 @@
+"""A whole language model that predicts masked tokens: loaded with its head or a new one, adapted, merged."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from saelex.encoder import minilm
+from saelex.encoder.architectures import Architecture, architecture_of
+from saelex.encoder.attention import attention_implementation, make_bidirectional
+from saelex.encoder.checkpoint import Checkpoint
+from saelex.encoder.dropout import set_dropout
+from saelex.encoder.vocabulary import has_language_model_head
+from saelex.errors import InputError
+from saelex.training.mntp.recipe import AdapterRecipe, MntpRecipe
+
+
+class MaskedLanguageModel(nn.Module):
+    """Hugging Face's masked or causal language model; only masked tokens meet the vocabulary.
+
+    model: its `base_model` gives the hidden states, final norm included. new_head: whether its head starts anew.
+    n_words: size of its vocabulary.
+    """
+
+    accepts_loss_kwargs = True  # tells Trainer that the loss is a sum, to be divided by the number of items
+
+    def __init__(self, model: Any, model_type: str, *, new_head: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.model_type = model_type
+        self.new_head = new_head
+        self.n_words = int(model.get_input_embeddings().weight.shape[0])
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, rows: Tensor, columns: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Sum of the masked tokens' cross entropies, float32; the arguments are a MaskedBatch's."""
+        return cross_entropy(self.logits(input_ids, attention_mask, rows, columns).float(), labels, reduction="sum")
+
+    def logits(self, input_ids: Tensor, attention_mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Logits [masked, vocabulary] from the hidden states at (rows, columns)."""
+        hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self._head(hidden[rows, columns])  # [masked, d_model] -> [masked, vocabulary]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """What stands above the base model and is not tied to it."""
+        below = {id(parameter) for parameter in self.model.base_model.parameters()}
+        return [parameter for parameter in self.model.parameters() if id(parameter) not in below]
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        model = self.model
+        if self.model_type == "bert":
+            logits = model.cls(hidden)
+        elif self.model_type == "xlm-roberta":
+            logits = model.lm_head(hidden)
+        elif self.model_type == "distilbert":
+            logits = model.vocab_projector(model.vocab_layer_norm(model.activation(model.vocab_transform(hidden))))
+        elif self.model_type == "modernbert":
+            logits = model.decoder(model.head(hidden))
+        else:
+            logits = model.lm_head(hidden)
+            if (cap := getattr(model.config, "final_logit_softcapping", None)) is not None:
+                logits = cap * torch.tanh(logits / cap)
+        return logits  # type: ignore[no-any-return]
+
+
+class Loaded(NamedTuple):
+    """A model to be trained, and where it comes from."""
+
+    model: MaskedLanguageModel
+    checkpoint: Checkpoint
+    architecture: Architecture
+    tokenizer: Any
+
+
+def load_masked_model(recipe: MntpRecipe) -> Loaded:
+    """The recipe's model in training shape: bidirectional, in its dtype, a new head where an encoder has none.
+
+    Raises InputError for a missing, unsupported or multimodal model, and for a decoder without its head.
+    """
+    path = minilm.locate() if recipe.model == minilm.MODEL_ID and recipe.revision is None else recipe.model
+    checkpoint = Checkpoint(path, revision=recipe.revision)
+    architecture, settings = architecture_of(checkpoint.settings, recipe.model)
+    if checkpoint.settings["model_type"] != settings["model_type"]:
+        raise InputError(f"{recipe.model} holds a vision model too; give a text-only checkpoint")
+    has_head = has_language_model_head(checkpoint)
+    if architecture.decoder and not has_head:
+        raise InputError(f"{recipe.model} has no language model head; give the checkpoint that has one")
+    import transformers
+
+    where = {"revision": checkpoint.revision}
+    config = transformers.AutoConfig.from_pretrained(checkpoint.model_id, **where)
+    kind = transformers.AutoModelForCausalLM if architecture.decoder else transformers.AutoModelForMaskedLM
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)  # a new head is drawn here
+        model = kind.from_pretrained(
+            checkpoint.model_id,
+            **where,
+            config=config,
+            dtype=_dtype(recipe),
+            attn_implementation=attention_implementation(config),
+        )
+    if recipe.training.dropout is not None:
+        set_dropout(model, recipe.training.dropout)
+    if architecture.decoder:
+        make_bidirectional(model)
+        model.config.use_cache = False
+    if recipe.training.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.model_id, **where)
+    if not tokenizer.is_fast:
+        raise InputError(f"{recipe.model} has no fast tokenizer (tokenizer.json)")
+    masked = MaskedLanguageModel(model, settings["model_type"], new_head=not has_head)
+    return Loaded(masked, checkpoint, architecture, tokenizer)
+
+
+def add_adapters(model: MaskedLanguageModel, recipe: AdapterRecipe, seed: int) -> Any:
+    """Put LoRA adapters on the blocks' linear layers in place, drawn by the seed; nothing else learns but a new head.
+
+    Returns peft's wrapper, whose `merge_and_unload()` ends it. Raises InputError where no module has a target's name.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise InputError("adapters need peft: pip install 'saelex[train]', or set tune to full") from error
+    base = model.model.base_model
+    head = model.head_parameters()
+    linear = [name for name, module in model.model.named_modules() if isinstance(module, nn.Linear)]
+    inside = f"{model.model.base_model_prefix}."
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=recipe.targets or [name for name in linear if name.startswith(inside)],
+    )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapted = get_peft_model(model.model, config)
+    except ValueError as error:
+        raise InputError(f"adapter.targets: {str(error).splitlines()[0]}") from error
+    assert model.model.base_model is base  # injected in place: our forward runs through the adapters
+    if model.new_head:
+        for parameter in head:
+            parameter.requires_grad_(True)
+    return adapted
+
+
+def _dtype(recipe: MntpRecipe) -> torch.dtype | str:
+    if recipe.dtype is None:
+        return torch.float32 if recipe.tune == "full" else "auto"
+    named = getattr(torch, recipe.dtype, None)
+    if not isinstance(named, torch.dtype) or not named.is_floating_point:
+        raise InputError(f"unknown dtype {recipe.dtype!r}; use float32, bfloat16 or float16")
+    return named
