@@ -63,7 +63,10 @@ def test_columns_lead_to_a_querys_own_passages(encoder):
 
 
 def test_equal_texts_share_a_key(encoder):
-    made = [Example("a", ("wing", "flow"), None, frozenset({"wing", "jet"})), Example("b", ("flow",), None, frozenset())]
+    made = [
+        Example("a", ("wing", "flow"), None, frozenset({"wing", "jet"})),
+        Example("b", ("flow",), None, frozenset()),
+    ]
     batch = collator(encoder, needs_scores=False)(made)
     assert batch.keys[1] == batch.keys[2] != batch.keys[0]
     assert set(batch.relevant[0].tolist()) == {text_key("wing"), text_key("jet")}

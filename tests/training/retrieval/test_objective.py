@@ -43,9 +43,7 @@ def test_relevant_passages_of_other_queries_are_no_negatives(batch, vectors):
 def test_contrast_within_the_querys_own_passages(batch, vectors):
     queries, passages = vectors
     loss = Objective(LossRecipe(kl=0, info_nce=1.0, in_batch=False), NO_SPARSITY, 30)
-    expected = sum(
-        -(queries[i] @ passages[batch.columns[i][batch.mask[i]]].t()).log_softmax(0)[0] for i in range(4)
-    )
+    expected = sum(-(queries[i] @ passages[batch.columns[i][batch.mask[i]]].t()).log_softmax(0)[0] for i in range(4))
     assert float(loss(queries, passages, batch, 0).loss) == pytest.approx(float(expected / 4), rel=1e-5)
 
 

@@ -25,6 +25,7 @@ from saelex.training.retrieval.settings import (
     StepRecipe,
     TuneRecipe,
 )
+from saelex.training.retrieval.start import start_sparse, starting_encoder
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def toy_recipe(toy, **changes):
     return replace(made, **changes)
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Stands for a machine that is switched off."""
 
 
@@ -59,7 +60,7 @@ class StopAfter(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         if state.global_step == self.step:
-            raise Stop
+            raise StopError
 
 
 def test_the_saved_encoder_is_the_trained_one_and_tells_how_it_was_made(toy, tmp_path):
@@ -86,7 +87,7 @@ def test_an_interrupted_run_goes_on_exactly(toy, tmp_path, backbone, monkeypatch
     whole = train_retrieval(made, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stopping(patch, StopAfter(4))
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             train_retrieval(made, tmp_path / "model")
     assert (tmp_path / "model.run" / "checkpoint-3").is_dir() and not (tmp_path / "model").exists()
     resumed = train_retrieval(made, tmp_path / "model")
@@ -112,18 +113,18 @@ def stopping(patch, callback):
 def test_another_recipe_does_not_take_over_an_unfinished_run(toy, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stopping(patch, StopAfter(3))
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             train_retrieval(toy_recipe(toy), tmp_path / "model")
     other = toy_recipe(toy, loss=LossRecipe(kl=0.0, info_nce=1.0))
-    with pytest.raises(InputError, match="unfinished run of another recipe.*--no-resume"):
+    with pytest.raises(InputError, match=r"unfinished run of another recipe.*--no-resume"):
         train_retrieval(other, tmp_path / "model")
     train_retrieval(other, tmp_path / "model", resume=False)
     assert (tmp_path / "model" / "saelex_config.json").exists()
 
 
-def test_lora_over_a_named_backbone_saves_the_update_alone(toy, tmp_path):
+def test_lora_over_a_local_backbone_saves_the_merged_weights(toy, tmp_path):
     train_retrieval(toy_recipe(toy), tmp_path / "model")
-    # a local folder has no name that others know, so its merged backbone is copied; the update is told apart all the same
+    # a local folder has no name that others know, so its merged backbone is copied
     config = json.loads((tmp_path / "model" / "saelex_config.json").read_text())
     assert config["backbone"]["model"] is None
     trained = Encoder.load(tmp_path / "model", device="cpu")
@@ -141,6 +142,19 @@ def test_a_vocabulary_head_that_is_tied_learns_with_its_embedding(toy, tmp_path)
     embedding = untied.backbone.model.get_parameter("embeddings.word_embeddings.weight")
     assert torch.equal(embedding, before.backbone.model.get_parameter("embeddings.word_embeddings.weight"))
     assert not torch.equal(untied.head.weight, embedding)
+
+
+def test_a_vocabulary_head_can_start_sparse_with_the_same_predictions(toy):
+    encoder = starting_encoder(
+        ModelRecipe(backbone=str(toy / "bert"), head="vocabulary"), EncoderSettings(), torch.device("cpu")
+    )
+    texts = [text for one in examples() for text in one.passages]
+    before, bias = encoder.encode_document(texts, top_k=None), encoder.head.bias.detach().clone()
+    start_sparse(encoder, texts, 5)
+    after = encoder.encode_document(texts, top_k=None)
+    assert before.lengths.mean() > 10 and after.lengths.mean() == pytest.approx(5, abs=0.1)
+    shift = (encoder.head.bias - bias).unique()
+    assert len(shift) == 1  # the softmax over the vocabulary is blind to it
 
 
 def test_latents_per_token_are_annealed_to_the_recipes(toy, tmp_path):

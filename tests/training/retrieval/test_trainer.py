@@ -41,10 +41,10 @@ def whole(model, tmp_path_factory):
 def plain_gradient(encoder):
     """The same loss in plain PyTorch, text by text."""
     made, queries, passages, groups = examples(), [], [], []
-    hidden_of = lambda text, side: encoder.backbone(  # noqa: E731
+    hidden_of = lambda text, side: encoder.backbone(
         torch.tensor([encoder.tokenizer.tokenize([text], side)[0].ids.tolist()])
     )[0][torch.tensor(encoder.tokenizer.tokenize([text], side)[0].pooled)]
-    vector = lambda text, side: torch.log1p(  # noqa: E731
+    vector = lambda text, side: torch.log1p(
         torch.relu((hidden_of(text, side) @ encoder.head.weight.t() + encoder.head.bias).amax(0))
     )
     for one in made:
@@ -113,9 +113,9 @@ def test_dropout_falls_alike_in_both_passes(model, tmp_path):
         calls.append([vectors.detach().clone() for vectors in output])
 
     handle = torch.nn.modules.module.register_module_forward_hook(
-        lambda module, arguments, output: remember(module, arguments, output)
-        if type(module).__name__ == "RetrievalModel"
-        else None
+        lambda module, arguments, output: (
+            remember(module, arguments, output) if type(module).__name__ == "RetrievalModel" else None
+        )
     )
     one_step(model, tmp_path / "c", chosen, dropout=0.3)
     handle.remove()

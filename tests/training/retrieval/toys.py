@@ -101,7 +101,11 @@ class KeepGradients(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **_):
         self.steps.append(
-            {name.removeprefix("module."): one.grad.clone() for name, one in model.named_parameters() if one.grad is not None}
+            {
+                name.removeprefix("module."): one.grad.clone()
+                for name, one in model.named_parameters()
+                if one.grad is not None
+            }
         )
 
 
@@ -110,7 +114,11 @@ def one_step(folder, run, chosen, dropout=0.0):
     encoder = learning_encoder(folder, dropout)
     kept = KeepGradients()
     collator = Collator(
-        encoder.tokenizer, encoder.backbone.pad_id, n_chunks=chosen.training.accumulation_steps, needs_scores=True, words=None
+        encoder.tokenizer,
+        encoder.backbone.pad_id,
+        n_chunks=chosen.training.accumulation_steps,
+        needs_scores=True,
+        words=None,
     )
     arguments = _arguments(chosen, run, 1, progress=False)
     objective = Objective(chosen.loss, chosen.sparsity, encoder.n_latents)

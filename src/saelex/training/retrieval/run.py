@@ -29,7 +29,7 @@ from saelex.training.retrieval.batch import Collator
 from saelex.training.retrieval.model import RetrievalModel
 from saelex.training.retrieval.objective import Objective
 from saelex.training.retrieval.settings import RetrievalRecipe, StepRecipe
-from saelex.training.retrieval.start import prepare, starting_encoder
+from saelex.training.retrieval.start import prepare, start_sparse, starting_encoder
 from saelex.training.retrieval.validation import needs_scores, validate
 from saelex.training.retrieval.words import WordScores
 
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 Evaluate = Callable[[Encoder], dict[str, float]]
 
-_WORD_EXAMPLES = 2000  # whose passages the statistics of words are counted over
+_WORD_PASSAGES = 5000  # that the statistics of words are counted over
+_START_PASSAGES = 64  # that model.start_active is measured on
 _RECIPE, _LOG = "recipe.yaml", "training_log.jsonl"
 
 
@@ -73,6 +74,8 @@ def train_retrieval(
 
     transformers.set_seed(recipe.training.seed)
     encoder = starting_encoder(recipe.model, recipe.settings, arguments.device)
+    if recipe.model.start_active is not None:
+        start_sparse(encoder, _first_passages(examples, _START_PASSAGES), recipe.model.start_active)
     adapted = prepare(encoder, recipe.tune, gradient_checkpointing=recipe.training.gradient_checkpointing)
     trainer = _trainer(encoder, recipe, arguments, examples, folder, evaluate)
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -162,8 +165,7 @@ def _trainer(
 
     words = None
     if recipe.loss.word_scale:
-        texts = (text for example in islice(examples.stream(), _WORD_EXAMPLES) for text in example.passages)
-        words = WordScores(texts, recipe.loss.word_scale)
+        words = WordScores(_first_passages(examples, _WORD_PASSAGES), recipe.loss.word_scale)
     collator = Collator(
         _training_tokenizer(encoder, recipe.training),
         encoder.backbone.pad_id,
@@ -178,6 +180,10 @@ def _trainer(
     trainer = RetrievalTrainer(RetrievalModel(encoder), arguments, recipe, examples, collator, objective, callbacks)
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _first_passages(examples: MixedExamples, n: int) -> list[str]:
+    return list(islice((text for example in examples.stream() for text in example.passages), n))
 
 
 def _training_tokenizer(encoder: Encoder, training: StepRecipe) -> TextTokenizer:

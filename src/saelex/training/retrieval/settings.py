@@ -36,6 +36,9 @@ class ModelRecipe:
     """Applied to the pooled activations."""
     token_k: int | None = None
     """Latents per token of a TopK head; null is the SAE's own k. A vocabulary or random head becomes TopK by it."""
+    start_active: int | None = None
+    """Vocabulary and random heads: shift the bias so that a passage starts with so many active latents. A language
+    model's softmax does not see such a shift, so its logits may all be positive; ReLU does. null leaves it."""
     revision: str | None = None
     """Hub revision of the backbone."""
     device: str | None = None

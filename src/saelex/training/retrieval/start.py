@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from saelex.encoder.backbone import Backbone
+from saelex.encoder.batching import pack, pad
 from saelex.encoder.dropout import set_dropout
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
+from saelex.encoder.pooling.fused import linear_max
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.vocabulary import load_vocabulary
 from saelex.errors import InputError
@@ -74,6 +77,19 @@ def add_adapters(backbone: Backbone, lora: LoraRecipe) -> PeftModel:
         raise InputError(f"tune.lora.targets names no linear layer of {backbone.model_id}; it has {known}")
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=chosen)
     return get_peft_model(backbone.model, config)
+
+
+@torch.no_grad()
+def start_sparse(encoder: Encoder, texts: Sequence[str], active: int) -> None:
+    """Shift the head's bias by one number so that the texts have `active` latents each, in the mean; in place."""
+    tokenized = [text for text in encoder.tokenizer.tokenize(texts, "document") if len(text.ids)]
+    maxima = []
+    for text in tokenized:
+        batch = pad([text], encoder.backbone.pad_id, encoder.device)
+        packed = pack(encoder.backbone(batch.input_ids, batch.attention_mask), batch.pooled, encoder.settings.sink_norm)
+        maxima.append(linear_max(encoder.head.transform(packed.hidden), packed.offsets, encoder.head)[0])
+    every = torch.cat(maxima).flatten()  # [texts x latents]
+    encoder.head.bias -= every.topk(min(len(tokenized) * active + 1, len(every))).values[-1]
 
 
 def _from_sae(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:

@@ -72,7 +72,9 @@ def _check_model(model: ModelRecipe) -> None:
         raise InputError("model.transform is part of a vocabulary head already; leave it out")
     if model.head != "random" and model.n_latents != ModelRecipe.n_latents:
         raise InputError(f"model.n_latents is the width of a random head; that of a {model.head} head is its own")
-    _at_least(1, model, "model", "n_latents", "token_k")
+    if model.start_active is not None and (model.head == "sae" or model.token_k is not None):
+        raise InputError("model.start_active shifts a vocabulary or random head under ReLU: leave it out for this one")
+    _at_least(1, model, "model", "n_latents", "token_k", "start_active")
     _at_least(0, model, "model", "layer")
 
 
@@ -209,14 +211,15 @@ def _check_token_k(model: ModelRecipe, step: StepRecipe) -> None:
         )
     if annealed and model.head in ("vocabulary", "random") and not model.encoder and model.token_k is None:
         raise InputError(f"training.token_k_start needs a TopK gate: set model.token_k for a {model.head} head")
-    if (model.token_k is not None or annealed) and (gate := _published_gate(model)) not in (None, *_TOPK_GATES):
+    gate = _published_gate(model)
+    if (model.token_k is not None or annealed) and gate not in (None, *_TOPK_GATES):
         raise InputError(
             f"model.token_k and training.token_k_start are for TopK SAEs; the gate of {model.sae} is {gate}"
         )
 
 
 def _published_gate(model: ModelRecipe) -> str | None:
-    """The gate of an SAE that the catalogue knows; None for others."""
+    """The gate of an SAE that the catalogue knows, None for others. Raises InputError for a misspelt name."""
     if model.head != "sae" or not model.sae or Path(model.sae).exists():
         return None
     entry = resolve(model.sae, model.sae_file)
