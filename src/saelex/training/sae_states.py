@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from saelex.corpus.reading import read_corpus
 from saelex.encoder.backbone import Backbone
 from saelex.encoder.batching import pack, windows
+from saelex.encoder.head_file import tensors_digest
+from saelex.encoder.vocabulary import load_transform
 from saelex.errors import InputError
 from saelex.files import cache_folder
-from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.autoencoder import MLM_TRANSFORM, SparseAutoencoder
 from saelex.sae.buffer import ArrayStates, StateSource
 from saelex.sae.recipe import SaeRecipe, TextData, TokenStates
 from saelex.sae.training import train_sae
@@ -33,13 +35,21 @@ from saelex.training.text_batches import TEXTS_PER_WINDOW, state_tokenizer, text
 class BackboneStates:
     """Token states of texts, computed as they are asked for: a StateSource over a corpus of any size.
 
-    texts: called anew for each pass; gives the same texts in the same order. Masked tokens are left out.
+    texts: called anew for each pass; gives the same texts in the same order. Masked tokens are left out, and sinks by
+    the norm of the backbone's own states. transform: applied to the others' states, [tokens, d_model] -> the same.
     """
 
-    def __init__(self, backbone: Backbone, texts: Callable[[], Iterable[str]], settings: TokenStates) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        texts: Callable[[], Iterable[str]],
+        settings: TokenStates,
+        transform: nn.Module | None = None,
+    ) -> None:
         self.backbone = backbone
         self.texts = texts
         self.settings = settings
+        self.transform = nn.Identity() if transform is None else transform
         self.d_model = backbone.d_model
         self._tokenizer = state_tokenizer(backbone, settings)
 
@@ -53,7 +63,8 @@ class BackboneStates:
         parts = [torch.empty(0, self.d_model)]
         for _, batch in text_batches(self.backbone, self._tokenizer, texts, self.settings.token_budget):
             hidden = self.backbone(batch.input_ids, batch.attention_mask)  # [texts, length, d_model]
-            parts.append(pack(hidden, batch.pooled, self.settings.sink_norm).hidden.float().cpu())
+            kept = pack(hidden, batch.pooled, self.settings.sink_norm).hidden
+            parts.append(self.transform(kept).float().cpu())
         return torch.cat(parts)
 
 
@@ -109,8 +120,9 @@ def train_sae_on_text(
 ) -> SparseAutoencoder:
     """Run a recipe: texts through the backbone, states into the buffer, an SAE out of it.
 
-    The saved configuration names backbone, layer, corpora and recipe. Raises InputError as `train_sae` does, and for a
-    recipe without model or corpora, or with two ideas of what a sink token is.
+    The saved configuration names backbone, layer (or the masked-LM transform), corpora and recipe. Raises InputError as
+    `train_sae` and `load_transform` do, and for a recipe without model or corpora, or with two ideas of what a sink
+    token is.
     """
     if not recipe.model or not recipe.data.corpora:
         raise InputError("the recipe names no model or no data.corpora; set both")
@@ -121,25 +133,29 @@ def train_sae_on_text(
     backbone = Backbone.load(
         recipe.model,
         layer=recipe.layer,
+        output="final" if recipe.transform else "residual",
         bidirectional=recipe.bidirectional,
         revision=recipe.revision,
         dtype=recipe.states.dtype,
         device=recipe.states.device,
     )
+    transform = load_transform(backbone) if recipe.transform else None
     if (factor := recipe.sink_factor) is not None:
         whole = BackboneStates(backbone, lambda: read_texts(recipe.data), recipe.states)
         norm = processes.from_main(lambda: _sink_norm(whole, factor))
         recipe = dataclasses.replace(recipe, states=dataclasses.replace(recipe.states, sink_norm=norm))
-    source = share_of(BackboneStates(backbone, lambda: read_texts(recipe.data), recipe.states), processes)
+    states = BackboneStates(backbone, lambda: read_texts(recipe.data), recipe.states, transform)
+    source = share_of(states, processes)
     if recipe.states.cache != "none":
         # what a process has cached is its share already
-        source = Share(_cached(recipe, backbone, source, processes, progress), Processes())
+        source = Share(_cached(recipe, states, source, processes, progress), Processes())
     return train_sae(
         source,
         recipe.training,
         output=output,
         model_name=backbone.model_id,
-        layer=backbone.layer,
+        layer=None if recipe.transform else backbone.layer,
+        hook_name=MLM_TRANSFORM if recipe.transform else None,
         metadata={
             "data": [Path(corpus).name for corpus in recipe.data.corpora],
             "states": dataclasses.asdict(recipe.states),
@@ -161,19 +177,19 @@ def _sink_norm(states: StateSource, factor: float) -> float:
 
 
 def _cached(
-    recipe: SaeRecipe, backbone: Backbone, source: StateSource, processes: Processes, progress: bool
+    recipe: SaeRecipe, states: BackboneStates, source: StateSource, processes: Processes, progress: bool
 ) -> ArrayStates:
     """This process's share of the states, computed once."""
     seed = recipe.training.seed
     if recipe.states.cache == "memory":
         return cache_in_memory(source, seed=seed, progress=progress)
     share = f".{processes.rank}-of-{processes.count}" if processes.count > 1 else ""
-    path = cache_folder() / "sae-states" / f"{_states_key(recipe, backbone)}{share}.float16"
+    path = cache_folder() / "sae-states" / f"{_states_key(recipe, states)}{share}.float16"
     return cache_on_disk(source, path, seed=seed, progress=progress)
 
 
-def _states_key(recipe: SaeRecipe, backbone: Backbone) -> str:
-    """Names the states by what decides them: backbone, texts (files by size and time), tokenisation."""
+def _states_key(recipe: SaeRecipe, states: BackboneStates) -> str:
+    """Names the states by what decides them: backbone, transform, texts (files by size and time), tokenisation."""
     files = [
         (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
         for corpus in (*recipe.data.corpora, *recipe.data.exclude)
@@ -182,7 +198,9 @@ def _states_key(recipe: SaeRecipe, backbone: Backbone) -> str:
     settings = dataclasses.asdict(recipe.states)
     for name in ("cache", "device", "token_budget"):
         del settings[name]
-    facts: list[Any] = [backbone.identity(), files, recipe.data.max_texts, settings]
+    facts: list[Any] = [states.backbone.identity(), files, recipe.data.max_texts, settings]
+    if recipe.transform:
+        facts.append(tensors_digest(states.transform.state_dict()))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer
 from saelex.errors import InputError
-from saelex.training.mntp.model import add_adapters, load_masked_model
-from saelex.training.mntp.recipe import AdapterRecipe, MaskRecipe, MntpRecipe, MntpTraining
+from saelex.training.lora import LoraRecipe
+from saelex.training.mntp.model import adapt, load_masked_model
+from saelex.training.mntp.recipe import MaskRecipe, MntpRecipe, MntpTraining
 from saelex.training.mntp.run import masking_of
 
 WIDE = {"sliding_window": 64}  # no text fills it: bidirectional attention is then attention to everything
@@ -87,7 +88,7 @@ def test_adapters_learn_alone_except_for_a_new_head(tmp_path):
     llama = recipe_for(tiny_checkpoint("llama", tmp_path / "llama", language_model=True))
     known, again, other = (load_masked_model(llama).model for _ in range(3))
     for model, seed in ((known, 0), (again, 0), (other, 1)):
-        add_adapters(model, AdapterRecipe(rank=2), seed)
+        adapt(model, LoraRecipe(rank=2), seed)
     drawn = [model.model.model.layers[0].mlp.up_proj.lora_A.default.weight for model in (known, again, other)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
@@ -95,7 +96,7 @@ def test_adapters_learn_alone_except_for_a_new_head(tmp_path):
     assert len(learning) == 4 * 7 * 2  # blocks, linear layers, A and B
     assert all("lora_" in name and "layers" in name for name in learning)
     new = load_masked_model(recipe_for(tiny_checkpoint("bert", tmp_path / "bert", language_model=False))).model
-    add_adapters(new, AdapterRecipe(rank=2, targets=["query"]), 0)
+    adapt(new, LoraRecipe(rank=2, targets=["query"]), 0)
     learning = [name for name, parameter in new.named_parameters() if parameter.requires_grad]
     assert sum("lora_" in name for name in learning) == 4 * 2
     assert [name for name in learning if "lora_" not in name] == [
@@ -110,8 +111,8 @@ def test_models_and_settings_that_do_not_work(tmp_path):
     with pytest.raises(InputError, match="has no language model head"):
         load_masked_model(recipe_for(bare))
     whole = tiny_checkpoint("llama", tmp_path / "whole", language_model=True)
-    with pytest.raises(InputError, match=r"adapter\.targets: .*nowhere"):
-        add_adapters(load_masked_model(recipe_for(whole)).model, AdapterRecipe(targets=["nowhere"]), 0)
+    with pytest.raises(InputError, match=r"lora\.targets names no linear layer.*q_proj"):
+        adapt(load_masked_model(recipe_for(whole)).model, LoraRecipe(targets=["nowhere"]), 0)
     with pytest.raises(InputError, match="unknown dtype 'float7'"):
         load_masked_model(recipe_for(whole, dtype="float7"))
     gemma = tiny_checkpoint("gemma2", tmp_path / "gemma2", language_model=True)

@@ -20,10 +20,11 @@ from saelex.files import sha256_of
 from saelex.sae.activations import TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.recipe import TextData
+from saelex.training.lora import LoraRecipe
 from saelex.training.mntp.batches import MaskedBatches, TokenBank
 from saelex.training.mntp.masking import Masking
 from saelex.training.mntp.model import load_masked_model
-from saelex.training.mntp.recipe import AdapterRecipe, MaskRecipe, MntpRecipe, MntpTraining
+from saelex.training.mntp.recipe import MaskRecipe, MntpRecipe, MntpTraining
 from saelex.training.mntp.run import measure, train_mntp
 from saelex.training.mntp.trainer import MntpTrainer
 
@@ -60,7 +61,7 @@ def recipe_for(folder: Path, corpus: str, kind: str = "", **changes) -> MntpReci
 )
 def test_models_learn_and_their_folder_loads(kind, tune, most, corpus, tmp_path):
     folder = tiny_checkpoint(kind, tmp_path / kind, language_model=kind != "bert")
-    recipe = recipe_for(folder, corpus, kind, tune=tune, adapter=AdapterRecipe(rank=8, alpha=16, dropout=0.0))
+    recipe = recipe_for(folder, corpus, kind, tune=tune, lora=LoraRecipe(rank=8, alpha=16, dropout=0.0))
     facts = train_mntp(recipe, tmp_path / "out")
     before, after = facts["heldout"]["before"], facts["heldout"]["after"]
     assert after["loss"] < most * before["loss"]

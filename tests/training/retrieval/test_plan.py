@@ -19,10 +19,10 @@ from saelex.errors import InputError, MismatchError
 from saelex.sae.activations import ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.recipe import load_recipe
+from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.plan import plan
 from saelex.training.retrieval.settings import (
     ExampleData,
-    LoraRecipe,
     ModelRecipe,
     RetrievalRecipe,
     Source,

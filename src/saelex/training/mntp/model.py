@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,11 @@ from saelex.encoder.checkpoint import Checkpoint
 from saelex.encoder.dropout import set_dropout
 from saelex.encoder.vocabulary import has_language_model_head
 from saelex.errors import InputError
-from saelex.training.mntp.recipe import AdapterRecipe, MntpRecipe
+from saelex.training.lora import LoraRecipe, add_adapters
+from saelex.training.mntp.recipe import MntpRecipe
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 class MaskedLanguageModel(nn.Module):
@@ -117,32 +121,13 @@ def load_masked_model(recipe: MntpRecipe) -> Loaded:
     return Loaded(masked, checkpoint, architecture, tokenizer)
 
 
-def add_adapters(model: MaskedLanguageModel, recipe: AdapterRecipe, seed: int) -> Any:
-    """Put LoRA adapters on the blocks' linear layers in place, drawn by the seed; nothing else learns but a new head.
+def adapt(model: MaskedLanguageModel, lora: LoraRecipe, seed: int) -> PeftModel:
+    """LoRA on the blocks' linear layers in place; nothing else learns but a new head.
 
     Returns peft's wrapper, whose `merge_and_unload()` ends it. Raises InputError where no module has a target's name.
     """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise InputError("adapters need peft: pip install 'saelex[train]', or set tune to full") from error
-    base = model.model.base_model
     head = model.head_parameters()
-    linear = [name for name, module in model.model.named_modules() if isinstance(module, nn.Linear)]
-    inside = f"{model.model.base_model_prefix}."
-    config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=recipe.targets or [name for name in linear if name.startswith(inside)],
-    )
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            adapted = get_peft_model(model.model, config)
-    except ValueError as error:
-        raise InputError(f"adapter.targets: {str(error).splitlines()[0]}") from error
-    assert model.model.base_model is base  # injected in place: our forward runs through the adapters
+    adapted = add_adapters(model.model, lora, seed=seed, within=f"{model.model.base_model_prefix}.")
     if model.new_head:
         for parameter in head:
             parameter.requires_grad_(True)

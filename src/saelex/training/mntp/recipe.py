@@ -7,6 +7,7 @@ from typing import Literal
 
 from saelex.errors import InputError
 from saelex.sae.recipe import TextData
+from saelex.training.lora import LoraRecipe
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,6 @@ class MaskRecipe:
     """Share of the masked tokens that stay as they are (BERT, and LLM2Vec for Llama: 0.1)."""
     random: float = 0.1
     """Share of the masked tokens that become some other token (BERT, and LLM2Vec for Llama: 0.1)."""
-
-
-@dataclass(frozen=True)
-class AdapterRecipe:
-    """Low-rank adapters; merged into the weights at the end."""
-
-    rank: int = 16
-    """Rank of every update."""
-    alpha: float = 32.0
-    """Updates are scaled by alpha / rank."""
-    dropout: float = 0.05
-    """Of the adapters' input."""
-    targets: list[str] = field(default_factory=list)
-    """Names of the linear modules; empty is all linear layers of the blocks."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +76,7 @@ class MntpRecipe:
     """Its hub revision."""
     tune: Literal["lora", "full"] = "lora"
     """lora: adapters, merged at the end; a head that starts anew learns too. full: everything."""
-    adapter: AdapterRecipe = field(default_factory=AdapterRecipe)
+    lora: LoraRecipe = field(default_factory=lambda: LoraRecipe(rank=16, alpha=32.0, dropout=0.05))
     """Low-rank adapters."""
     dtype: str | None = None
     """Of the weights; null is float32 for full and the checkpoint's for lora, whose adapters are float32."""

@@ -22,7 +22,7 @@ from saelex.sae.training.processes import Processes
 from saelex.training.mntp.batches import MaskedBatches, TokenBank, plan_run, read_tokens, split_heldout
 from saelex.training.mntp.folder import BASE_MODEL, Workspace
 from saelex.training.mntp.masking import Masking
-from saelex.training.mntp.model import Loaded, MaskedLanguageModel, add_adapters, load_masked_model
+from saelex.training.mntp.model import Loaded, MaskedLanguageModel, adapt, load_masked_model
 from saelex.training.mntp.recipe import MntpRecipe
 from saelex.training.sae_states import read_texts
 
@@ -59,7 +59,7 @@ def train_mntp(
     with _quiet(progress):
         loaded = load_masked_model(recipe)
         model = loaded.model
-        adapted = add_adapters(model, recipe.adapter, recipe.training.seed) if recipe.tune == "lora" else None
+        adapted = adapt(model, recipe.lora, recipe.training.seed) if recipe.tune == "lora" else None
         masking = masking_of(recipe, loaded)
         per_step = recipe.training.accumulation_steps * processes.count
         training, heldout = _batches(recipe, loaded, masking, per_step, progress)

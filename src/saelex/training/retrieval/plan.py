@@ -11,9 +11,10 @@ from torch import nn
 
 from saelex.errors import InputError
 from saelex.training.examples.mixing import open_examples
+from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.batch import PADDED_TOKENS
 from saelex.training.retrieval.run import n_steps
-from saelex.training.retrieval.settings import LoraRecipe, ModelRecipe, RetrievalRecipe, StepRecipe, TuneRecipe
+from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe, StepRecipe, TuneRecipe
 from saelex.training.retrieval.shapes import ModelShape, model_shape
 from saelex.training.retrieval.validation import needs_scores, validate
 

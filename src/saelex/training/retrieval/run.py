@@ -76,7 +76,8 @@ def train_retrieval(
     encoder = starting_encoder(recipe.model, recipe.settings, arguments.device)
     if recipe.model.start_active is not None:
         start_sparse(encoder, _first_passages(examples, _START_PASSAGES), recipe.model.start_active)
-    adapted = prepare(encoder, recipe.tune, gradient_checkpointing=recipe.training.gradient_checkpointing)
+    training = recipe.training
+    adapted = prepare(encoder, recipe.tune, seed=training.seed, gradient_checkpointing=training.gradient_checkpointing)
     trainer = _trainer(encoder, recipe, arguments, examples, folder, evaluate)
     trainer.train(resume_from_checkpoint=checkpoint)
     _finish(encoder, adapted, recipe)

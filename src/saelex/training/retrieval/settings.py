@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from saelex.encoder.settings import EncoderSettings
+from saelex.training.lora import LoraRecipe
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,6 @@ class ModelRecipe:
     """Where to compute; null is a GPU where there is one."""
     dtype: str | None = None
     """Of the backbone's weights; null keeps the checkpoint's."""
-
-
-@dataclass(frozen=True)
-class LoraRecipe:
-    """Low-rank adapters on the backbone's linear layers."""
-
-    rank: int = 64
-    """Rank of every update."""
-    alpha: float = 128.0
-    """Updates are scaled by alpha / rank."""
-    dropout: float = 0.0
-    """Of the adapters' input."""
-    targets: list[str] = field(default_factory=list)
-    """Names of the linear modules; empty is all linear layers of the blocks."""
 
 
 @dataclass(frozen=True)

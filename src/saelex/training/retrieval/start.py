@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -20,7 +20,8 @@ from saelex.encoder.vocabulary import load_vocabulary
 from saelex.errors import InputError
 from saelex.sae.activations import Activation, ReLU, TopK
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.training.retrieval.settings import LoraRecipe, ModelRecipe, TuneRecipe
+from saelex.training.lora import add_adapters
+from saelex.training.retrieval.settings import ModelRecipe, TuneRecipe
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -42,13 +43,15 @@ def starting_encoder(model: ModelRecipe, settings: EncoderSettings, device: torc
     return encoder
 
 
-def prepare(encoder: Encoder, tune: TuneRecipe, *, gradient_checkpointing: bool = False) -> PeftModel | None:
+def prepare(
+    encoder: Encoder, tune: TuneRecipe, *, seed: int = 0, gradient_checkpointing: bool = False
+) -> PeftModel | None:
     """Freeze what does not learn, add adapters, and set dropout; in place. Returns what knows of the adapters."""
     backbone, head = encoder.backbone, encoder.head
     if tune.dropout is not None:
         set_dropout(backbone.model, tune.dropout)
     backbone.requires_grad_(tune.backbone == "full")
-    adapted = add_adapters(backbone, tune.lora) if tune.backbone == "lora" else None
+    adapted = add_adapters(backbone.model, tune.lora, seed=seed) if tune.backbone == "lora" else None
     if tune.head and tune.backbone != "full" and _tied(encoder):
         # the input embedding stays as it is: only the head's own copy learns
         head.weight = nn.Parameter(head.weight.detach().clone())
@@ -58,25 +61,11 @@ def prepare(encoder: Encoder, tune: TuneRecipe, *, gradient_checkpointing: bool 
             parameter.requires_grad_(tune.head and not _fixed(name))
     head.alpha.requires_grad_(tune.alpha)
     if gradient_checkpointing:
-        backbone.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        enable: Any = backbone.model.gradient_checkpointing_enable
+        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if not any(parameter.requires_grad for module in (backbone, head) for parameter in module.parameters()):
         raise InputError("nothing learns: set tune.backbone to lora or full, or tune.head to true")
     return adapted
-
-
-def add_adapters(backbone: Backbone, lora: LoraRecipe) -> PeftModel:
-    """LoRA on the backbone's linear layers, in place; only the adapters learn then (Hu et al. 2021)."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise InputError("LoRA needs peft: pip install 'saelex[train]'") from error
-    linear = [name for name, module in backbone.model.named_modules() if isinstance(module, nn.Linear)]
-    chosen = [name for name in linear if not lora.targets or name.rsplit(".", 1)[-1] in lora.targets]
-    if not chosen:
-        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
-        raise InputError(f"tune.lora.targets names no linear layer of {backbone.model_id}; it has {known}")
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=chosen)
-    return get_peft_model(backbone.model, config)
 
 
 @torch.no_grad()
@@ -89,7 +78,7 @@ def start_sparse(encoder: Encoder, texts: Sequence[str], active: int) -> None:
         packed = pack(encoder.backbone(batch.input_ids, batch.attention_mask), batch.pooled, encoder.settings.sink_norm)
         maxima.append(linear_max(encoder.head.transform(packed.hidden), packed.offsets, encoder.head)[0])
     every = torch.cat(maxima).flatten()  # [texts x latents]
-    encoder.head.bias -= every.topk(min(len(tokenized) * active + 1, len(every))).values[-1]
+    encoder.head.bias.sub_(every.topk(min(len(tokenized) * active + 1, len(every))).values[-1])
 
 
 def _from_sae(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:

@@ -1,0 +1,50 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021) while a model trains; `encoder.low_rank` keeps what they have learnt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from saelex.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+@dataclass(frozen=True)
+class LoraRecipe:
+    """Low-rank adapters on the backbone's linear layers; merged into the weights at the end."""
+
+    rank: int = 64
+    """Rank of every update."""
+    alpha: float = 128.0
+    """Updates are scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Of the adapters' input."""
+    targets: list[str] = field(default_factory=list)
+    """Names of the linear modules; empty is all linear layers of the blocks."""
+
+
+def add_adapters(model: nn.Module, lora: LoraRecipe, *, seed: int, within: str = "") -> PeftModel:
+    """Put adapters on a model's linear layers in place, drawn by the seed; nothing else learns from then on.
+
+    within: prefix of the layers' names, such as "bert." where a head lies beside the blocks.
+    Returns peft's wrapper, which knows how to end it. Raises InputError where no layer has a target's name.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise InputError("LoRA needs peft: pip install 'saelex[train]'; or tune the whole model") from error
+    modules = dict(model.named_modules())
+    linear = [name for name in modules if name.startswith(within) and isinstance(modules[name], nn.Linear)]
+    chosen = [name for name in linear if not lora.targets or name.rsplit(".", 1)[-1] in lora.targets]
+    if not chosen:
+        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
+        raise InputError(f"lora.targets names no linear layer of this model; it has {known}")
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=chosen)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
