@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
+from transformers import AutoModelForMaskedLM
 
 from saelex.encoder.backbone import Backbone
 from saelex.encoder.encoder import Encoder
@@ -16,7 +18,7 @@ from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
 from saelex.errors import InputError
 from saelex.sae.activations import ReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import MLM_TRANSFORM, SaeConfig, SparseAutoencoder
 from saelex.sae.recipe import TextData, load_recipe
 from saelex.training.label_free import LabelFreeRecipe, label_free_encoder
 
@@ -77,6 +79,23 @@ def test_the_saved_model_gives_the_same_vectors(recipe: LabelFreeRecipe, tmp_pat
     loaded = Encoder.load(tmp_path / "model")
     assert loaded.fingerprint == encoder.fingerprint
     np.testing.assert_array_equal(loaded.encode_document(TEXTS).to_dense(), encoder.encode_document(TEXTS).to_dense())
+
+
+def test_an_sae_of_the_masked_lm_transform(recipe: LabelFreeRecipe, tmp_path: Path) -> None:
+    model = tiny_checkpoint("distilbert", tmp_path / "distilbert", language_model=True)
+    sae = SparseAutoencoder.load(recipe.sae)
+    sae.config = replace(sae.config, layer=None, hook_name=MLM_TRANSFORM, model_name=str(model))
+    sae.save(tmp_path / "of-transform")
+    encoder = label_free_encoder(replace(recipe, model=str(model), sae=str(tmp_path / "of-transform")))
+    text = encoder.tokenizer.tokenize([TEXTS[0]], "query")[0]
+    full = AutoModelForMaskedLM.from_pretrained(model).eval()
+    with torch.no_grad():
+        hidden = full.distilbert(torch.from_numpy(text.ids)[None]).last_hidden_state[0, 1:-1]
+        states = full.vocab_layer_norm(full.activation(full.vocab_transform(hidden)))
+        latents = TopK(K)(states @ sae.W_enc).amax(0).sqrt().numpy()
+    assert encoder.weighting is not None
+    row = encoder.encode_query(TEXTS[0], top_k=None).to_dense()[0]
+    np.testing.assert_allclose(row, latents * encoder.weighting.idf_share(), rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_is_refused(recipe: LabelFreeRecipe, tmp_path: Path) -> None:

@@ -171,12 +171,12 @@ class _SelfAttention(nn.Module):
 def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     """query, key, value: [batch, heads, length, d_head]; mask: bool [batch, 1, 1, keys], True for tokens."""
     dtype = query.dtype
-    half = dtype in (torch.bfloat16, torch.float16)
-    if query.device.type != "cpu" or not half or not torch.is_grad_enabled():
+    if query.device.type != "cpu" or dtype not in (torch.bfloat16, torch.float16):
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-    with torch.autocast("cpu", enabled=False):  # PyTorch's backward in bfloat16 takes four times as long as in float32
-        wide = (tensor.float() for tensor in (query, key, value))
-        return scaled_dot_product_attention(*wide, attn_mask=mask, dropout_p=dropout).to(dtype)
+    # PyTorch's backward in bfloat16 takes four times as long as in float32; its forward takes the same
+    with torch.autocast("cpu", enabled=False):
+        query, key, value = query.float(), key.float(), value.float()
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout).to(dtype)
 
 
 class _Block(nn.Module):

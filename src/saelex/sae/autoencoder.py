@@ -15,6 +15,9 @@ from saelex.errors import InputError, MismatchError
 from saelex.sae.activations import Activation
 from saelex.sae.normalisation import TokenNorm
 
+MLM_TRANSFORM = "mlm_transform"
+"""Hook of an SAE that reads what a masked-LM head's transform makes of the last block (SAE-SPLADE's "h")."""
+
 _PRECISE = ("b_enc", "b_dec", "encoder_scale", "decoder_scale")
 _ALIASES = {"gpt2-small": "gpt2", "mistral-7b": "mistral-7b-v0.1"}
 _WIDENED = 1 << 24  # numbers of a half-precision matrix that are widened at a time
@@ -25,8 +28,9 @@ class SaeConfig:
     """What an SAE is and what it was trained on.
 
     layer: the block, counted from 0, whose output the SAE reads (`blocks.<layer>.hook_resid_post`, Hugging Face's
-        `hidden_states[layer + 1]`); None where the checkpoint does not say.
-    hook_name: the states it reads, as TransformerLens names them; those of `layer` where it is not given.
+        `hidden_states[layer + 1]`); None where the checkpoint does not say, or the hook is another place.
+    hook_name: the states it reads, as TransformerLens names them, or MLM_TRANSFORM; those of `layer` where it is not
+        given.
     dtype: of the weights as they were loaded or trained; the SAE fills it in.
     model_name: the language model, as the checkpoint names it; None where it does not.
     source: where the SAE was loaded from. metadata: anything else that the checkpoint records, as JSON values.
@@ -44,6 +48,11 @@ class SaeConfig:
     def __post_init__(self) -> None:
         if self.hook_name is None and self.layer is not None:
             object.__setattr__(self, "hook_name", f"blocks.{self.layer}.hook_resid_post")
+
+    @property
+    def reads_transform(self) -> bool:
+        """Whether the states are those after the model's masked-LM transform."""
+        return self.hook_name == MLM_TRANSFORM
 
 
 class SaeOutput(NamedTuple):
@@ -205,10 +214,11 @@ class SparseAutoencoder(nn.Module):
                 tensor.data = kept[name].to(tensor.device)
         return self
 
-    def check_belongs(self, model: Any, layer: int | None, d_model: int) -> None:
+    def check_belongs(self, model: Any, layer: int | None, d_model: int, *, transform: bool = False) -> None:
         """Raises MismatchError unless the SAE was trained on this model's states after this block.
 
-        model: hub id, folder, or a Hugging Face config. What the SAE's checkpoint does not record cannot be checked.
+        model: hub id, folder, or a Hugging Face config. transform: the states are those after the model's masked-LM
+        transform. What the SAE's checkpoint does not record cannot be checked.
         """
         given = str(model if isinstance(model, (str, Path)) else getattr(model, "_name_or_path", ""))
         mine, here = self.config, f"the SAE {self.config.source or ''}".rstrip()
@@ -221,6 +231,13 @@ class SparseAutoencoder(nn.Module):
                 f"{here} was trained on {mine.model_name}, not on {given}: use that backbone (a folder is known "
                 "by its name) or another SAE"
             )
+        if transform and mine.hook_name is not None:
+            if not mine.reads_transform:
+                raise MismatchError(
+                    f"{here} reads {mine.hook_name}, not the output of the masked-LM transform: choose an SAE that "
+                    "was trained on it, or leave transform out"
+                )
+            return
         if mine.hook_name is not None and mine.layer is None:
             raise MismatchError(
                 f"{here} reads {mine.hook_name}, not the residual stream after a block: use another SAE"

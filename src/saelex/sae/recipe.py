@@ -128,7 +128,7 @@ def recipe_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
             default = item.default_factory() if callable(item.default_factory) else item.default
             yield Setting(name, str(item.type), default, docs.get(item.name, ""))
             items = typing.get_args(hints[item.name])
-            if typing.get_origin(hints[item.name]) is list and dataclasses.is_dataclass(items[0]):
+            if typing.get_origin(hints[item.name]) is list and _is_section(items[0]):
                 yield from recipe_settings(items[0], f"{name}[].")
 
 
@@ -194,11 +194,15 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 
 def _item(hint: Any, value: Any, name: str) -> Any:
     """One item of a list: a value, or a section of settings."""
-    if not dataclasses.is_dataclass(hint):
+    if not _is_section(hint):
         return _convert(hint, value, name.partition("[")[0])
     if not isinstance(value, dict):
         raise InputError(f"setting {name!r} is a section with settings of its own, not {value!r}")
-    return _build(hint, value, f"{name}.", [f"{name}.{own}" for own in _names(hint)])  # type: ignore[type-var]
+    return _build(hint, value, f"{name}.", [f"{name}.{own}" for own in _names(hint)])
+
+
+def _is_section(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint)
 
 
 def _names(kind: type) -> list[str]:

@@ -31,6 +31,7 @@ def train_sae(
     output: str | Path | None = None,
     model_name: str | None = None,
     layer: int | None = None,
+    hook_name: str | None = None,
     metadata: dict[str, Any] | None = None,
     resume: bool = True,
     progress: bool = False,
@@ -43,7 +44,7 @@ def train_sae(
     output: folder for the SAE (SAELens' layout), `metrics.jsonl` and, while it runs, checkpoints; a run that was killed
         goes on from its last checkpoint and ends with the same weights, bit for bit (on a CPU; a GPU adds in any
         order). With several processes all of them see it. None keeps everything in memory.
-    model_name, layer, metadata: recorded in the SAE's configuration.
+    model_name, layer, hook_name, metadata: recorded in the SAE's configuration.
     processes: those that share the work; None meets the ones that `accelerate launch` started.
 
     Raises InputError when training diverges or dies, when the folder holds a finished SAE, or when a run is resumed
@@ -59,7 +60,7 @@ def train_sae(
         saved = checkpoints.latest()
     trainer = SaeTrainer(as_source(states), settings, processes, Saved(*saved) if saved else None)
     _run(trainer, checkpoints, progress and processes.main)
-    sae = trainer.export(model_name=model_name, layer=layer, metadata=metadata)
+    sae = trainer.export(model_name=model_name, layer=layer, hook_name=hook_name, metadata=metadata)
     if checkpoints is not None:
         processes.from_main(lambda: _finish(sae, checkpoints))
     return sae

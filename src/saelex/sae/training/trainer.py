@@ -132,7 +132,12 @@ class SaeTrainer:
         return Saved(tensors, values)
 
     def export(
-        self, *, model_name: str | None = None, layer: int | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        model_name: str | None = None,
+        layer: int | None = None,
+        hook_name: str | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> SparseAutoencoder:
         """A copy of the SAE that reads states as they are.
 
@@ -154,6 +159,7 @@ class SaeTrainer:
             n_latents=self.settings.n_latents,
             model_name=model_name,
             layer=layer,
+            hook_name=hook_name,
             metadata=facts,
         )
         with torch.no_grad():

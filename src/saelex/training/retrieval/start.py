@@ -16,7 +16,7 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling.fused import linear_max
 from saelex.encoder.settings import EncoderSettings
-from saelex.encoder.vocabulary import load_vocabulary
+from saelex.encoder.vocabulary import load_transform, load_vocabulary
 from saelex.errors import InputError
 from saelex.sae.activations import Activation, ReLU, TopK
 from saelex.sae.autoencoder import SparseAutoencoder
@@ -91,6 +91,7 @@ def _from_sae(model: ModelRecipe, settings: EncoderSettings, device: torch.devic
         pooling=model.pooling,
         saturation=model.saturation,
         bidirectional=model.bidirectional,
+        transform=model.transform or None,
         settings=settings,
         device=device,
         dtype=_dtype(model.dtype),
@@ -112,16 +113,18 @@ def _from_nothing(model: ModelRecipe, settings: EncoderSettings, device: torch.d
     backbone = Backbone.load(
         model.backbone,
         layer=model.layer,
+        output="final" if model.transform else "residual",
         bidirectional=model.bidirectional,
         dtype=model.dtype,
         device=device,
         revision=model.revision,
     )
+    transform = load_transform(backbone) if model.transform else None
     # as SAE-SPLADE's encoder begins (kaiming_uniform, a = sqrt 5, over d_model), but never trained on states
     weight = torch.empty(model.n_latents, backbone.d_model, device=device)
     nn.init.kaiming_uniform_(weight, a=math.sqrt(5), mode="fan_in")
     bias = torch.zeros(model.n_latents, device=device)
-    head = LinearHead(weight, bias, ReLU(), pooling=model.pooling, saturation=model.saturation)
+    head = LinearHead(weight, bias, ReLU(), transform=transform, pooling=model.pooling, saturation=model.saturation)
     return Encoder(backbone, head, settings, description={"sae": "none: latents drawn at random"})
 
 
