@@ -19,6 +19,7 @@ from saelex.training.retrieval.settings import (
     ExampleData,
     LossRecipe,
     ModelRecipe,
+    ProgressRecipe,
     RetrievalRecipe,
     Source,
     SparsityRecipe,
@@ -185,6 +186,25 @@ def test_frozen_parts_stay_as_they_were(toy, tmp_path):
         assert torch.equal(tensor, plain[name])
     with pytest.raises(InputError, match="nothing is trained"):
         train_retrieval(toy_recipe(toy, tune=TuneRecipe(backbone="frozen")), tmp_path / "other")
+
+
+def test_the_encoder_is_measured_on_the_way_as_it_then_is(toy, tmp_path):
+    seen = []
+
+    def evaluate(encoder):
+        seen.append(encoder.encode_document(["the wing of number 0"], top_k=None).to_dense())
+        return {"nDCG@10": 0.1 * len(seen)}
+
+    made = toy_recipe(toy, progress=ProgressRecipe(collections=["read by the caller"], every=2))
+    trained = train_retrieval(made, tmp_path / "model", evaluate=evaluate)
+    told = tmp_path / "model" / "training"
+    lines = [json.loads(line) for line in (told / "training_log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["dev nDCG@10"]) for line in lines if "dev nDCG@10" in line] == [
+        (2, pytest.approx(0.1)), (4, pytest.approx(0.2)), (6, pytest.approx(0.3))
+    ]  # fmt: skip
+    assert json.loads((told / "facts.json").read_text())["measured"] == {"nDCG@10": pytest.approx(0.4)}
+    assert abs(seen[0] - seen[2]).max() > 1e-3  # it learns in between, and ends as what is saved
+    assert abs(seen[2] - trained.encode_document(["the wing of number 0"], top_k=None).to_dense()).max() < 1e-5
 
 
 def test_steps_follow_from_epochs():

@@ -175,10 +175,10 @@ def _trainer(
         words=words,
     )
     objective = Objective(recipe.loss, recipe.sparsity, encoder.n_latents)
-    callbacks: list[Any] = [LogFile(folder / _LOG)]
+    log = LogFile(folder / _LOG)
+    trainer = RetrievalTrainer(RetrievalModel(encoder), arguments, recipe, examples, collator, objective, [log])
     if evaluate is not None and recipe.progress.every:
-        callbacks.append(Progress(encoder, evaluate, recipe.progress.every))
-    trainer = RetrievalTrainer(RetrievalModel(encoder), arguments, recipe, examples, collator, objective, callbacks)
+        trainer.add_callback(Progress(trainer, encoder, evaluate, recipe.progress.every))
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -14,7 +14,7 @@ class ModelRecipe:
     """What is trained: a backbone and a head, or an encoder that exists already."""
 
     encoder: str = ""
-    """Start from this saelex encoder (a folder or hub id); of the settings below only device and dtype count then."""
+    """Start from this saelex encoder, a folder or hub id; of what follows only token_k, device and dtype count then."""
     backbone: str = ""
     """Hub id or folder of the language model; a folder that `saelex mntp` wrote is one."""
     head: Literal["sae", "vocabulary", "random"] = "sae"

@@ -32,12 +32,9 @@ def starting_encoder(model: ModelRecipe, settings: EncoderSettings, device: torc
     if model.encoder:
         encoder = Encoder.load(model.encoder, device=device, dtype=_dtype(model.dtype))
         encoder.settings = settings
-        return encoder
-    if not model.backbone:
-        raise InputError("the recipe names no model: set model.backbone (and model.sae), or model.encoder")
-    encoder = {"sae": _from_sae, "vocabulary": _from_vocabulary, "random": _from_nothing}[model.head](
-        model, settings, device
-    )
+    else:
+        made = {"sae": _from_sae, "vocabulary": _from_vocabulary, "random": _from_nothing}[model.head]
+        encoder = made(model, settings, device)
     if model.token_k is not None:
         encoder.head.activation = _per_token(encoder.head, model.token_k)
     return encoder

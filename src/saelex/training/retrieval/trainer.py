@@ -252,15 +252,17 @@ class LogFile(TrainerCallback):  # type: ignore[misc]
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]
-    """Measures the encoder every so many steps, and logs what it finds."""
+    """Measures the encoder under training every so many steps, and logs what it finds."""
 
-    def __init__(self, encoder: Encoder, evaluate: Callable[[Encoder], dict[str, float]], every: int) -> None:
+    def __init__(
+        self, trainer: RetrievalTrainer, encoder: Encoder, evaluate: Callable[[Encoder], dict[str, float]], every: int
+    ) -> None:
+        self.trainer = trainer
         self.encoder = encoder
         self.evaluate = evaluate
         self.every = every
-        self.trainer: RetrievalTrainer | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Every process measures the same, so that none waits for another; one of them logs."""
-        if self.trainer is not None and self.every and state.global_step % self.every == 0:
-            self.trainer.log({f"dev_{name}": value for name, value in self.evaluate(self.encoder).items()})
+        if state.global_step % self.every == 0:
+            self.trainer.log({f"dev {name}": value for name, value in self.evaluate(self.encoder).items()})
