@@ -22,14 +22,14 @@ def test_a_recipe_adapts_a_model(saelex: Saelex, tmp_path: Path) -> None:
     recipe.write_text(
         f"model: {model}\ndata: {{corpora: [{corpus}]}}\ntraining: {{steps: 9, learning_rate: 1e-2, device: cpu}}\n"
     )
-    result = saelex("mntp", recipe, "-o", tmp_path / "out", "--set", "training.steps=3", "--set", "adapter.rank=4")
+    result = saelex("mntp", recipe, "-o", tmp_path / "out", "--set", "training.steps=3", "--set", "lora.rank=4")
     assert result.code == 0, result.err
     first, second = result.out.splitlines()
     assert first == f"{tmp_path / 'out'}: qwen3 after 3 steps of masked next-token prediction"
     facts = json.loads((tmp_path / "out" / "saelex_mntp.json").read_text())
     heldout = facts["heldout"]
     assert f"of 2 held-out texts: loss {heldout['before']['loss']:.3f} -> {heldout['after']['loss']:.3f}" in second
-    assert facts["recipe"]["adapter"]["rank"] == 4
+    assert facts["recipe"]["lora"]["rank"] == 4
     again = saelex("mntp", recipe, "-o", tmp_path / "out")
     assert again.code == 2
     assert "exists already" in again.err

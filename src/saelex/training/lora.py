@@ -34,17 +34,26 @@ def add_adapters(model: nn.Module, lora: LoraRecipe, *, seed: int, within: str =
     within: prefix of the layers' names, such as "bert." where a head lies beside the blocks.
     Returns peft's wrapper, which knows how to end it. Raises InputError where no layer has a target's name.
     """
+    chosen = adapted_layers(model, lora, within)
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise InputError("LoRA needs peft: pip install 'saelex[train]'; or tune the whole model") from error
-    modules = dict(model.named_modules())
-    linear = [name for name in modules if name.startswith(within) and isinstance(modules[name], nn.Linear)]
-    chosen = [name for name in linear if not lora.targets or name.rsplit(".", 1)[-1] in lora.targets]
-    if not chosen:
-        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
-        raise InputError(f"lora.targets names no linear layer of this model; it has {known}")
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=chosen)
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(chosen))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def adapted_layers(model: nn.Module, lora: LoraRecipe, within: str = "") -> dict[str, nn.Linear]:
+    """The layers that `add_adapters` adapts, by name. Raises InputError where no layer has a target's name."""
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if name.startswith(within) and isinstance(module, nn.Linear)
+    }
+    chosen = {name: one for name, one in layers.items() if not lora.targets or name.rsplit(".", 1)[-1] in lora.targets}
+    if not chosen:
+        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in layers}))
+        raise InputError(f"lora.targets names no linear layer of this model; it has {known}")
+    return chosen

@@ -58,6 +58,8 @@ def test_what_agrees_passes(tmp_path, overrides):
         ([*VOCABULARY, "model.layer=3"], "a vocabulary head reads the last block"),
         ([*VOCABULARY, "model.transform=true"], "part of a vocabulary head already"),
         (["model.n_latents=100"], "width of a random head"),
+        (["model.start_active=50"], "an SAE starts sparse"),
+        ([*VOCABULARY, "model.start_active=0"], "model.start_active is at least 1"),
         (["model.token_k=0"], "model.token_k is at least 1"),
         (["model.token_k=8"], "the gate of gemma-scope/2b/16/65k/128 is jumprelu"),
         (["model.sae=gemma-scope/2b/16/65k/129"], "did you mean"),

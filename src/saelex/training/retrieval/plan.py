@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from saelex.errors import InputError
 from saelex.training.examples.mixing import open_examples
-from saelex.training.lora import LoraRecipe
+from saelex.training.lora import adapted_layers
 from saelex.training.retrieval.batch import PADDED_TOKENS
 from saelex.training.retrieval.run import n_steps
 from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe, StepRecipe, TuneRecipe
@@ -113,7 +111,7 @@ class Plan:
         tune = self.recipe.tune
         if tune.backbone != "lora":
             return f" (backbone {tune.backbone})"
-        chosen = len(adapted(self.shape, tune.lora))
+        chosen = len(adapted_layers(self.shape.skeleton, tune.lora))
         return f" (LoRA of rank {tune.lora.rank} on {chosen} linear layers)"
 
     def _step(self) -> str:
@@ -181,21 +179,11 @@ def plan(recipe: RetrievalRecipe, *, gpus: int = 1) -> Plan:
     )
 
 
-def adapted(shape: ModelShape, lora: LoraRecipe) -> dict[str, nn.Linear]:
-    """The linear layers that get adapters. Raises InputError where lora.targets names none."""
-    linear = shape.linear()
-    chosen = {name: one for name, one in linear.items() if not lora.targets or name.rsplit(".", 1)[-1] in lora.targets}
-    if not chosen:
-        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
-        raise InputError(f"tune.lora.targets names no linear layer of {shape.name}; it has {known}")
-    return chosen
-
-
 def learning_of(shape: ModelShape, model: ModelRecipe, tune: TuneRecipe) -> Learning:
     """Adapters, which are float32, or the backbone's weights; the head's weight, bias and transform; alpha."""
     backbone, size = 0, 0.0
     if tune.backbone == "lora":
-        layers = adapted(shape, tune.lora).values()
+        layers = adapted_layers(shape.skeleton, tune.lora).values()
         backbone = sum(tune.lora.rank * (layer.in_features + layer.out_features) for layer in layers)
         size = _FLOAT * backbone
     elif tune.backbone == "full":
@@ -232,7 +220,11 @@ def memory_of(recipe: RetrievalRecipe, shape: ModelShape, learning: Learning, gp
     queries = step.batch_queries // gpus
     part = queries // step.accumulation_steps
     per_query = 1 + recipe.data.negatives
-    lengths = settings.max_query_length or _longest(shape), settings.max_document_length or _longest(shape)
+    longest = _longest(shape)
+    lengths = (
+        step.max_query_length or settings.max_query_length or longest,
+        step.max_document_length or settings.max_document_length or longest,
+    )
     activations = sum(
         _activations(shape, recipe, texts, length) for texts, length in zip((part, part * per_query), lengths)
     )

@@ -24,7 +24,7 @@ from saelex.training.retrieval.settings import (
 
 _TOPK_GATES = ("topk", "batch_topk")
 _TRACKERS = ("tensorboard", "wandb")
-_OWN_OF_ENCODER = ("encoder", "device", "dtype")  # what counts beside model.encoder
+_OWN_OF_ENCODER = ("encoder", "token_k", "device", "dtype")  # what counts beside model.encoder
 
 
 def validate(recipe: RetrievalRecipe, *, processes: int = 1) -> None:
@@ -73,7 +73,9 @@ def _check_model(model: ModelRecipe) -> None:
     if model.head != "random" and model.n_latents != ModelRecipe.n_latents:
         raise InputError(f"model.n_latents is the width of a random head; that of a {model.head} head is its own")
     if model.start_active is not None and (model.head == "sae" or model.token_k is not None):
-        raise InputError("model.start_active shifts a vocabulary or random head under ReLU: leave it out for this one")
+        raise InputError(
+            "model.start_active is for vocabulary and random heads under ReLU: an SAE starts sparse; leave it out"
+        )
     _at_least(1, model, "model", "n_latents", "token_k", "start_active")
     _at_least(0, model, "model", "layer")
 
@@ -170,6 +172,8 @@ def _check_step(step: StepRecipe, tune: TuneRecipe, processes: int) -> None:
         "accumulation_steps",
         "max_steps",
         "token_k_start",
+        "max_query_length",
+        "max_document_length",
         "log_every",
         "save_every",
     )
