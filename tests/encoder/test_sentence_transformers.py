@@ -100,7 +100,7 @@ def test_training_mode_has_gradients_and_no_top_k(tmp_path: Path) -> None:
     encoder.backbone.eval()  # the numbers are compared
     features = model.preprocess([*TEXTS, ""], prompt=encoder.settings.document_prompt, task="document")
     embedding = model(features, task="document")["sentence_embedding"]
-    np.testing.assert_allclose(embedding[:-1].detach().numpy(), whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(embedding[:-1].detach().numpy(), whole, rtol=1e-5, atol=1e-5)
     assert not embedding[-1].any()
     embedding.sum().backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]

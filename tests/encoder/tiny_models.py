@@ -6,7 +6,9 @@ Norm weights and biases are random too, so that a norm which is skipped or appli
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +159,8 @@ def tiny_tokenizer(model_type: str) -> PreTrainedTokenizerFast:
     tiny = TINY_MODELS[model_type]
     specials = list(dict.fromkeys(tiny.specials.values()))
     tokenizer, trainer = _TOKENIZERS[tiny.tokenizer](specials)
-    tokenizer.train_from_iterator(TEXTS, trainer)
+    if trainer is not None:
+        tokenizer.train_from_iterator(TEXTS, trainer)
     template = " ".join([*tiny.prefix, "$A", *tiny.suffix])
     if tiny.prefix or tiny.suffix:
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -167,12 +170,19 @@ def tiny_tokenizer(model_type: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, **tiny.specials)
 
 
-def _wordpiece(specials: list[str]) -> tuple[Tokenizer, trainers.Trainer]:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+def _wordpiece(specials: list[str]) -> tuple[Tokenizer, None]:
+    """With a vocabulary of its own: WordPieceTrainer breaks ties at random, another way in every process."""
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = Counter(word for text in TEXTS for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    letters = sorted({letter for word in words for letter in word})
+    common = sorted(words, key=lambda word: (-words[word], word))
+    pieces = dict.fromkeys([*specials, *letters, *(f"##{letter}" for letter in letters), *common])
+    vocabulary = {piece: number for number, piece in enumerate(islice(pieces, 150))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.WordPiece()
-    return tokenizer, trainers.WordPieceTrainer(vocab_size=150, special_tokens=specials, show_progress=False)
+    return tokenizer, None
 
 
 def _byte_bpe(specials: list[str]) -> tuple[Tokenizer, trainers.Trainer]:

@@ -53,11 +53,11 @@ def test_the_sample_has_the_relevant_documents_and_does_not_depend_on_the_files_
 
 def test_measures_equal_those_of_dense_products(tmp_path: Path, encoder: Encoder) -> None:
     collections = [_collection(tmp_path / "one"), _collection(tmp_path / "two")]
-    encoder.settings = replace(encoder.settings, query_top_k=4, document_top_k=9, word_scale=50.0)
+    encoder.settings = replace(encoder.settings, query_top_k=6, document_top_k=12, word_scale=50.0)
     found = DevelopmentSet(collections, queries=3, documents=100, words=True)(encoder)
     documents = sorted((one for one in collections[0].documents() if one.content), key=lambda one: one.id)
     texts, asked = [one.content for one in documents], ["wing lift", "money in a bank", "air"]
-    queries, rows = encoder.encode_query(asked, top_k=4), encoder.encode_document(texts, top_k=9)
+    queries, rows = encoder.encode_query(asked, top_k=6), encoder.encode_document(texts, top_k=12)
     concepts = queries.to_dense() @ rows.to_dense().T
     channel = LexicalChannel().fit(texts)
     words = channel.query(asked).to_dense() @ channel.document(texts).to_dense().T

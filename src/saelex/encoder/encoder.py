@@ -126,6 +126,7 @@ class Encoder:
         settings: EncoderSettings | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        revision: str | None = None,
     ) -> Encoder:
         """SPLARE's starting point: a backbone cut at the layer that the SAE reads, and the SAE's encoder as the head.
 
@@ -150,9 +151,10 @@ class Encoder:
                 bidirectional=bidirectional,
                 device=device,
                 dtype=dtype,
+                revision=revision,
             )
-        elif (bidirectional, device, dtype) != (None, None, None):
-            raise InputError("bidirectional, device and dtype belong to loading; this backbone is loaded already")
+        elif (bidirectional, device, dtype, revision) != (None, None, None, None):
+            raise InputError("bidirectional, device, dtype and revision are for loading; this backbone is loaded")
         elif layer is not None and backbone.layer != layer:
             raise MismatchError(
                 f"the backbone is cut at layer {backbone.layer}, not {layer}; load it with layer={layer}"

@@ -87,11 +87,12 @@ def _from_sae(model: ModelRecipe, settings: EncoderSettings, device: torch.devic
         model.layer,
         pooling=model.pooling,
         saturation=model.saturation,
-        bidirectional=model.bidirectional,
         transform=model.transform or None,
+        bidirectional=model.bidirectional,
         settings=settings,
         device=device,
         dtype=_dtype(model.dtype),
+        revision=model.revision,
     )
 
 
