@@ -123,7 +123,7 @@ class Backbone(nn.Module):
         bidirectional = resolve_bidirectional(config, architecture.decoder, bidirectional, name)
         max_length = int(config.max_position_embeddings) - architecture.first_position
 
-        dtype = _dtype(dtype) or _stored_dtype(checkpoint, architecture, name)
+        dtype = floating_dtype(dtype) or _stored_dtype(checkpoint, architecture, name)
         skeleton = build_skeleton(settings, window, dtype)
         if output == "residual" and architecture.final_norm is not None:
             setattr(skeleton, architecture.final_norm, nn.Identity())
@@ -277,7 +277,8 @@ def cut_settings(
     return cut, layer
 
 
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+def floating_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """The dtype of a name such as "bfloat16"; dtypes and None stay. InputError for any other name."""
     if dtype is None or isinstance(dtype, torch.dtype):
         return dtype
     named = getattr(torch, dtype, None)

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from saelex.encoder import minilm
 from saelex.encoder.architectures import Architecture, architecture_of
 from saelex.encoder.attention import attention_implementation, make_bidirectional
+from saelex.encoder.backbone import floating_dtype
 from saelex.encoder.checkpoint import Checkpoint
 from saelex.encoder.dropout import set_dropout
 from saelex.encoder.vocabulary import has_language_model_head
@@ -135,9 +136,4 @@ def adapt(model: MaskedLanguageModel, lora: LoraRecipe, seed: int) -> PeftModel:
 
 
 def _dtype(recipe: MntpRecipe) -> torch.dtype | str:
-    if recipe.dtype is None:
-        return torch.float32 if recipe.tune == "full" else "auto"
-    named = getattr(torch, recipe.dtype, None)
-    if not isinstance(named, torch.dtype) or not named.is_floating_point:
-        raise InputError(f"unknown dtype {recipe.dtype!r}; use float32, bfloat16 or float16")
-    return named
+    return floating_dtype(recipe.dtype) or (torch.float32 if recipe.tune == "full" else "auto")

@@ -15,7 +15,7 @@ from torch import nn
 
 from saelex.encoder.architectures import architecture_of
 from saelex.encoder.attention import resolve_bidirectional
-from saelex.encoder.backbone import build_skeleton, cut_settings, model_config
+from saelex.encoder.backbone import build_skeleton, cut_settings, floating_dtype, model_config
 from saelex.encoder.checkpoint import Checkpoint
 from saelex.encoder.folder import BACKBONE, CONFIG, EMBEDDED, embedded_folder
 from saelex.errors import InputError, MismatchError
@@ -121,7 +121,7 @@ def _shape(
     config = model_config(text)
     cut, layer = cut_settings(text, config, layer, name)
     wanted = model.bidirectional if bidirectional is None else bidirectional
-    dtype = stored if model.dtype is None else getattr(torch, model.dtype)
+    dtype = floating_dtype(model.dtype) or stored
     with torch.device("meta"):
         skeleton = build_skeleton(cut, "keep", dtype)
     if architecture.final_norm is not None and model.head != "vocabulary":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone import Backbone, floating_dtype
 from saelex.encoder.batching import pack, pad
 from saelex.encoder.dropout import set_dropout
 from saelex.encoder.encoder import Encoder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def starting_encoder(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:
     """The untrained encoder of a recipe. Raises what `Encoder.load` and `Encoder.from_sae` raise."""
     if model.encoder:
-        encoder = Encoder.load(model.encoder, device=device, dtype=_dtype(model.dtype))
+        encoder = Encoder.load(model.encoder, device=device, dtype=floating_dtype(model.dtype))
         encoder.settings = settings
     else:
         made = {"sae": _from_sae, "vocabulary": _from_vocabulary, "random": _from_nothing}[model.head]
@@ -91,7 +91,7 @@ def _from_sae(model: ModelRecipe, settings: EncoderSettings, device: torch.devic
         bidirectional=model.bidirectional,
         settings=settings,
         device=device,
-        dtype=_dtype(model.dtype),
+        dtype=floating_dtype(model.dtype),
         revision=model.revision,
     )
 
@@ -144,10 +144,3 @@ def _tied(encoder: Encoder) -> bool:
 def _fixed(name: str) -> bool:
     """The encoder scale of an SAE and the thresholds of a JumpReLU belong to the gate, which stays as it is."""
     return name == "scale" or name.startswith("activation.")
-
-
-def _dtype(name: str | None) -> torch.dtype | None:
-    found = None if name is None else getattr(torch, name, None)
-    if name is not None and not isinstance(found, torch.dtype):
-        raise InputError(f"model.dtype is float32, bfloat16 or float16, not {name!r}")
-    return found
