@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
-from saelex.encoder.weighting import LatentWeighting, WeightingSettings
+from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError
 from saelex.sae.activations import TopK
 from saelex.sae.recipe import TextData
-from saelex.training.sae_states import read_texts
+from saelex.training.latent_statistics import count_latents
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,7 @@ def label_free_encoder(recipe: LabelFreeRecipe, *, progress: bool = False) -> En
         if not isinstance(encoder.head.activation, TopK):
             raise InputError("k is for TopK SAEs; this one has another gate, so leave k out")
         encoder.head.activation = TopK(recipe.k)
-    texts = tqdm(read_texts(recipe.data), desc="statistics", unit="text", disable=not progress)
-    encoder.weighting = LatentWeighting.fit(encoder.encode_stream(texts, top_k=None), recipe.weighting)
+    encoder.weighting = count_latents(encoder, recipe.data, recipe.weighting, progress=progress)
     encoder.description |= {
         "sae": Path(recipe.sae).name if Path(recipe.sae).exists() else recipe.sae,
         "training_data": recipe.training_data or ", ".join(Path(corpus).name for corpus in recipe.data.corpora),

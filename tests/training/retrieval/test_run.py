@@ -3,16 +3,19 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from tests.encoder.tiny_models import tiny_checkpoint
-from tests.training.retrieval.toys import examples, write_jsonl
-from transformers import TrainerCallback
+from tests.training.retrieval.toys import TOPICS, examples, write_jsonl
+from transformers import TrainerCallback, set_seed
 
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError, SaelexError
+from saelex.sae.recipe import TextData
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.run import n_steps, train_retrieval
 from saelex.training.retrieval.settings import (
@@ -25,6 +28,7 @@ from saelex.training.retrieval.settings import (
     SparsityRecipe,
     StepRecipe,
     TuneRecipe,
+    WeightingRecipe,
 )
 from saelex.training.retrieval.start import start_sparse, starting_encoder
 
@@ -176,6 +180,31 @@ def test_a_collapsing_run_is_stopped_and_leaves_no_model(toy, tmp_path):
     with pytest.raises(SaelexError, match=r"sparsity\.(query|document)|learning_rate"):
         train_retrieval(replace(made, training=training), tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_statistics_are_counted_with_the_starts_latents_and_anew_for_a_second_training(toy, tmp_path):
+    texts = [f"the {TOPICS[i % 8]} of number {i} and {TOPICS[i % 3]}" for i in range(12)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"_id": text, "text": text}) + "\n" for text in texts))
+    rare = WeightingRecipe(TextData([str(tmp_path / "texts.jsonl")]), WeightingSettings(k1=0.9, b=0.3, max_df=0.5))
+
+    def frequencies(encoder):
+        return (encoder.encode_document(texts, top_k=None).to_dense() > 0).sum(axis=0)
+
+    random = ModelRecipe(backbone=str(toy / "bert"), head="random", n_latents=80, layer=1, device="cpu", token_k=4)
+    first = toy_recipe(toy, model=random, weighting=rare)
+    set_seed(first.training.seed)
+    plain = starting_encoder(first.model, first.settings, "cpu")
+    trained = train_retrieval(first, tmp_path / "first")
+    np.testing.assert_array_equal(trained.weighting.statistics.document_frequencies, frequencies(plain))
+    dropped = frequencies(plain) > 6
+    assert dropped.any()
+    assert not trained.encode_document(texts, top_k=None).to_dense()[:, dropped].any()
+
+    second = toy_recipe(toy, weighting=rare, model=ModelRecipe(encoder=str(tmp_path / "first"), device="cpu"))
+    again = train_retrieval(second, tmp_path / "second")
+    trained.weighting = None
+    np.testing.assert_array_equal(again.weighting.statistics.document_frequencies, frequencies(trained))
+    assert (frequencies(plain) != frequencies(trained)).any()
 
 
 def test_frozen_parts_stay_as_they_were(toy, tmp_path):

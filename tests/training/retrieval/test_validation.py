@@ -63,6 +63,7 @@ def test_what_agrees_passes(tmp_path, overrides):
         (["model.token_k=0"], "model.token_k is at least 1"),
         (["model.token_k=8"], "the gate of gemma-scope/2b/16/65k/128 is jumprelu"),
         (["model.sae=gemma-scope/2b/16/65k/129"], "did you mean"),
+        (["weighting.settings.max_df=0.1"], "name some as weighting.texts.corpora"),
         (["tune.backbone=frozen"], "nothing is trained"),
         (["tune.lora.rank=0"], "tune.lora.rank is at least 1"),
         (["tune.lora.dropout=1"], "tune.lora.dropout is at least 0 and less than 1"),

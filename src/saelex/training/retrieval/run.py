@@ -24,6 +24,7 @@ from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.training.examples.mixing import MixedExamples, open_examples
+from saelex.training.latent_statistics import count_latents
 from saelex.training.retrieval import ranks
 from saelex.training.retrieval.batch import Collator
 from saelex.training.retrieval.model import RetrievalModel
@@ -73,9 +74,7 @@ def train_retrieval(
     arguments = _arguments(recipe, folder, steps, progress)
 
     transformers.set_seed(recipe.training.seed)
-    encoder = starting_encoder(recipe.model, recipe.settings, arguments.device)
-    if recipe.model.start_active is not None:
-        start_sparse(encoder, _first_passages(examples, _START_PASSAGES), recipe.model.start_active)
+    encoder = _start(recipe, examples, arguments.device, progress)
     training = recipe.training
     adapted = prepare(encoder, recipe.tune, seed=training.seed, gradient_checkpointing=training.gradient_checkpointing)
     trainer = _trainer(encoder, recipe, arguments, examples, folder, evaluate)
@@ -100,6 +99,17 @@ def n_steps(settings: StepRecipe, size: int | None) -> int:
     if size is None:
         raise InputError("a streamed source has no size, so epochs mean nothing; set training.max_steps")
     return max(1, math.ceil(settings.epochs * size / settings.batch_queries))
+
+
+def _start(recipe: RetrievalRecipe, examples: MixedExamples, device: torch.device, progress: bool) -> Encoder:
+    """The untrained encoder, its bias shifted and its latents weighed where the recipe asks for it."""
+    encoder = starting_encoder(recipe.model, recipe.settings, device)
+    if recipe.model.start_active is not None:
+        start_sparse(encoder, _first_passages(examples, _START_PASSAGES), recipe.model.start_active)
+    weighting = recipe.weighting
+    if weighting.texts.corpora:
+        encoder.weighting = count_latents(encoder, weighting.texts, weighting.settings, progress=progress)
+    return encoder
 
 
 def _begin(folder: Path, recipe: RetrievalRecipe, resume: bool) -> str | None:

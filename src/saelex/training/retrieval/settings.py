@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.weighting import WeightingSettings
+from saelex.sae.recipe import TextData
 from saelex.training.lora import LoraRecipe
 
 
@@ -46,6 +48,20 @@ class ModelRecipe:
     """Where to compute; null is a GPU where there is one."""
     dtype: str | None = None
     """Of the backbone's weights; null keeps the checkpoint's."""
+
+
+@dataclass(frozen=True)
+class WeightingRecipe:
+    """BM25 over latents, counted with the start's latents and frozen: `saelex label-free` within a training.
+
+    Rare latents count for more, frequent ones can be dropped. Training moves what latents are, and with it how frequent
+    they are: a second training that starts from the first one (model.encoder) counts them anew.
+    """
+
+    texts: TextData = field(default_factory=TextData)
+    """Texts on which the statistics are counted, as passages; none: an encoder keeps the weighting that it has."""
+    settings: WeightingSettings = field(default_factory=WeightingSettings)
+    """How activations become weights by them."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +243,8 @@ class RetrievalRecipe:
 
     model: ModelRecipe = field(default_factory=ModelRecipe)
     """What is trained."""
+    weighting: WeightingRecipe = field(default_factory=WeightingRecipe)
+    """Corpus statistics that weigh the latents."""
     tune: TuneRecipe = field(default_factory=TuneRecipe)
     """Which parameters learn."""
     settings: EncoderSettings = field(default_factory=EncoderSettings)

@@ -20,6 +20,7 @@ from saelex.training.retrieval.settings import (
     SparsityRecipe,
     StepRecipe,
     TuneRecipe,
+    WeightingRecipe,
 )
 
 _TOPK_GATES = ("topk", "batch_topk")
@@ -34,6 +35,7 @@ def validate(recipe: RetrievalRecipe, *, processes: int = 1) -> None:
     files tell (its layers, a masked-LM head, a local SAE's gate) is checked where they are read.
     """
     _check_model(recipe.model)
+    _check_weighting(recipe.weighting)
     _check_tune(recipe.tune, recipe.model)
     _check_loss(recipe.loss, recipe.data)
     _check_data(recipe.data, recipe.loss)
@@ -78,6 +80,13 @@ def _check_model(model: ModelRecipe) -> None:
         )
     _at_least(1, model, "model", "n_latents", "token_k", "start_active")
     _at_least(0, model, "model", "layer")
+
+
+def _check_weighting(weighting: WeightingRecipe) -> None:
+    if weighting.texts.corpora:
+        return
+    if weighting != WeightingRecipe():
+        raise InputError("weighting counts its statistics on texts: name some as weighting.texts.corpora")
 
 
 def _check_tune(tune: TuneRecipe, model: ModelRecipe) -> None:

@@ -1,0 +1,25 @@
+"""Corpus statistics over an encoder's latents: counted with the latents as they are now, then frozen."""
+
+from __future__ import annotations
+
+from tqdm import tqdm
+
+from saelex.encoder.encoder import Encoder
+from saelex.encoder.weighting import LatentWeighting, WeightingSettings
+from saelex.sae.recipe import TextData
+from saelex.training.sae_states import read_texts
+
+
+def count_latents(
+    encoder: Encoder, data: TextData, settings: WeightingSettings, *, progress: bool = False
+) -> LatentWeighting:
+    """BM25 over latents, its statistics those of some texts. What the encoder had before plays no part; it is restored.
+
+    data: the texts, read as passages, whole and before any Top-K. Raises InputError where there is none.
+    """
+    before, encoder.weighting = encoder.weighting, None
+    try:
+        texts = tqdm(read_texts(data), desc="statistics", unit="text", disable=not progress)
+        return LatentWeighting.fit(encoder.encode_stream(texts, top_k=None), settings)
+    finally:
+        encoder.weighting = before
