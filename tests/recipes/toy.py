@@ -11,7 +11,7 @@ from tests.recipes.world import LANGUAGES, N_LATENTS, SIZE, World
 
 from saelex.sae.recipe import SaeRecipe, TextData, load_recipe
 from saelex.training.mntp.recipe import MntpRecipe
-from saelex.training.retrieval.settings import RetrievalRecipe, Source
+from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe, Source, WeightingRecipe
 
 STEPS = 70
 _LAMBDA = {("sae", "lora"): 5e-3, ("vocabulary", "lora"): 2e-3, ("sae", "full"): 2e-2, ("vocabulary", "full"): 1e-2}
@@ -56,20 +56,23 @@ def toy_sae(path: Path, model: Path, world: World) -> SaeRecipe:
         device="cpu",
     )
     corpora = [str(world.corpus(language)) for language in LANGUAGES]
-    return replace(recipe, model=str(model), data=TextData(corpora=corpora), states=states, training=training)
+    made = replace(recipe, model=str(model), data=TextData(corpora=corpora), states=states, training=training)
+    return made if made.layer is None else replace(made, layer=1)  # the last of the tiny model's too
 
 
-def toy_retrieval(
-    recipe: RetrievalRecipe, world: World, backbone: Path, sae: tuple[Path, str | None] | None
-) -> RetrievalRecipe:
-    """The recipe, smaller: sizes, lengths and steps; learning rate, temperature and lambda to fit them."""
+def toy_retrieval(recipe: RetrievalRecipe, start: ModelRecipe, world: World) -> RetrievalRecipe:
+    """The recipe, smaller: sizes, lengths and steps; learning rate, temperature and lambda to fit them.
+
+    start: the recipe's model, its paths those of toys.
+    """
     lora = recipe.tune.backbone == "lora"
-    model = replace(recipe.model, backbone=str(backbone), device="cpu", dtype="float32")
-    if sae is not None:
-        model = replace(model, sae=str(sae[0]), sae_file=sae[1])
+    model = replace(start, device="cpu", dtype="float32")
     data = replace(recipe.data, sources=_sources(recipe.data.sources, world), negatives=4)
     steps = STEPS + 30 * (len(data.sources) - 1)
-    weight = _LAMBDA[model.head, recipe.tune.backbone]
+    if model.start_active is not None:
+        model = replace(model, start_active=40)
+    # frequencies weigh little where few latents are frequent
+    weight = _LAMBDA[model.head, recipe.tune.backbone] * (5 if recipe.sparsity.kind == "df_flops" else 1)
     training = replace(
         recipe.training,
         batch_queries=32,
@@ -81,12 +84,14 @@ def toy_retrieval(
         max_steps=None if recipe.training.max_steps is None else steps,
         warmup_steps=None if recipe.training.warmup_steps is None else 5,
         learning_rate=5e-3 if lora else 2e-3,
+        head_learning_rate=None,
         bf16=False,
         save_every=10 * steps,
     )
     return replace(
         recipe,
         model=model,
+        weighting=_weighting(recipe.weighting, world),
         tune=replace(recipe.tune, lora=replace(recipe.tune.lora, rank=16), dropout=0.0),
         settings=replace(recipe.settings, max_query_length=16, max_document_length=16),
         data=data,
@@ -96,6 +101,14 @@ def toy_retrieval(
         ),
         training=training,
     )
+
+
+def _weighting(weighting: WeightingRecipe, world: World) -> WeightingRecipe:
+    """Statistics of the world's passages. 64 of them share more latents than thousands do, so fewer are dropped."""
+    if not weighting.texts.corpora:
+        return weighting
+    settings = replace(weighting.settings, max_df=max(weighting.settings.max_df, 0.5))
+    return replace(weighting, texts=TextData([str(world.corpus())]), settings=settings)
 
 
 def languages(source: Source) -> tuple[str, str]:

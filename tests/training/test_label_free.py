@@ -15,11 +15,11 @@ from transformers import AutoModelForMaskedLM
 from saelex.encoder.backbone import Backbone
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
-from saelex.encoder.weighting import LatentWeighting, WeightingSettings
+from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError
 from saelex.sae.activations import ReLU, TopK
 from saelex.sae.autoencoder import MLM_TRANSFORM, SaeConfig, SparseAutoencoder
-from saelex.sae.recipe import TextData, load_recipe
+from saelex.sae.recipe import TextData
 from saelex.training.label_free import LabelFreeRecipe, label_free_encoder
 
 WIDTH, K = 48, 3
@@ -104,16 +104,3 @@ def test_what_cannot_be_is_refused(recipe: LabelFreeRecipe, tmp_path: Path) -> N
     relu = save_sae(tmp_path / "relu", SparseAutoencoder.load(recipe.sae).config.d_model, ReLU())
     with pytest.raises(InputError, match="k is for TopK SAEs"):
         label_free_encoder(LabelFreeRecipe(model=recipe.model, sae=str(relu), k=3, data=recipe.data))
-
-
-def test_the_shipped_model_is_made_of_the_shipped_recipe() -> None:
-    """models/saelex-minilm holds the settings of recipes/label_free/minilm.yaml."""
-    root = Path(__file__).resolve().parents[2]
-    recipe = load_recipe(LabelFreeRecipe, root / "recipes" / "label_free" / "minilm.yaml")
-    config = json.loads((root / "models" / "saelex-minilm" / "saelex_config.json").read_text())
-    assert config["settings"] == recipe.settings.to_dict()
-    assert config["head"]["activation"] == {"kind": "topk", "k": recipe.k}
-    assert (config["head"]["pooling"], config["head"]["saturation"]) == (recipe.pooling, recipe.saturation)
-    assert LatentWeighting.load(root / "models" / "saelex-minilm").settings == recipe.weighting
-    files = (root / "models" / "saelex-minilm").iterdir()
-    assert sum(file.stat().st_size for file in files) < 20_000_000

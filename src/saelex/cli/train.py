@@ -29,7 +29,9 @@ def train(
     ] = False,
     gpus: Annotated[int, typer.Option(help="Processes that --dry-run reckons with.")] = 1,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint of an unfinished run.")] = True,
-    half: Annotated[bool, typer.Option("--half", help="Store the head in float16; it is computed in float32.")] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store head and LoRA's update in float16; they are computed in float32.")
+    ] = False,
     settings: RecipeSettings = False,
 ) -> None:
     """Train an encoder: SPLARE, SAE-SPLADE or SPLADE, by the recipe.

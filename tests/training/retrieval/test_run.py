@@ -136,6 +136,19 @@ def test_lora_over_a_local_backbone_saves_the_merged_weights(toy, tmp_path):
     assert not any("lora" in name for name, _ in trained.backbone.named_parameters())
 
 
+def test_half_precision_rounds_the_update_in_memory_too(toy, tmp_path):
+    trained = train_retrieval(toy_recipe(toy), tmp_path / "half", weight_dtype=torch.float16)
+    exact = train_retrieval(toy_recipe(toy), tmp_path / "whole")
+    assert trained.backbone.update.dtype == torch.float16
+    for name, factors in trained.backbone.update.factors.items():
+        for factor, whole in zip(factors, exact.backbone.update.factors[name]):
+            assert torch.equal(factor, whole.half().float())
+    plain = Encoder.from_vocabulary(toy / "bert").backbone.model.state_dict()
+    for name, (A, B) in trained.backbone.update.factors.items():
+        merged = trained.backbone.model.get_submodule(name).weight
+        torch.testing.assert_close(merged, plain[f"{name}.weight"] + B @ A)
+
+
 def test_a_vocabulary_head_that_is_tied_learns_with_its_embedding(toy, tmp_path):
     model = ModelRecipe(backbone=str(toy / "bert"), head="vocabulary", device="cpu")
     before = Encoder.from_vocabulary(toy / "bert")

@@ -82,6 +82,7 @@ class Plan:
         rows = {
             "model": self._model(),
             "head": self._head(),
+            **({"weighting": self._weighting()} if self.recipe.weighting.texts.corpora else {}),
             "parameters": f"{_count(self.parameters)}, of which {_count(self.learning.parameters)} learn{self._how()}",
             "memory": f"about {self.memory}; on each GPU, {self.gpus} in all, with texts at full length",
             "step": self._step(),
@@ -106,6 +107,16 @@ class Plan:
         pooling = "" if model.encoder else f", {model.pooling} pooling, {model.saturation}"
         learns = "learns" if self.learning.head > 1 else "frozen"
         return f"{head.name}: {head.d_model:,} -> {head.n_latents:,} latents{before}, {gate} gate{pooling}, {learns}"
+
+    def _weighting(self) -> str:
+        weighting = self.recipe.weighting
+        of = f"{len(weighting.texts.corpora)} corpora"
+        if weighting.texts.max_texts is not None:
+            of = f"{weighting.texts.max_texts:,} texts of {of}"
+        frequent = weighting.settings.max_df
+        return f"BM25 over latents, counted on {of}" + (
+            f"; more frequent than {frequent:.0%}: dropped" * (frequent < 1)
+        )
 
     def _how(self) -> str:
         tune = self.recipe.tune

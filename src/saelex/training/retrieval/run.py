@@ -57,7 +57,8 @@ def train_retrieval(
 
     output: the model folder. Checkpoints lie in `<output>.run` beside it until the run is through; an unfinished run
         goes on from the last one, exactly.
-    evaluate: measures an encoder, every `progress.every` steps. weight_dtype: of the head's weight on disk.
+    evaluate: measures an encoder, every `progress.every` steps. weight_dtype: of the head's weight and of
+        LoRA's update on disk; None keeps theirs.
 
     Raises InputError for a recipe that contradicts itself, for a folder that holds something else, for an unfinished
     run of another recipe, and when a guard stops the run.
@@ -79,7 +80,7 @@ def train_retrieval(
     adapted = prepare(encoder, recipe.tune, seed=training.seed, gradient_checkpointing=training.gradient_checkpointing)
     trainer = _trainer(encoder, recipe, arguments, examples, folder, evaluate)
     trainer.train(resume_from_checkpoint=checkpoint)
-    _finish(encoder, adapted, recipe)
+    _finish(encoder, adapted, recipe, weight_dtype)
     if ranks.rank() == 0:
         measured = {} if evaluate is None else evaluate(encoder)
         extra = {
@@ -208,11 +209,13 @@ def _training_tokenizer(encoder: Encoder, training: StepRecipe) -> TextTokenizer
     return TextTokenizer(rust_tokenizer(encoder.backbone), settings, encoder.backbone.max_length)
 
 
-def _finish(encoder: Encoder, adapted: PeftModel | None, recipe: RetrievalRecipe) -> None:
+def _finish(
+    encoder: Encoder, adapted: PeftModel | None, recipe: RetrievalRecipe, weight_dtype: torch.dtype | None
+) -> None:
     """Adapters merged, nothing learning any more, and what the model card tells; in place."""
     backbone = encoder.backbone
     if adapted is not None:
-        update = LowRankUpdate.from_peft(adapted)
+        update = LowRankUpdate.from_peft(adapted, weight_dtype or torch.float32)
         adapted.unload()
         update.merge_into(backbone.model)
         backbone.update = update if backbone.update is None else backbone.update + update
