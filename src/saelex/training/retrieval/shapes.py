@@ -63,7 +63,7 @@ class ModelShape(NamedTuple):
     """A cut backbone without its weights, and its head.
 
     blocks: of the whole model. layer: the last that is kept. skeleton: on the meta device. eager: whether attention
-    keeps its matrices of weights. weighting: whether corpus statistics weigh the latents.
+    keeps its matrices of weights.
     """
 
     name: str
