@@ -118,10 +118,6 @@ class Stages:
         return toy_retrieval(shipped, self._start(shipped, path), self.world)
 
     def _start(self, recipe: RetrievalRecipe, path: Path) -> ModelRecipe:
-        if recipe.model.encoder:
-            first = commands(path, "train")[1]  # the one whose output this recipe starts from
-            assert recipe.model.encoder == first[first.index("--output") + 1]
-            return replace(recipe.model, encoder=str(self.trained(self.toy(Path(first[2])))))
         model = replace(recipe.model, backbone=str(self.backbone(recipe, path)))
         sae = self.sae(recipe, path)
         return model if sae is None else replace(model, sae=str(sae[0]), sae_file=sae[1])

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from saelex.encoder.backbone import Backbone
 from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError, MismatchError
 from saelex.sae.activations import ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.recipe import load_recipe
+from saelex.sae.recipe import TextData, load_recipe
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.plan import plan
 from saelex.training.retrieval.settings import (
@@ -29,6 +30,7 @@ from saelex.training.retrieval.settings import (
     SparsityRecipe,
     StepRecipe,
     TuneRecipe,
+    WeightingRecipe,
 )
 from saelex.training.retrieval.start import prepare, starting_encoder
 
@@ -202,7 +204,11 @@ def test_the_text_says_what_is_minimised(tmp_path: Path) -> None:
     )
     chosen = recipe(model, TuneRecipe("full", head=True))
     chosen = replace(chosen, sparsity=SparsityRecipe("df_flops", 0.5, 0.25, "constant", target_query=40))
+    assert "weighting" not in str(plan(chosen))
+    counted = WeightingRecipe(TextData(["a", "b"], max_texts=2500), WeightingSettings(max_df=0.12))
+    chosen = replace(chosen, weighting=counted)
     text = str(plan(replace(chosen, loss=replace(chosen.loss, margin_mse=0.05, temperature=20))))
+    assert "BM25 over latents, counted on 2,500 texts of 2 corpora; in more than 12% of them: dropped\n" in text
     assert "1 KL (temperature 20) + 0.05 MarginMSE\n" in text
     assert "DF-FLOPS, lambda 0.5 (query, steered to 40 latents) and 0.25 (document)" in text
     assert "random: 32 -> 10 latents, topk with k 4 gate, max pooling, log1p, learns" in text

@@ -114,9 +114,8 @@ class Plan:
         if weighting.texts.max_texts is not None:
             of = f"{weighting.texts.max_texts:,} texts of {of}"
         frequent = weighting.settings.max_df
-        return f"BM25 over latents, counted on {of}" + (
-            f"; more frequent than {frequent:.0%}: dropped" * (frequent < 1)
-        )
+        dropped = f"; in more than {frequent:.0%} of them: dropped" if frequent < 1 else ""
+        return f"BM25 over latents, counted on {of}{dropped}"
 
     def _how(self) -> str:
         tune = self.recipe.tune

@@ -83,9 +83,7 @@ def _check_model(model: ModelRecipe) -> None:
 
 
 def _check_weighting(weighting: WeightingRecipe) -> None:
-    if weighting.texts.corpora:
-        return
-    if weighting != WeightingRecipe():
+    if not weighting.texts.corpora and weighting != WeightingRecipe():
         raise InputError("weighting counts its statistics on texts: name some as weighting.texts.corpora")
 
 
