@@ -153,7 +153,7 @@ def active_latents(encoder: Encoder) -> float:
 
 
 def postings_per_match(encoder: Encoder) -> float:
-    """QD-FLOPs, nothing cut: DF-FLOPS spreads latents over more documents' own, rather than have fewer of them."""
+    """QD-FLOPs, nothing cut: DF-FLOPS makes latents rarer, not fewer."""
     texts = texts_of("en")
     return qd_flops(
         encoder.encode_query(texts.queries, top_k=None), encoder.encode_document(texts.documents, top_k=None)

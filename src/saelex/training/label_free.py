@@ -15,7 +15,7 @@ from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError
 from saelex.sae.activations import TopK
 from saelex.sae.recipe import TextData
-from saelex.training.latent_statistics import count_latents
+from saelex.training.latent_statistics import weigh_latents
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def label_free_encoder(recipe: LabelFreeRecipe, *, progress: bool = False) -> En
         if not isinstance(encoder.head.activation, TopK):
             raise InputError("k is for TopK SAEs; this one has another gate, so leave k out")
         encoder.head.activation = TopK(recipe.k)
-    encoder.weighting = count_latents(encoder, recipe.data, recipe.weighting, progress=progress)
+    weigh_latents(encoder, recipe.data, recipe.weighting, progress=progress)
     encoder.description |= {
         "sae": Path(recipe.sae).name if Path(recipe.sae).exists() else recipe.sae,
         "training_data": recipe.training_data or ", ".join(Path(corpus).name for corpus in recipe.data.corpora),

@@ -10,16 +10,11 @@ from saelex.sae.recipe import TextData
 from saelex.training.sae_states import read_texts
 
 
-def count_latents(
-    encoder: Encoder, data: TextData, settings: WeightingSettings, *, progress: bool = False
-) -> LatentWeighting:
-    """BM25 over latents, its statistics those of some texts. What the encoder had before plays no part; it is restored.
+def weigh_latents(encoder: Encoder, data: TextData, settings: WeightingSettings, *, progress: bool = False) -> None:
+    """Give the encoder BM25 over latents, its statistics those of some texts, in place of the weighting that it has.
 
     data: the texts, read as passages, whole and before any Top-K. Raises InputError where there is none.
     """
-    before, encoder.weighting = encoder.weighting, None
-    try:
-        texts = tqdm(read_texts(data), desc="statistics", unit="text", disable=not progress)
-        return LatentWeighting.fit(encoder.encode_stream(texts, top_k=None), settings)
-    finally:
-        encoder.weighting = before
+    encoder.weighting = None  # activations are counted, not weights
+    texts = tqdm(read_texts(data), desc="statistics", unit="text", disable=not progress)
+    encoder.weighting = LatentWeighting.fit(encoder.encode_stream(texts, top_k=None), settings)

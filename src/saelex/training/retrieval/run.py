@@ -24,7 +24,7 @@ from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.training.examples.mixing import MixedExamples, open_examples
-from saelex.training.latent_statistics import count_latents
+from saelex.training.latent_statistics import weigh_latents
 from saelex.training.retrieval import ranks
 from saelex.training.retrieval.batch import Collator
 from saelex.training.retrieval.model import RetrievalModel
@@ -109,7 +109,7 @@ def _start(recipe: RetrievalRecipe, examples: MixedExamples, device: torch.devic
         start_sparse(encoder, _first_passages(examples, _START_PASSAGES), recipe.model.start_active)
     weighting = recipe.weighting
     if weighting.texts.corpora:
-        encoder.weighting = count_latents(encoder, weighting.texts, weighting.settings, progress=progress)
+        weigh_latents(encoder, weighting.texts, weighting.settings, progress=progress)
     return encoder
 
 
