@@ -27,14 +27,14 @@ from saelex.encoder.checkpoint import Checkpoint
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling import pool
-from saelex.encoder.settings import EncoderSettings, Side
+from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.encoder.vocabulary import MaskedLMTransform
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
 from saelex.training.examples.example import Example
 from saelex.training.lora import LoraRecipe
-from saelex.training.retrieval.batch import Collator, RetrievalBatch, Texts
-from saelex.training.retrieval.model import RetrievalModel
+from saelex.training.retrieval.batch import Chunk, Collator, RetrievalBatch, Texts
+from saelex.training.retrieval.model import RetrievalModel, Vectors
 from saelex.training.retrieval.objective import Objective
 from saelex.training.retrieval.settings import LossRecipe, SparsityRecipe, TuneRecipe
 from saelex.training.retrieval.start import prepare
@@ -121,7 +121,11 @@ class PlainModel(RetrievalModel):
         self.values_only = values_only
         self.exact = exact
 
-    def _encode(self, texts: Texts, side: Side) -> Tensor:
+    def forward(self, chunk: Chunk) -> Vectors:
+        """Vectors of the chunk's queries and passages."""
+        return Vectors(self._encode(chunk.queries), self._encode(chunk.passages), None)
+
+    def _encode(self, texts: Texts) -> Tensor:
         rows = []
         for part in texts.parts:
             hidden = self.backbone(part.input_ids, part.attention_mask)
@@ -195,7 +199,7 @@ class Problem:
     def forward(self, model: RetrievalModel, batch: RetrievalBatch) -> Tensor:
         """The loss, with what its backward needs."""
         with torch.autocast(self.case.device, torch.bfloat16) if self.case.bf16 else nullcontext():
-            queries, passages = model(batch.chunks[0])
+            queries, passages, _ = model(batch.chunks[0])
         return self.objective(queries, passages, batch, step=0).loss
 
     def step(self, model: RetrievalModel, batch: RetrievalBatch) -> None:
@@ -216,7 +220,7 @@ class Problem:
     def active(self, batch: RetrievalBatch) -> float:
         """Active latents of a passage, mean."""
         with torch.no_grad(), torch.autocast(self.case.device, torch.bfloat16) if self.case.bf16 else nullcontext():
-            _, passages = self.fused(batch.chunks[0])
+            passages = self.fused(batch.chunks[0]).passages
         return float((passages > 0).sum()) / len(passages)
 
     def _text(self, draw: random.Random, tokens: int) -> str:

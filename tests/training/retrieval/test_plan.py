@@ -14,6 +14,7 @@ from tests.encoder.tiny_models import tiny_checkpoint
 from torch import Tensor
 
 from saelex.encoder.backbone import Backbone
+from saelex.encoder.head import LinearHead
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError, MismatchError
@@ -22,6 +23,7 @@ from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.recipe import TextData, load_recipe
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.plan import plan
+from saelex.training.retrieval.reconstruction import starting_decoder
 from saelex.training.retrieval.settings import (
     ExampleData,
     ModelRecipe,
@@ -125,6 +127,25 @@ def test_as_many_parameters_learn_as_in_the_run(kind: str, model: dict, tune: Tu
     learns = {id(p): p for module in (encoder.backbone, encoder.head) for p in module.parameters() if p.requires_grad}
     assert found.learning.parameters == sum(p.numel() for p in learns.values())
     assert found.learning.size == sum(p.numel() * p.dtype.itemsize for p in learns.values() if p.ndim)
+
+
+def test_a_decoder_learns_beside_the_head(tmp_path: Path) -> None:
+    backbone = str(tiny_checkpoint("bert", tmp_path / "bert"))
+    alone = recipe(ModelRecipe(backbone=backbone, head="random", n_latents=50, token_k=4), TuneRecipe("full"))
+    joint = replace(alone, loss=replace(alone.loss, reconstruction=0.25))
+    found, without = plan(joint), plan(alone)
+    decoder = sum(p.numel() for p in starting_decoder(joint.model, head_of(joint)).parameters())
+    assert decoder == 50 * D + D
+    assert found.learning.parameters - without.learning.parameters == found.parameters - without.parameters == decoder
+    growth = [
+        getattr(found.memory, part) - getattr(without.memory, part) for part in ("weights", "gradients", "optimiser")
+    ]
+    assert growth == [4 * decoder, 4 * decoder, 8 * decoder]
+    assert "+ 0.25 reconstruction error\n" in str(found) and "reconstruction" not in str(without)
+
+
+def head_of(chosen: RetrievalRecipe) -> LinearHead:
+    return starting_encoder(chosen.model, EncoderSettings(), "cpu").head
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2", "qwen3", "xlm-roberta"])

@@ -42,6 +42,8 @@ VOCABULARY = ("model.head=vocabulary", "model.sae=''")
         ("training.max_steps=100", "training.warmup_steps=99"),
         ("model.sae=qwen-scope/qwen3-1.7b/18/32k/50", "model.token_k=20", "training.token_k_start=40",
          "training.token_k_steps=10"),
+        ("model.sae=qwen-scope/qwen3-1.7b/18/32k/50", "loss.reconstruction=0.1", "training.head_learning_rate=1e-3"),
+        ("model.head=random", "model.sae=''", "model.token_k=8", "loss.reconstruction=0.1"),
     ],
 )  # fmt: skip
 def test_what_agrees_passes(tmp_path, overrides):
@@ -72,6 +74,21 @@ def test_what_agrees_passes(tmp_path, overrides):
         (["loss.kl=-1"], "loss.kl is at least 0"),
         (["loss.kl=.nan"], "loss.kl is at least 0"),
         (["loss.temperature=0"], "loss.temperature is a positive number"),
+        (["loss.reconstruction=-1"], "loss.reconstruction is at least 0"),
+        (["loss.reconstruction=1"], "the gate of gemma-scope/2b/16/65k/128 is jumprelu"),
+        ([*VOCABULARY, "loss.reconstruction=1"], "a vocabulary has no decoder"),
+        (["model.head=random", "model.sae=''", "loss.reconstruction=1"], "set model.token_k for a random head"),
+        (["model={encoder: a}", "loss.reconstruction=1"], "needs a decoder, which model.encoder has not"),
+        (
+            [
+                "model.head=random",
+                "model.sae=''",
+                "model.token_k=8",
+                "loss.reconstruction=1",
+                "training.accumulation_steps=2",
+            ],
+            "which training.accumulation_steps=2 does not keep",
+        ),
         (["data.require_scores=false"], "need a teacher's scores"),
         (["data.negatives=0"], "data.negatives must be at least 1"),
         (["data.negatives=0", "loss.kl=0", "loss.info_nce=1", "loss.in_batch=false"], "has no negatives"),

@@ -109,27 +109,36 @@ class KeepGradients(TrainerCallback):
         )
 
 
-def one_step(folder, run, chosen, dropout=0.0):
-    """Gradients of one step by the trainer itself, on this process' share of eight queries."""
-    encoder = learning_encoder(folder, dropout)
-    kept = KeepGradients()
-    collator = Collator(
+def collator_of(encoder, n_chunks=1):
+    """What makes batches of the examples for this encoder."""
+    return Collator(
         encoder.tokenizer,
         encoder.backbone.pad_id,
-        n_chunks=chosen.training.accumulation_steps,
+        n_chunks=n_chunks,
         needs_scores=True,
         words=None,
     )
+
+
+def one_step(folder, run, chosen, dropout=0.0):
+    """Gradients of one step by the trainer itself, on this process' share of eight queries."""
+    return one_step_of(RetrievalModel, learning_encoder(folder, dropout), run, chosen)
+
+
+def one_step_of(model, encoder, run, chosen):
+    """`one_step` of model(encoder)."""
+    kept = KeepGradients()
+    collator = collator_of(encoder, chosen.training.accumulation_steps)
     arguments = _arguments(chosen, run, 1, progress=False)
     objective = Objective(chosen.loss, chosen.sparsity, encoder.n_latents)
-    RetrievalTrainer(RetrievalModel(encoder), arguments, chosen, Stream(), collator, objective, [kept]).train()
+    RetrievalTrainer(model(encoder), arguments, chosen, Stream(), collator, objective, [kept]).train()
     return kept.steps[0]
 
 
-def one_step_of_rank(folder, run, chosen):
+def one_step_of_rank(folder, run, chosen, step=one_step):
     """`one_step` in one of two processes that have met."""
     rank = torch.distributed.get_rank()
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "29511"}
-    gradients = one_step(folder, run / str(rank), chosen)
+    gradients = step(folder, run / str(rank), chosen)
     return {name: gradient.numpy() for name, gradient in gradients.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,32 +15,51 @@ from saelex.encoder.settings import Side
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError
 from saelex.training.retrieval.batch import Chunk, Texts
+from saelex.training.retrieval.reconstruction import Decoder, Reconstruction
+
+
+class Vectors(NamedTuple):
+    """What a chunk's texts become; float32, with gradients."""
+
+    queries: Tensor  # [queries, latents]
+    passages: Tensor  # [passages, latents]
+    reconstruction: Reconstruction | None  # of the tokens of both, where the model has a decoder
 
 
 class RetrievalModel(nn.Module):
     """An encoder under training; both sides of a chunk in one forward pass, which is what DDP and FSDP want.
 
     Weights are those of `Encoder.encode` before Top-K, a frozen weighting over latents included.
+    decoder: gives the tokens' states back from the head's latents, where the loss asks for it.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder | None = None) -> None:
         super().__init__()
         if encoder.token_weights is not None:
             raise InputError("the queries of a doc-only model are fixed token weights; train another encoder")
         self.backbone = encoder.backbone
         self.head = encoder.head
+        self.decoder = decoder
         self.weighting = None if encoder.weighting is None else TensorWeighting(encoder.weighting)
         self.sink_norm = encoder.settings.sink_norm
 
-    def forward(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
-        """Vectors of the chunk's queries [queries, latents] and passages [passages, latents], float32."""
-        return self._encode(chunk.queries, "query"), self._encode(chunk.passages, "document")
+    def forward(self, chunk: Chunk) -> Vectors:
+        """Vectors of the chunk's queries and passages."""
+        queries, passages = self._states(chunk.queries), self._states(chunk.passages)
+        reconstruction = None
+        if self.decoder is not None:
+            reconstruction = self.decoder(torch.cat([queries.hidden, passages.hidden]), self.head)
+        return Vectors(
+            self._weights(queries, "query")[chunk.queries.places],
+            self._weights(passages, "document")[chunk.passages.places],
+            reconstruction,
+        )
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that learn, each once, with their names."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
-    def _encode(self, texts: Texts, side: Side) -> Tensor:
+    def _states(self, texts: Texts) -> _States:
         packed = [
             pack(self.backbone(part.input_ids, part.attention_mask), part.pooled, self.sink_norm)
             for part in texts.parts
@@ -49,10 +69,18 @@ class RetrievalModel(nn.Module):
             starts.append(starts[-1] + len(part.hidden))
         offsets = [part.offsets[:-1] + start for part, start in zip(packed, starts)]
         offsets.append(offsets[0].new_tensor([starts[-1]]))
-        weights = pool(torch.cat([part.hidden for part in packed]), torch.cat(offsets), self.head).weights
-        if self.weighting is not None:
-            weights = self.weighting(weights, side)
-        return weights[texts.places]  # [texts, latents]
+        return _States(torch.cat([part.hidden for part in packed]), torch.cat(offsets))
+
+    def _weights(self, states: _States, side: Side) -> Tensor:
+        weights = pool(states.hidden, states.offsets, self.head).weights
+        return weights if self.weighting is None else self.weighting(weights, side)
+
+
+class _States(NamedTuple):
+    """The pooled tokens of one side's texts, in the order of the parts' rows."""
+
+    hidden: Tensor  # [tokens, d_model]
+    offsets: Tensor  # int64 [texts + 1]
 
 
 class TensorWeighting(nn.Module):

@@ -11,6 +11,7 @@ from saelex.errors import InputError
 from saelex.training.retrieval import losses, ranks
 from saelex.training.retrieval.batch import RetrievalBatch
 from saelex.training.retrieval.guards import Activity, measure
+from saelex.training.retrieval.reconstruction import Reconstruction, unexplained
 from saelex.training.retrieval.regularisers import DocumentFrequencies, df_flops, flops
 from saelex.training.retrieval.schedules import TargetSparsity, ramp
 from saelex.training.retrieval.settings import LossRecipe, SparsityRecipe
@@ -41,11 +42,20 @@ class Objective:
         self._passage_lambda = _steered(sparsity.target_document, sparsity.document)
         self._frequencies = DocumentFrequencies(n_latents) if sparsity.kind == "df_flops" else None
 
-    def __call__(self, queries: Tensor, passages: Tensor, batch: RetrievalBatch, step: int) -> Outcome:
+    def __call__(
+        self,
+        queries: Tensor,
+        passages: Tensor,
+        batch: RetrievalBatch,
+        step: int,
+        reconstruction: Reconstruction | None = None,
+    ) -> Outcome:
         """queries: [queries, latents]; passages: [passages, latents], both of this process. step: from 0."""
         with torch.autocast(queries.device.type, enabled=False):
             queries, passages = _at_least_float32(queries), _at_least_float32(passages)
             parts = self._retrieval(queries, passages, batch)
+            if reconstruction is not None:
+                parts["reconstruction"] = self.loss.reconstruction * unexplained(reconstruction)
             of_queries, of_passages = measure(queries.detach()), measure(passages.detach())
             share = ramp(self.sparsity.ramp, step, self.sparsity.ramp_steps)
             lambdas = (

@@ -12,7 +12,7 @@ from saelex.training.examples.mixing import open_examples
 from saelex.training.lora import adapted_layers
 from saelex.training.retrieval.batch import PADDED_TOKENS
 from saelex.training.retrieval.run import n_steps
-from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe, StepRecipe, TuneRecipe
+from saelex.training.retrieval.settings import RetrievalRecipe, StepRecipe
 from saelex.training.retrieval.shapes import ModelShape, model_shape
 from saelex.training.retrieval.validation import needs_scores, validate
 
@@ -49,20 +49,21 @@ class Learning:
 
     backbone: int
     head: int
+    decoder: int
     size: float
 
     @property
     def parameters(self) -> int:
         """All of them."""
-        return self.backbone + self.head
+        return self.backbone + self.head + self.decoder
 
 
 @dataclass(frozen=True)
 class Plan:
     """What `plan` finds; `str` of it is the text of `saelex train --dry-run`.
 
-    parameters: of cut backbone and head. passages: per step, at most. part_queries: queries of one forward pass of one
-    process. steps: None where the sources do not tell their size; `missing` then says why.
+    parameters: of cut backbone, head and decoder. passages: per step, at most. part_queries: queries of one forward
+    pass of one process. steps: None where the sources do not tell their size; `missing` then says why.
     """
 
     recipe: RetrievalRecipe
@@ -145,6 +146,7 @@ class Plan:
             f"KL (temperature {loss.temperature:g}{teacher})": loss.kl,
             "MarginMSE": loss.margin_mse,
             f"InfoNCE ({contrast})": loss.info_nce,
+            "reconstruction error": loss.reconstruction,
         }
         words = f", scores plus {loss.word_scale:g} BM25" if loss.word_scale else ""
         return " + ".join(f"{weight:g} {name}" for name, weight in terms.items() if weight) + words
@@ -172,11 +174,11 @@ def plan(recipe: RetrievalRecipe, *, gpus: int = 1) -> Plan:
     validate(recipe, processes=gpus)
     shape, step = model_shape(recipe.model), recipe.training
     size, missing = (None, "") if step.max_steps is not None else _size(recipe)
-    learning = learning_of(shape, recipe.model, recipe.tune)
+    learning = learning_of(shape, recipe)
     return Plan(
         recipe,
         shape,
-        parameters=shape.parameters + shape.head.parameters,
+        parameters=shape.parameters + shape.head.parameters + learning.decoder,
         learning=learning,
         memory=memory_of(recipe, shape, learning, gpus),
         gpus=gpus,
@@ -189,9 +191,9 @@ def plan(recipe: RetrievalRecipe, *, gpus: int = 1) -> Plan:
     )
 
 
-def learning_of(shape: ModelShape, model: ModelRecipe, tune: TuneRecipe) -> Learning:
-    """Adapters, which are float32, or the backbone's weights; the head's weight, bias and transform; alpha."""
-    backbone, size = 0, 0.0
+def learning_of(shape: ModelShape, recipe: RetrievalRecipe) -> Learning:
+    """Adapters, which are float32, or the backbone's weights; the head's weight, bias, transform; alpha; decoder."""
+    tune, backbone, size = recipe.tune, 0, 0.0
     if tune.backbone == "lora":
         layers = adapted_layers(shape.skeleton, tune.lora).values()
         backbone = sum(tune.lora.rank * (layer.in_features + layer.out_features) for layer in layers)
@@ -204,14 +206,17 @@ def learning_of(shape: ModelShape, model: ModelRecipe, tune: TuneRecipe) -> Lear
     own = head.parameters + (weight if head.tied and tune.backbone != "full" else 0) if tune.head else 0
     halves = own - head.n_latents  # all but the bias, which is float32
     in_head = own + tune.alpha
-    return Learning(backbone, in_head, size + (head.dtype.itemsize * halves + _FLOAT * head.n_latents if own else 0))
+    decoder = head.decoder if recipe.loss.reconstruction else 0
+    size += (head.dtype.itemsize * halves + _FLOAT * head.n_latents if own else 0) + _FLOAT * decoder
+    return Learning(backbone, in_head, decoder, size)
 
 
 def memory_of(recipe: RetrievalRecipe, shape: ModelShape, learning: Learning, gpus: int) -> Memory:
     """Bytes on each GPU, texts at their full length, none shared between sources.
 
-    weights: backbone and head in their dtypes, adapters in float32, and bfloat16 copies of what learns in float32 under
-        autocast. gradients: one number for each that learns, twice under DDP, which keeps them in buckets too.
+    weights: backbone and head in their dtypes, adapters and a decoder in float32, and bfloat16 copies of what learns in
+        float32 under autocast. gradients: one number for each that learns, twice under DDP, which keeps them in buckets
+        too.
     optimiser: AdamW's two numbers for each. FSDP gives each GPU its share of these three.
     activations: of one part of a batch (batch_queries / gpus / accumulation_steps queries with their passages), at two
         bytes a number in half precision: 1.25 times the inputs and outputs of all linear layers, and attention matrices
@@ -222,10 +227,12 @@ def memory_of(recipe: RetrievalRecipe, shape: ModelShape, learning: Learning, gp
     """
     step, settings, head = recipe.training, recipe.settings, shape.head
     shared = gpus if step.fsdp else 1
-    copies = learning.size / 2 if step.bf16 and recipe.tune.backbone == "full" and shape.dtype.itemsize == 4 else 0
-    adapters = learning.size if recipe.tune.backbone == "lora" else 0
+    decoder = _FLOAT * learning.decoder
+    others = learning.size - decoder
+    copies = others / 2 if step.bf16 and recipe.tune.backbone == "full" and shape.dtype.itemsize == 4 else 0
+    adapters = others if recipe.tune.backbone == "lora" else 0
     of_head = head.parameters * head.dtype.itemsize
-    weights = (shape.parameters * shape.dtype.itemsize + of_head + adapters + copies) / shared
+    weights = (shape.parameters * shape.dtype.itemsize + of_head + decoder + adapters + copies) / shared
 
     queries = step.batch_queries // gpus
     part = queries // step.accumulation_steps

@@ -29,6 +29,7 @@ from saelex.training.retrieval import ranks
 from saelex.training.retrieval.batch import Collator
 from saelex.training.retrieval.model import RetrievalModel
 from saelex.training.retrieval.objective import Objective
+from saelex.training.retrieval.reconstruction import starting_decoder
 from saelex.training.retrieval.settings import RetrievalRecipe, StepRecipe
 from saelex.training.retrieval.start import prepare, start_sparse, starting_encoder
 from saelex.training.retrieval.validation import needs_scores, validate
@@ -187,7 +188,9 @@ def _trainer(
     )
     objective = Objective(recipe.loss, recipe.sparsity, encoder.n_latents)
     log = LogFile(folder / _LOG)
-    trainer = RetrievalTrainer(RetrievalModel(encoder), arguments, recipe, examples, collator, objective, [log])
+    decoder = starting_decoder(recipe.model, encoder.head) if recipe.loss.reconstruction else None
+    model = RetrievalModel(encoder, decoder)
+    trainer = RetrievalTrainer(model, arguments, recipe, examples, collator, objective, [log])
     if evaluate is not None and recipe.progress.every:
         trainer.add_callback(Progress(trainer, encoder, evaluate, recipe.progress.every))
     trainer.remove_callback(PrinterCallback)

@@ -138,6 +138,9 @@ class LossRecipe:
     """The student's scores are divided by it in InfoNCE."""
     in_batch: bool = True
     """Whether InfoNCE takes the other queries' passages, of all processes, as negatives too."""
+    reconstruction: float = 0.0
+    """Weight of the SAE's reconstruction error, as the fraction of variance unexplained, beside the retrieval loss. 0:
+    two stages, as in the papers. Only with a TopK head of an SAE or a random one, in one part (accumulation_steps)."""
     word_scale: float = 0.0
     """Add so many times BM25 over words to the student's score: latents learn what words miss. 0: concepts alone."""
 
@@ -186,7 +189,7 @@ class StepRecipe:
     learning_rate: float = 5e-5
     """Peak learning rate."""
     head_learning_rate: float | None = None
-    """Of the head, where it is trained; null is learning_rate."""
+    """Of the head, where it is trained, and of loss.reconstruction's decoder; null is learning_rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """After the warm-up: decay to 0 by the last step, or none."""
     warmup_steps: int | None = None

@@ -58,6 +58,11 @@ class HeadShape(NamedTuple):
         """Weight, unless it is the embedding's, bias and transform; thresholds and scales are no parameters."""
         return (0 if self.tied else self.n_latents * self.d_model) + self.n_latents + self.transform
 
+    @property
+    def decoder(self) -> int:
+        """Parameters of the way back to states, which loss.reconstruction trains beside the head; float32."""
+        return self.n_latents * self.d_model + self.d_model
+
 
 class ModelShape(NamedTuple):
     """A cut backbone without its weights, and its head.

@@ -27,7 +27,7 @@ from saelex.training.examples.mixing import MixedExamples
 from saelex.training.retrieval import ranks
 from saelex.training.retrieval.batch import Collator, RetrievalBatch
 from saelex.training.retrieval.guards import Guards
-from saelex.training.retrieval.model import RetrievalModel
+from saelex.training.retrieval.model import RetrievalModel, Vectors
 from saelex.training.retrieval.objective import Objective, Outcome
 from saelex.training.retrieval.schedules import annealed_k
 from saelex.training.retrieval.settings import RetrievalRecipe
@@ -83,8 +83,8 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         return outcome.loss.detach()
 
     def _at_once(self, model: nn.Module, batch: RetrievalBatch, step: int) -> Outcome:
-        queries, passages = model(batch.chunks[0])
-        outcome = self.objective(queries, passages, batch, step)
+        vectors = model(batch.chunks[0])
+        outcome = self.objective(vectors.queries, vectors.passages, batch, step, vectors.reconstruction)
         self.accelerator.backward(outcome.loss)
         return outcome
 
@@ -93,7 +93,7 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             for chunk in batch.chunks:
                 states.append(_RandomState(self.args.device))
-                found.append(model(chunk))
+                found.append(_sides(model(chunk)))
         queries, passages = (torch.cat(side).requires_grad_() for side in zip(*found))
         outcome = self.objective(queries, passages, batch, step)
         outcome.loss.backward()
@@ -105,7 +105,7 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         for i, (chunk, random, *grads) in enumerate(zip(batch.chunks, states, *shares)):
             # the processes exchange gradients once, with the last part
             with nullcontext() if i == last else self.accelerator.no_sync(model), random:
-                vectors = model(chunk)
+                vectors = _sides(model(chunk))
                 surrogate = sum(
                     ((one * grad).sum() for one, grad in zip(vectors, grads)), start=vectors[0].new_zeros(())
                 )
@@ -141,13 +141,13 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         return DataLoader(share, batch_size=None)
 
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
-        """AdamW over what learns; the head may have a learning rate of its own, vectors and scalars never decay."""
+        """AdamW over what learns; head and decoder may have their own learning rate, vectors never decay."""
         settings = self.recipe.training
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in (model or self.model).named_parameters():
             if not parameter.requires_grad:
                 continue
-            in_head = name.removeprefix("module.").startswith("head.")
+            in_head = name.removeprefix("module.").startswith(("head.", "decoder."))
             rate = settings.learning_rate
             if in_head and settings.head_learning_rate is not None:
                 rate = settings.head_learning_rate
@@ -190,6 +190,11 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         self._resumed_from = str(folder)
         self.objective.load_state_dict(state["objective"])
         self.guards.load_state_dict(state["guards"])
+
+
+def _sides(vectors: Vectors) -> tuple[Tensor, Tensor]:
+    """What is a function of a batch's parts, one by one; `validate` keeps reconstruction to batches of one part."""
+    return vectors.queries, vectors.passages
 
 
 class _Share(IterableDataset[dict[str, RetrievalBatch]]):

@@ -40,7 +40,8 @@ def validate(recipe: RetrievalRecipe, *, processes: int = 1) -> None:
     _check_loss(recipe.loss, recipe.data)
     _check_data(recipe.data, recipe.loss)
     _check_sparsity(recipe.sparsity, recipe.training)
-    _check_step(recipe.training, recipe.tune, processes)
+    _check_reconstruction(recipe)
+    _check_step(recipe.training, recipe.tune.head or recipe.loss.reconstruction > 0, processes)
     _check_token_k(recipe.model, recipe.training)
     _check_progress(recipe.progress)
 
@@ -103,7 +104,7 @@ def _check_tune(tune: TuneRecipe, model: ModelRecipe) -> None:
 
 
 def _check_loss(loss: LossRecipe, data: ExampleData) -> None:
-    _at_least(0, loss, "loss", "kl", "margin_mse", "info_nce", "word_scale")
+    _at_least(0, loss, "loss", "kl", "margin_mse", "info_nce", "reconstruction", "word_scale")
     _positive(loss, "loss", "temperature", "teacher_temperature", "info_nce_temperature")
     if not (needs_scores(loss) or loss.info_nce > 0):
         raise InputError("loss.kl, loss.margin_mse and loss.info_nce are all 0; give at least one a weight")
@@ -116,6 +117,26 @@ def _check_loss(loss: LossRecipe, data: ExampleData) -> None:
         raise InputError("loss.kl and loss.margin_mse compare passages: data.negatives must be at least 1")
     if data.negatives == 0 and not loss.in_batch:
         raise InputError("loss.info_nce has no negatives: raise data.negatives or set loss.in_batch")
+
+
+def _check_reconstruction(recipe: RetrievalRecipe) -> None:
+    """It needs a decoder and TopK, and the tokens of a whole batch at once."""
+    model = recipe.model
+    if not recipe.loss.reconstruction:
+        return
+    if model.encoder:
+        raise InputError("loss.reconstruction needs a decoder, which model.encoder has not; start from model.sae")
+    if model.head == "vocabulary":
+        raise InputError("loss.reconstruction is for SAE and random heads; a vocabulary has no decoder")
+    if model.head == "random" and model.token_k is None:
+        raise InputError("loss.reconstruction needs a TopK gate: set model.token_k for a random head")
+    if (gate := _published_gate(model)) not in (None, *_TOPK_GATES):
+        raise InputError(f"loss.reconstruction is for TopK SAEs; the gate of {model.sae} is {gate}")
+    if (parts := recipe.training.accumulation_steps) > 1:
+        raise InputError(
+            f"loss.reconstruction is of a batch's tokens, which training.accumulation_steps={parts} does not keep; "
+            "set that to 1, with a smaller training.batch_queries if need be"
+        )
 
 
 def _check_data(data: ExampleData, loss: LossRecipe) -> None:
@@ -170,7 +191,7 @@ def _check_sparsity(sparsity: SparsityRecipe, training: StepRecipe) -> None:
             raise InputError(f"sparsity.df_alpha is a share of the documents, between 0 and 1, not {sparsity.df_alpha}")
 
 
-def _check_step(step: StepRecipe, tune: TuneRecipe, processes: int) -> None:
+def _check_step(step: StepRecipe, head_learns: bool, processes: int) -> None:
     _at_least(
         1,
         step,
@@ -194,7 +215,7 @@ def _check_step(step: StepRecipe, tune: TuneRecipe, processes: int) -> None:
             f"training.batch_queries={step.batch_queries} does not split into "
             f"accumulation_steps={step.accumulation_steps} equal parts{shared}; make it a multiple of {parts}"
         )
-    if step.head_learning_rate is not None and not tune.head:
+    if step.head_learning_rate is not None and not head_learns:
         raise InputError("training.head_learning_rate is set, but tune.head is false: the head is not trained")
     if step.max_steps is not None and (step.warmup_steps or 0) >= step.max_steps:
         raise InputError(
