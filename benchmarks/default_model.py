@@ -126,7 +126,7 @@ def sampled(collection: Collection, most: int) -> Collection:
     if len(collection.queries) <= most:
         return collection
     kept = random.Random(0).sample(collection.queries, most)
-    return Collection(collection.folder, collection.split, kept, {one.id: collection.qrels[one.id] for one in kept})
+    return replace(collection, queries=kept, qrels={one.id: collection.qrels[one.id] for one in kept})
 
 
 if __name__ == "__main__":

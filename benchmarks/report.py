@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from saelex.evaluation.provenance import machine, versions
+from saelex.files import write_text
 
 PACKAGES = ("saelex", "numpy", "scipy", "numba", "torch", "transformers", "sentence-transformers")
 
@@ -51,9 +51,7 @@ class Report:
             for figure in self.figures
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.tmp")
-        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(path)
+        write_text(path, [json.dumps(content, indent=2), "\n"])
 
     def print(self) -> None:
         about = machine()
@@ -77,36 +75,6 @@ def table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
         return "  ".join(cells).rstrip()
 
     return "\n".join([aligned(header), "  ".join("-" * width for width in widths), *map(aligned, lines[1:])])
-
-
-def machine() -> dict[str, Any]:
-    """CPU model, the cores this process may use, and memory in GiB."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "cpu": _from_proc("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "cores": cores,
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": platform.platform(),
-    }
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions; what is not installed is left out."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _from_proc(path: str, key: str) -> str:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
 
 
 def _number(value: Any) -> str:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from default_model import sampled
-from report import PACKAGES, machine, table, versions
+from report import PACKAGES, table
 from saelex.corpus.collection import named_split, read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.minilm import MODEL_ID
@@ -36,6 +36,7 @@ from saelex.evaluation.comparison import (
     mean_measured,
 )
 from saelex.evaluation.measures import MEASURES
+from saelex.evaluation.provenance import machine, versions
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.files import write_text
 

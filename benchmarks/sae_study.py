@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from default_model import Encoded, ndcg, sampled
-from report import machine, versions
 from sae_study_report import write_report
 from sae_study_states import TextStates, pooled_rows, reconstruct, text_states
 from saelex.corpus.collection import Collection, named_split, read_collection
@@ -41,6 +40,7 @@ from saelex.encoder.weighting import LatentWeighting, WeightingSettings
 from saelex.errors import InputError
 from saelex.evaluation.baselines import SentenceEmbedder, dense_run
 from saelex.evaluation.measures import measure
+from saelex.evaluation.provenance import machine, versions
 from saelex.files import write_text
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.buffer import ArrayStates

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, content: Iterable[str]) -> None:
-    """Write the pieces of text to a file, whole or not at all. Raises InputError when it cannot be written."""
+    """Write the pieces of text to a file, whole or not at all, gzipped where its name ends in `.gz`.
+
+    Raises InputError when it cannot be written.
+    """
     try:
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(content)
+        with replacing(path) as temporary, temporary.open("wb") as raw:
+            packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else nullcontext(raw)
+            with packed as file, io.TextIOWrapper(file, encoding="utf-8", newline="\n") as text:
+                text.writelines(content)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 

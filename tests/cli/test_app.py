@@ -12,7 +12,8 @@ import saelex as package
 from saelex.cli import app as app_module
 from saelex.errors import MismatchError
 
-VERBS = ["demo", "index", "search", "explain", "label", "encode", "evaluate", "export", "train-sae", "label-free"]
+VERBS = ["demo", "index", "search", "explain", "label", "encode", "evaluate", "compare", "fuse", "export"]
+VERBS += ["train-sae", "label-free"]
 
 
 def test_help_names_every_verb_and_version_is_the_packages(saelex: Saelex) -> None:

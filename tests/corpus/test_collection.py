@@ -1,32 +1,27 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from tests.corpus.sources.files import CORPUS, QRELS, write_beir, write_jsonl
 
 from saelex.corpus.collection import named_split, read_collection
+from saelex.corpus.documents import Document, Query
 from saelex.errors import InputError
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "tiny"
-    (root / "qrels").mkdir(parents=True)
-    corpus = [{"_id": str(i), "title": "", "text": f"text {i}"} for i in range(3)]
-    queries = [{"_id": name, "text": f"query {name}"} for name in "abc"]
-    (root / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)))
-    (root / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
-    (root / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nc\t0\t1\na\t2\t2\n")
-    return root
+    return write_beir(tmp_path / "tiny")
 
 
 def test_only_judged_queries_in_file_order(folder: Path) -> None:
     collection = read_collection(folder)
-    assert (collection.name, collection.split) == ("tiny", "test")
-    assert [query.id for query in collection.queries] == ["a", "c"]
-    assert collection.qrels == {"a": {"2": 2}, "c": {"0": 1}}
-    assert [document.id for document in collection.documents()] == ["0", "1", "2"]
+    assert (collection.name, collection.split, collection.label) == ("tiny", "test", "tiny:test")
+    assert collection.source == str(folder)
+    assert [query.id for query in collection.queries] == ["q2", "q1"]
+    assert collection.qrels == QRELS
+    assert [document.id for document in collection.documents()] == ["d1", "d2", "d3"]
     assert len(list(collection.documents())) == 3  # can be read again
 
 
@@ -46,8 +41,78 @@ def test_not_a_folder(tmp_path: Path) -> None:
         read_collection(tmp_path / "nothing")
 
 
-def test_a_split_may_stand_behind_the_folder(tmp_path: Path) -> None:
-    assert named_split("a/b", "test") == ("a/b", "test")
-    assert named_split("a/b:dev", "test") == ("a/b", "dev")
+# ---- pairs ----------------------------------------------------------------------------------------------------------
+
+
+def test_queries_of_one_language_over_documents_of_another(tmp_path: Path) -> None:
+    german, english = (write_beir(tmp_path / name, f"{name} ") for name in ("de", "en"))
+    collection = read_collection(f"{german}+{english}")
+    assert (collection.label, collection.source) == ("de+en:test", f"{german}+{english}")
+    assert collection.queries == [Query("q2", "de money"), Query("q1", "de what lifts")]
+    assert collection.qrels == QRELS
+    assert next(collection.documents()) == Document("d1", "en of wings", "Lift")
+    assert len(list(collection.documents())) == len(CORPUS)
+
+
+def test_the_sides_of_a_pair_must_agree(tmp_path: Path) -> None:
+    german, english = (write_beir(tmp_path / name) for name in ("de", "en"))
+    (english / "qrels" / "test.tsv").write_text("q1\td1\t2\nq1\td2\t0\nq2\td3\t2\n")
+    with pytest.raises(InputError, match=r"de and .*en judge 1 queries differently, 'q2' among them$"):
+        read_collection(f"{german}+{english}")
+    with pytest.raises(InputError, match=r"fr: no such folder"):
+        read_collection(f"{german}+{tmp_path / 'fr'}")
+
+
+def test_a_plus_may_be_part_of_a_path(tmp_path: Path) -> None:
+    german, english = (write_beir(tmp_path / "c++" / name) for name in ("de", "en"))
+    assert read_collection(german).name == "de"
+    assert read_collection(f"{german}+{english}").name == "de+en"
+    assert read_collection(*named_split(f"{german}:test+{english}:test")).name == "de+en"
+
+
+# ---- files of TREC --------------------------------------------------------------------------------------------------
+
+
+def test_topics_qrels_and_corpus_as_files(tmp_path: Path) -> None:
+    corpus = write_jsonl(tmp_path / "docs.jsonl", CORPUS)
+    (tmp_path / "topics.dl.txt").write_text("<top>\n<num> Number: q1\n<title> what lifts\n</top>\n")
+    (tmp_path / "qrels.txt").write_text("q1 0 d1 2\nq1 0 d2 -1\n")
+    source = f"trec:{tmp_path / 'topics.dl.txt'},{tmp_path / 'qrels.txt'},{corpus}"
+    collection = read_collection(*named_split(source))
+    assert (collection.label, collection.source) == ("topics.dl", source)
+    assert collection.queries == [Query("q1", "what lifts")]
+    assert collection.qrels == {"q1": {"d1": 2, "d2": -1}}
+    assert [document.id for document in collection.documents()] == ["d1", "d2", "d3"]
+    with pytest.raises(InputError, match="name three files, as in trec:topics"):
+        read_collection("trec:topics.txt,qrels.txt")
+    with pytest.raises(InputError, match="none: no such file"):
+        read_collection(source.replace(str(corpus), str(tmp_path / "none")))
+
+
+# ---- splits in names ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("a/b", ("a/b", "test")),
+        ("a/b:dev", ("a/b", "dev")),
+        ("a/c++:dev", ("a/c++", "dev")),
+        ("a/de+a/en:dev", ("a/de+a/en", "dev")),
+        ("hf:owner/name", ("hf:owner/name", "test")),
+        ("hf:name", ("hf:name", "test")),
+        ("hf:owner/name@main/de:dev", ("hf:owner/name@main/de", "dev")),
+        ("hf:owner/name/de+hf:owner/name/en", ("hf:owner/name/de+hf:owner/name/en", "test")),
+        ("ir_datasets:cranfield", ("ir_datasets:cranfield", "test")),
+        ("ir_datasets:beir/scifact/dev", ("ir_datasets:beir/scifact/dev", "test")),
+        ("trec:a:b,c,d+e", ("trec:a:b,c,d+e", "test")),
+        ("C:\\data\\set", ("C:\\data\\set", "test")),
+    ],
+)
+def test_a_split_may_stand_behind_the_source(source: str, found: tuple[str, str]) -> None:
+    assert named_split(source, "test") == found
+
+
+def test_a_path_with_a_colon_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "odd:name").mkdir()
     assert named_split(f"{tmp_path}/odd:name", "test") == (f"{tmp_path}/odd:name", "test")

@@ -149,6 +149,10 @@ def test_qrels_of_both_kinds_agree(tmp_path: Path) -> None:
         (["1\ta\t1", "1\ta\t2"], ":2: query '1' and document 'a' have two grades"),
         (["1\ta\t1", "1\tb\tx"], ":2: not 3 columns"),
         (["1 0 a 1", "1 0 a"], ":2: not 4 columns"),
+        (["1\ta\t1.0", "1\tb\t1"], ":1: not 3 columns that end in an integer grade"),  # no header
+        (["1\ta\t1", "\tb\t1"], ":2: not 3 columns"),
+        (["1\ta\t1", "1\t \t1"], ":2: not 3 columns"),
+        (["1\ta\t" + "9" * 5000], ":1: "),
         (["query-id\tcorpus-id\tscore"], "holds no relevance judgements"),
     ],
 )

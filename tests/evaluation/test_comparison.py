@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from tokenizers import Tokenizer
 from saelex.corpus.collection import Collection, read_collection
 from saelex.encoder.backbone import Backbone
 from saelex.encoder.weighting import LatentWeighting
+from saelex.errors import InputError
 from saelex.evaluation.baselines import SentenceEmbedder, bm25_run, dense_run
 from saelex.evaluation.comparison import (
     BM25,
@@ -43,6 +46,20 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     return read_collection(root)
 
 
+def test_relevant_documents_that_the_corpus_lacks_are_said(
+    collection: Collection, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        JudgedDocuments.read(collection)
+        JudgedDocuments.read(replace(collection, qrels={"q0": {"d0": 1, "empty": 1, "nowhere": 0}}))
+    assert caplog.messages == []
+    with caplog.at_level(logging.WARNING):
+        JudgedDocuments.read(replace(collection, qrels={"q0": {"d0": 1, "x1": 1}, "q1": {"x1": 2, "x2": 1}}))
+    assert caplog.messages == ["tiny:test: 2 of 3 relevant documents are not in the corpus"]
+    with pytest.raises(InputError, match="tiny:test: none of the 2 relevant documents is in the corpus, not even '10'"):
+        JudgedDocuments.read(replace(collection, qrels={"q0": {"10": 1}, "q1": {"11": 1, "d0": 0}}))
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_measures_equal_those_of_the_index(collection: Collection, tmp_path: Path, weighted: bool) -> None:
     encoder = tiny_encoder(tmp_path / "bert", max_document_length=14, query_top_k=5, document_top_k=9, word_scale=0.7)
@@ -51,12 +68,13 @@ def test_measures_equal_those_of_the_index(collection: Collection, tmp_path: Pat
     judged = JudgedDocuments.read(collection)
     encoded = EncodedCollection.encode(encoder, judged, VectorsCache(tmp_path / "cache"))
     assert len(encoded.passages) > len(judged.documents)
-    for row in evaluate_collections([collection], encoder):
+    evaluation = evaluate_collections([collection], encoder, cache=VectorsCache(tmp_path / "cache"))
+    for row in evaluation.collections[0].systems:
         found = encoded.measured((5, 9), 0.7 if row.system == "concepts+words" else None)
         assert found.measures == pytest.approx(row.measures, abs=1e-3)
-        assert found.query_active == pytest.approx(row.query_latents)
+        assert row.costs is not None and found.query_active == pytest.approx(row.costs.query_active)
         # the index leaves out weights that round to 0
-        assert found.document_active == pytest.approx(row.document_latents, abs=0.3)
+        assert found.document_active == pytest.approx(row.costs.document_active, abs=0.3)
 
 
 def test_shared_columns_are_those_of_the_dense_products(collection: Collection, tmp_path: Path) -> None:

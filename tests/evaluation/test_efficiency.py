@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from saelex.errors import InputError
-from saelex.evaluation.efficiency import activation_shares, mean_active, qd_flops
+from saelex.evaluation.efficiency import activation_shares, gini, mean_active, mean_postings, qd_flops
 from saelex.vectors import SparseRows
 
 
@@ -34,3 +34,22 @@ def test_refused() -> None:
         qd_flops(SparseRows.empty(4, 1), SparseRows.empty(5, 1))
     with pytest.raises(InputError, match="no vectors"):
         mean_active(SparseRows.empty(4))
+
+
+def test_postings_are_the_document_frequencies_of_the_querys_latents() -> None:
+    queries = SparseRows.from_dense([[1, 0, 2, 0], [0, 0, 3, 0], [0, 0, 0, 0]])
+    documents = SparseRows.from_dense([[1, 1, 0, 0], [0, 1, 5, 0], [0, 1, 5, 0], [0, 1, 0, 0]])
+    # 1 + 2, 2 and 0
+    assert mean_postings(queries, documents) == pytest.approx(5 / 3)
+
+
+def test_gini_is_the_textbooks_mean_difference() -> None:
+    values = np.random.default_rng(0).poisson(3, 200) ** 2
+    differences = np.abs(values[:, None] - values[None, :]).sum()
+    assert gini(values) == pytest.approx(differences / (2 * len(values) ** 2 * values.mean()))
+    assert gini([3, 3, 3]) == pytest.approx(0)
+    assert gini([0, 0, 0, 8]) == pytest.approx(0.75)
+    assert gini([0, 0]) == 0
+    for wrong in ([], [1, -1]):
+        with pytest.raises(InputError, match="numbers from 0 up"):
+            gini(wrong)

@@ -1,24 +1,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS
 
 from saelex.corpus.collection import Collection, read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.lexical import LexicalChannel
+from saelex.encoder.settings import Side, TopKChoice
 from saelex.errors import InputError
-from saelex.evaluation.evaluate import evaluate_collections, index_runs, mean_rows
-from saelex.evaluation.measures import measure
+from saelex.evaluation.comparison import JudgedDocuments
+from saelex.evaluation.evaluate import Plan, evaluate_collections, evaluate_plan, index_folder
+from saelex.evaluation.measures import measure, untied
+from saelex.evaluation.report import indexed_examples
+from saelex.evaluation.results import Evaluation
+from saelex.evaluation.searching import Searcher
+from saelex.evaluation.vectors_cache import VectorsCache
+from saelex.vectors import SparseRows
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     return tiny_encoder(tmp_path_factory.mktemp("evaluate") / "bert")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> VectorsCache:
+    return VectorsCache(tmp_path / "cache")
 
 
 @pytest.fixture
@@ -33,38 +47,181 @@ def collection(tmp_path: Path) -> Collection:
     return read_collection(root)
 
 
-def test_runs_are_the_dot_products_of_the_vectors(collection: Collection, encoder: Encoder) -> None:
-    documents = [document for document in collection.documents() if document.content]
-    runs = index_runs(collection, documents, encoder)
-    texts = [document.content for document in documents]
-    queries = [query.text for query in collection.queries]
+def test_runs_are_the_dot_products_of_the_vectors(
+    collection: Collection, encoder: Encoder, cache: VectorsCache
+) -> None:
+    judged = JudgedDocuments.read(collection)
+    found = Searcher(encoder).search(judged, cache)
+    texts = [document.content for document in judged.documents]
+    queries = judged.questions
     channel = LexicalChannel().fit(texts)
     latents = encoder.encode_query(queries), encoder.encode_document(texts)
     both = tuple(rows.beside(words) for rows, words in zip(latents, (channel.query(queries), channel.document(texts))))
     for name, (query_rows, document_rows) in {"concepts": latents, "concepts+words": both}.items():
         scores = query_rows.dot(document_rows)
         for i, query in enumerate(collection.queries):
-            wanted = {documents[j].id: float(scores[i, j]) for j in np.flatnonzero(scores[i])}
-            assert runs[name].run[query.id] == pytest.approx(wanted, rel=2e-3)
-        assert runs[name].query_latents == pytest.approx(query_rows.lengths.mean())
-        assert runs[name].document_latents == pytest.approx(document_rows.lengths.mean(), abs=0.3)
+            wanted = {judged.documents[j].id: float(scores[i, j]) for j in np.flatnonzero(scores[i])}
+            assert found[name].run[query.id] == pytest.approx(wanted, rel=2e-3)
+        costs = found[name].costs
+        assert costs is not None
+        assert costs.query_active == pytest.approx(query_rows.lengths.mean())
+        assert costs.document_active == pytest.approx(document_rows.lengths.mean(), abs=0.3)
+        shared = (query_rows.to_dense() > 0).astype(float) @ (document_rows.to_dense() > 0).T
+        assert costs.qd_flops == pytest.approx(shared.mean(), abs=0.3)
+        used = (document_rows.to_dense()[:, : encoder.n_latents] > 0).any(0).mean()
+        assert costs.latents_used == pytest.approx(used, abs=0.02)
 
 
-def test_rows_measure_those_runs(collection: Collection, encoder: Encoder) -> None:
-    rows = list(evaluate_collections([collection, collection], encoder, against=["bm25"]))
-    assert [row.system for row in rows] == 2 * ["bm25", "concepts", "concepts+words"]
-    documents = sorted((one for one in collection.documents() if one.content), key=lambda one: one.id)
-    runs = index_runs(collection, documents, encoder)
-    assert rows[1].measures == measure(collection.qrels, runs["concepts"].run)
-    assert (rows[0].queries, rows[0].documents, rows[0].query_latents) == (2, len(TEXTS), None)
-    means = mean_rows(rows)
-    assert [(row.collection, row.system) for row in means] == [("mean", row.system) for row in rows[:3]]
-    assert means[2].measures == pytest.approx(rows[2].measures)
-    assert json.dumps([row.to_json() for row in rows + means])
+def test_an_encoding_is_never_repeated_and_speeds_are_always_known(
+    collection: Collection, encoder: Encoder, cache: VectorsCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate_collections([collection], encoder, cache=cache).collections[0].system("concepts")
+    encode = encoder.encode
+
+    def sampled(texts: list[str], *, side: Side, top_k: TopKChoice = "default", **_: object) -> SparseRows:
+        assert top_k == "default", "encoded again: only what is kept is encoded whole"
+        return encode(texts, side=side, top_k=top_k)
+
+    monkeypatch.setattr(encoder, "encode", sampled)
+    again = evaluate_collections([collection], encoder, cache=cache).collections[0].system("concepts")
+    assert again.run == first.run
+    for costs in (first.costs, again.costs):
+        assert costs is not None and costs.latency_ms is not None and costs.end_to_end_ms is not None
+        assert costs.encode_documents_per_s is not None and costs.encode_documents_per_s > 0
+        assert costs.encode_queries_per_s is not None and costs.encode_queries_per_s > 0
+        assert (costs.end_to_end_ms.k, costs.end_to_end_ms.queries) == (10, 2)
+        assert costs.end_to_end_ms.p50 > costs.latency_ms.p50  # the same search, after an encoding
+    before = encoder.settings
+    try:
+        encoder.settings = replace(before, query_top_k=2, document_top_k=3)  # a cut of the same vectors
+        (cut,) = evaluate_collections([collection], encoder, cache=cache).collections
+    finally:
+        encoder.settings = before
+    costs = cut.system("concepts").costs
+    assert costs is not None and costs.query_active == 2 and costs.document_active <= 3
 
 
-def test_unknown_baselines_and_backbones_without_a_sentence_embedding(collection: Collection, encoder: Encoder) -> None:
-    with pytest.raises(InputError, match="unknown baseline 'splade'"):
-        list(evaluate_collections([collection], encoder, against=["splade"]))
+def test_systems_are_measured_per_query_and_compared(
+    collection: Collection, encoder: Encoder, cache: VectorsCache, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.trec").write_text("1 Q0 d1 1 9 other\n1 Q0 d0 2 8 other\n")
+    evaluation = evaluate_collections(
+        [collection, replace(collection, split="dev")],
+        encoder,
+        against=["bm25"],
+        runs={"other": tmp_path / "{set}.trec"},
+        cache=cache,
+        command="saelex evaluate tiny",
+    )
+    assert evaluation.systems == ["bm25", "other", "concepts", "concepts+words"]
+    result = evaluation.collections[0]
+    assert (result.name, result.split, result.n_queries, result.n_documents) == ("tiny", "test", 2, len(TEXTS))
+    other = result.system("other")
+    assert other.per_query == {
+        "nDCG@10": {"1": pytest.approx(1.0), "2": 0.0},
+        "MRR@10": {"1": 1.0, "2": 0.0},
+        "R@100": {"1": 1.0, "2": 0.0},
+    }
+    assert other.measures["nDCG@10"] == pytest.approx(0.5) and other.costs is None
+    assert other.run == untied({"1": {"d1": 9.0, "d0": 8.0}})
+    for one in result.systems:
+        assert one.measures == pytest.approx(measure(collection.qrels, one.run))
+    assert [(one.first, one.second) for one in result.comparisons] == 3 * [
+        ("other", "bm25"),
+        ("concepts", "bm25"),
+        ("concepts+words", "bm25"),
+    ]
+    one, bm25 = (list(result.system(name).per_query["nDCG@10"].values()) for name in ("concepts", "bm25"))
+    compared = result.comparison("nDCG@10", "concepts", "bm25")
+    assert compared is not None and compared.difference == pytest.approx(np.mean(one) - np.mean(bm25))
+    if one != bm25:
+        assert compared.t_p == pytest.approx(float(stats.ttest_rel(one, bm25).pvalue))
+    assert evaluation.means()["concepts"] == pytest.approx(result.system("concepts").measures)
+    assert evaluation.facts["reference"] == "bm25" and evaluation.facts["depth"] == 100
+    assert list(evaluation.facts["collections"]) == ["tiny:test", "tiny:dev"]
+    assert evaluation.facts["collections"]["tiny:test"]["source"] == str(tmp_path / "tiny")
+    assert evaluation.facts["systems"]["concepts+words"] | {"settings": {}} == {
+        "kind": "encoder",
+        "model": "bert",
+        "fingerprint": encoder.fingerprint,
+        "top_k": "7/20",
+        "words": True,
+        "settings": {},
+        "dtype": "float32",
+        "device": "cpu",
+    }
+    assert Evaluation.from_json(json.loads(json.dumps(evaluation.to_json()))) == evaluation
+
+
+def test_what_was_read_is_told_by_a_digest(collection: Collection, encoder: Encoder, cache: VectorsCache) -> None:
+    def digest_of(one: Collection) -> str:
+        facts = evaluate_collections([one], encoder, cache=cache).facts
+        return str(facts["collections"][one.label]["sha256"])
+
+    first = digest_of(collection)
+    documents = list(collection.documents())
+    assert digest_of(replace(collection, name="moved", read_documents=lambda: reversed(documents))) == first
+    grades = collection.qrels | {"1": {"d0": 2, "d1": 2}}
+    other = [replace(documents[0], text=documents[0].text + "!"), *documents[1:]]
+    changed = replace(collection, qrels=grades), replace(collection, read_documents=lambda: iter(other))
+    assert len({first, *map(digest_of, changed)}) == 3
+
+
+def test_a_blank_query_finds_nothing(collection: Collection, encoder: Encoder, cache: VectorsCache) -> None:
+    blank = replace(collection, queries=[replace(collection.queries[0], text=" "), collection.queries[1]])
+    (result,) = evaluate_collections([blank], encoder, against=["bm25"], cache=cache).collections
+    for one in result.systems:
+        assert not one.run.get("1") and one.per_query["nDCG@10"]["1"] == 0
+        assert one.run["2"]
+
+
+def test_another_encoder_is_two_systems_more(collection: Collection, encoder: Encoder, tmp_path: Path) -> None:
+    cache = VectorsCache(tmp_path / "cache")
+    other = tiny_encoder(tmp_path / "other", query_top_k=3)
+    evaluation = evaluate_collections([collection], encoder, against=[other], measures=["AP", "P@1"], cache=cache)
+    assert evaluation.systems == ["other", "other+words", "concepts", "concepts+words"]
+    assert evaluation.facts["reference"] == "other" and evaluation.facts["depth"] == 1000
+    result = evaluation.collections[0]
+    assert list(result.systems[0].measures) == ["AP", "P@1"]
+    costs = result.system("other").costs
+    assert costs is not None and costs.query_active <= 3
+    alone = evaluate_collections([collection], other, measures=["AP", "P@1"], cache=cache).collections[0]
+    assert alone.system("concepts").per_query == result.system("other").per_query
+    assert alone.comparison("AP", "concepts+words", "concepts") is not None  # nothing else to compare with
+
+
+def test_indexes_that_stay_explain_single_queries(
+    collection: Collection, encoder: Encoder, cache: VectorsCache, tmp_path: Path
+) -> None:
+    plan = Plan.of(encoder, against=["bm25"])
+    evaluation = evaluate_plan(plan, [collection], cache=cache, indexes=tmp_path / "indexes")
+    assert index_folder(tmp_path / "indexes", 0, plan.searchers[0]).is_dir()
+    examples = indexed_examples(evaluation, [collection], plan.searchers, tmp_path / "indexes")
+    assert examples is not None and examples.second == "bm25"
+    (of_set,) = examples.collections
+    hits = [hit for query in (*of_set.gains, *of_set.losses) for hit in query.hits]
+    assert hits and {hit.system for hit in hits} == {examples.first}
+    for hit in hits:
+        assert hit.explanation.document_id == hit.id
+        reasons = hit.explanation.contributions
+        assert sum(one.contribution for one in reasons) == pytest.approx(hit.explanation.score)
+        assert any(one.document_words and one.query_words for one in reasons)  # vectors of the cache know no tokens
+
+
+def test_names_that_cannot_be(collection: Collection, encoder: Encoder, cache: VectorsCache, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown baseline 'splade'; choose one of bm25, dense, rrf"):
+        evaluate_collections([collection], encoder, against=["splade"], cache=cache)
     with pytest.raises(InputError, match="no dense baseline"):
-        list(evaluate_collections([collection], encoder, against=["dense"]))
+        evaluate_collections([collection], encoder, against=["rrf"], cache=cache)
+    with pytest.raises(InputError, match="two systems are called 'bm25'"):
+        evaluate_collections([collection], encoder, against=["bm25"], runs={"bm25": "x"}, cache=cache)
+    with pytest.raises(InputError, match="no system 'dense' to compare with; there are bm25, concepts"):
+        evaluate_collections([collection], encoder, against=["bm25"], reference="dense", cache=cache)
+    (tmp_path / "far.trec").write_text("77 Q0 d1 1 9 other\n")
+    with pytest.raises(InputError, match="far answers no query of tiny"):
+        evaluate_collections([collection], encoder, runs={"far": tmp_path / "far.trec"}, cache=cache)
+    with pytest.raises(InputError, match="two collections are called tiny:test"):
+        evaluate_collections([collection, collection], encoder, cache=cache)
+    empty = replace(collection, read_documents=lambda: iter(()))
+    with pytest.raises(InputError, match="no document holds a text"):
+        evaluate_collections([empty], encoder, cache=cache)

@@ -32,3 +32,5 @@ def test_refused() -> None:
         reciprocal_rank_fusion([])
     with pytest.raises(InputError, match="from 0 up"):
         reciprocal_rank_fusion([{}], k=-1)
+    with pytest.raises(InputError, match="at least one document is kept, not -1"):
+        reciprocal_rank_fusion([{"q": {"a": 1.0, "b": 0.5}}], depth=-1)

@@ -89,8 +89,26 @@ def test_a_damaged_entry_is_named(encoder: Encoder, tmp_path: Path) -> None:
     cache.rows(encoder, TEXTS, "document")
     (entry,) = (tmp_path / "cache" / "vectors").iterdir()
     (entry / "latents.npy").unlink()
-    with pytest.raises(InputError, match=entry.name):
+    with pytest.raises(InputError, match=rf"{entry.name}: a damaged entry of the cache; delete it"):
         cache.rows(encoder, TEXTS, "document")
+    cache.runs([], [], lambda: {"bm25": {"q": {"a": 1.0}}})
+    (entry,) = (tmp_path / "cache" / "runs").iterdir()
+    entry.write_text('{"bm25": {"q"')
+    with pytest.raises(InputError, match=rf"{entry.name}: a damaged entry of the cache; delete it"):
+        cache.runs([], [], dict)
+
+
+def test_a_folder_that_cannot_be_costs_no_encoding(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = _count_encodings(encoder, monkeypatch)
+    (tmp_path / "file").write_text("")
+    cache = VectorsCache(tmp_path / "file" / "cache")
+    with pytest.raises(InputError, match="vectors: cannot be made for the cache"):
+        cache.rows(encoder, TEXTS, "document")
+    with pytest.raises(InputError, match="runs: cannot be made for the cache"):
+        cache.runs([], [], lambda: encoded.append("run") or {})
+    assert encoded == []
 
 
 def test_the_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from saelex.cli.app import app
 from saelex.corpus.collection import read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.efficiency import qd_flops
-from saelex.evaluation.evaluate import CONCEPTS, evaluate_collections
+from saelex.evaluation.evaluate import evaluate_collections
+from saelex.evaluation.searching import CONCEPTS
+from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.sae.recipe import SaeRecipe, load_recipe
 from saelex.training.mntp.recipe import MntpRecipe
 from saelex.training.mntp.run import train_mntp
@@ -134,14 +136,16 @@ class Stages:
 
 
 @pytest.mark.parametrize("path", named(RECIPES))
-def test_a_recipe_learns_and_its_flops_term_lowers_what_it_is_for(path: Path, world: World, stages: Stages) -> None:
+def test_a_recipe_learns_and_its_flops_term_lowers_what_it_is_for(
+    path: Path, world: World, stages: Stages, tmp_path: Path
+) -> None:
     recipe = stages.toy(path)
     free = replace(recipe, sparsity=replace(recipe.sparsity, query=0.0, document=0.0, ramp="constant", ramp_steps=0))
     encoder, dense = Encoder.load(stages.trained(recipe)), Encoder.load(stages.trained(free))
     for query, document in sorted({languages(source) for source in recipe.data.sources}):
         collection = read_collection(world.beir(query, document), "train")
-        rows = {row.system: row for row in evaluate_collections([collection], encoder)}
-        assert rows[CONCEPTS].measures["nDCG@10"] >= 0.9, f"{query} questions, {document} passages"
+        (result,) = evaluate_collections([collection], encoder, cache=VectorsCache(tmp_path / "cache")).collections
+        assert result.system(CONCEPTS).measures["nDCG@10"] >= 0.9, f"{query} questions, {document} passages"
     measure = {"flops": active_latents, "df_flops": postings_per_match}[recipe.sparsity.kind]
     assert active_latents(encoder) > 1
     assert measure(encoder) < 0.95 * measure(dense)

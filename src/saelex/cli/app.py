@@ -8,11 +8,14 @@ import typer
 
 from saelex import __version__
 from saelex.cli.average import average
+from saelex.cli.compare import compare
+from saelex.cli.curves import app as curves
 from saelex.cli.demo import demo
 from saelex.cli.encode import encode
 from saelex.cli.evaluate import evaluate
 from saelex.cli.explain import explain
 from saelex.cli.export import export
+from saelex.cli.fuse import fuse
 from saelex.cli.index import index
 from saelex.cli.label import label
 from saelex.cli.label_free import label_free
@@ -60,6 +63,8 @@ app.command()(explain)
 app.command()(label)
 app.command()(encode)
 app.command()(evaluate)
+app.command()(compare)
+app.command()(fuse)
 app.command()(export)
 app.command()(mine)
 app.command()(score)
@@ -68,4 +73,5 @@ app.command()(train)
 app.command()(average)
 app.command("train-sae")(train_sae)
 app.command("label-free")(label_free)
+app.add_typer(curves, name="curves")
 app.add_typer(sae, name="sae")

@@ -1,106 +1,178 @@
-"""`saelex evaluate`: the encoder on test collections, beside BM25 and the dense backbone."""
+"""`saelex evaluate`: an encoder on test collections, beside baselines, other models and runs of other systems."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saelex.cli.encode import read_top_k
 from saelex.cli.options import DEFAULT_MODEL, Model, load_encoder, show_progress
+from saelex.cli.runs import DEFAULT_MEASURES, Measures, named_files, split_names
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
-    from saelex.evaluation.evaluate import Row
+    from saelex.corpus.collection import Collection
+    from saelex.encoder.encoder import Encoder
+    from saelex.encoder.settings import TopKChoice
+    from saelex.evaluation.evaluate import Plan
+    from saelex.evaluation.results import Evaluation
+
+    TopK = tuple[TopKChoice, TopKChoice]
+
+_BASELINES = ("bm25", "dense", "rrf")  # `saelex.evaluation.evaluate.BASELINES`, without importing it for --help
 
 
 def evaluate(
-    paths: Annotated[list[str], typer.Argument(metavar="FOLDER[:SPLIT]...", help="Test collections in BEIR's layout.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="COLLECTION[:SPLIT]...",
+            # no brackets: rich takes some of them for markup
+            help="Test collections. FOLDER, in BEIR's or mteb's layout. hf:OWNER/NAME, mteb's layout on the hub, "
+            "perhaps with @REVISION, then /SUBSET behind it. ir_datasets:ID. trec:TOPICS,QRELS,CORPUS, three files. "
+            "FIRST+SECOND, queries of one and documents of the other, which have equal ids and judgements as "
+            "translations do; :SPLIT behind it is of both. An ID names its split itself, and files have none.",
+        ),
+    ],
     model: Model = DEFAULT_MODEL,
-    split: Annotated[str, typer.Option(help="Split of the folders that name none.")] = "test",
-    against: Annotated[list[str], typer.Option(help="bm25 or dense (the backbone's own embedding); repeatable.")] = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="Split of the collections that name none.")] = "test",
+    against: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SYSTEM",
+            help="bm25, dense (the backbone's own embedding), rrf (the fusion of both), or another model: embedded, "
+            "folder or hub id; repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    run: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A TREC run of another system; {set} in FILE stands for the collection's name; repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    reference: Annotated[
+        str | None,
+        typer.Option(metavar="SYSTEM", help="What all others are compared with; the first --against unless given."),
+    ] = None,
+    measures: Measures = DEFAULT_MEASURES,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON; or, with a FILE.json after it, write it there beside the table.")
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a report: an HTML page, Markdown, plots and JSON.")
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write every system's answers there, as TREC runs.")
+    ] = None,
     top_k: Annotated[
         str,
-        typer.Option(metavar="QUERY/DOCUMENT", help="Latents kept: 40/400, all/all; default/default: the model's own."),
+        typer.Option(
+            metavar="QUERY/DOCUMENT",
+            help="Latents that all models keep: 40/400, all/all; default/default: each model's own.",
+        ),
     ] = "default/default",
 ) -> None:
-    """nDCG@10, MRR@10 and R@100, through a real index, of concepts alone and of concepts with words.
+    """Quality, significance and cost, through a real index, of concepts alone and of concepts with words.
 
-    Ties go to the smaller document id. "latents" are the active columns of a mean query and of a mean passage.
+    Ties go to the smaller document id. Vectors are kept in the user's cache folder: a second evaluation of a model on a
+    collection encodes nothing but a small sample, to time it.
     """
-    unknown = set(against) - {"bm25", "dense"}
-    if unknown:
-        raise InputError(f"--against takes bm25 and dense, not {min(unknown)!r}")
-    query_k, separator, document_k = top_k.partition("/")
-    if not separator:
-        raise InputError(f"--top-k is QUERY/DOCUMENT, as in 40/400, not {top_k!r}")
-    kept = read_top_k(query_k), read_top_k(document_k)
-
+    kept = _read_top_k(top_k)
     # an option whose value may be left out would swallow the folder after it, so the file comes with the folders
-    files = [path for path in paths if path.endswith(".json")]
-    folders = [path for path in paths if path not in files]
-    if len(files) > as_json or not folders:
-        raise InputError("give folders in BEIR's layout, and a FILE.json at most once, with --json")
+    files = [path for path in paths if path.endswith(".json") and not path.startswith("trec:")]
+    sources = [path for path in paths if path not in files]
+    if len(files) > as_json or not sources:
+        raise InputError("give test collections, and a FILE.json at most once, with --json")
+    if report is not None:
+        from saelex.evaluation.report import check_target
+
+        check_target(report)
 
     from saelex.corpus.collection import named_split, read_collection
-    from saelex.evaluation.evaluate import evaluate_collections, mean_rows
+    from saelex.evaluation.evaluate import Plan, evaluate_plan
 
-    collections = [read_collection(*named_split(folder, split)) for folder in folders]
+    collections = [read_collection(*named_split(source, split)) for source in sources]
+    plan = Plan.of(
+        _encoder(model, kept),
+        against=[name if name in _BASELINES else _other_encoder(name, kept) for name in against],
+        runs=named_files(run),
+        measures=split_names(measures),
+        reference=reference,
+    )
+    command = shlex.join(["saelex", *sys.argv[1:]])
+    with TemporaryDirectory(prefix="saelex-evaluate-") as scratch:
+        indexes = None if report is None else Path(scratch)
+        found = evaluate_plan(plan, collections, indexes=indexes, command=command, progress=show_progress())
+        if report is not None:
+            _write_report(plan, found, collections, Path(scratch), report)
+    _show(found, as_json, files)
+    if runs is not None:
+        _write_runs(found, runs)
+
+
+def _read_top_k(text: str) -> TopK:
+    query, separator, document = text.partition("/")
+    if not separator:
+        raise InputError(f"--top-k is QUERY/DOCUMENT, as in 40/400, not {text!r}")
+    return read_top_k(query), read_top_k(document)
+
+
+def _encoder(model: str, kept: TopK) -> Encoder:
     encoder = load_encoder(model)
     settings = encoder.settings
     encoder.settings = replace(
         settings, query_top_k=settings.top_k("query", kept[0]), document_top_k=settings.top_k("document", kept[1])
     )
-    rows = list(evaluate_collections(collections, encoder, against=against, progress=show_progress()))
-    if len(collections) > 1:
-        rows += mean_rows(rows)
+    return encoder
+
+
+def _other_encoder(model: str, kept: TopK) -> Encoder:
+    try:
+        return _encoder(model, kept)
+    except InputError as error:
+        raise InputError(f"--against takes {', '.join(_BASELINES)} or a model: {error}") from error
+
+
+def _write_report(plan: Plan, found: Evaluation, collections: list[Collection], indexes: Path, folder: Path) -> None:
+    from saelex.evaluation.report import indexed_examples, write_report
+
+    examples = indexed_examples(found, collections, plan.searchers, indexes)
+    typer.echo(f"report: {write_report(found, folder, examples=examples)}", err=True)
+
+
+def _write_runs(found: Evaluation, folder: Path) -> None:
+    """`SET.SPLIT.SYSTEM.trec` for every system of every collection."""
+    from saelex.corpus.trec.runs import write_run
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written: set[str] = set()
+    for result in found.collections:
+        for one in result.systems:
+            parts = (result.name, result.split, one.system)
+            name = ".".join(re.sub(r"[^\w+-]+", "_", part) for part in parts if part)
+            while name in written:  # names that differ only in what a file name cannot hold
+                name += "_"
+            written.add(name)
+            write_run(folder / f"{name}.trec", one.run, tag=re.sub(r"\s+", "_", one.system))
+
+
+def _show(found: Evaluation, as_json: bool, files: list[str]) -> None:
+    from saelex.cli.evaluation_rows import print_evaluation, rows_of
+    from saelex.files import write_text
+
     if as_json:
-        text = json.dumps([row.to_json() for row in rows], indent=2) + "\n"
+        text = json.dumps([row.to_json() for row in rows_of(found)], indent=2) + "\n"
         if not files:
             sys.stdout.write(text)
             return
-        from saelex.files import write_text
-
         write_text(Path(files[0]), [text])
-    _print_table(rows)
-
-
-def _print_table(rows: list[Row]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    # wide enough for every column: a number that is cut off helps nobody, wherever the lines wrap
-    console.width = max(console.width, 120)
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2)
-    for column in ("set", "system"):
-        table.add_column(column, no_wrap=True)
-    for column in ("nDCG@10", "MRR@10", "R@100", "queries", "documents", "top-k", "latents q/d"):
-        table.add_column(column, justify="right", no_wrap=True)
-    best: dict[tuple[str, str], float] = {}
-    for row in rows:
-        best[row.collection, row.split] = max(best.get((row.collection, row.split), 0.0), row.measures["nDCG@10"])
-    for i, row in enumerate(rows):
-        ends = i + 1 == len(rows) or (rows[i + 1].collection, rows[i + 1].split) != (row.collection, row.split)
-        first = row.measures["nDCG@10"] == best[row.collection, row.split]
-        latents = "" if row.query_latents is None else f"{row.query_latents:.0f}/{row.document_latents:.0f}"
-        table.add_row(
-            f"{row.collection}:{row.split}" if row.split else row.collection,
-            row.system,
-            *(f"{value:.3f}" for value in row.measures.values()),
-            str(row.queries),
-            str(row.documents),
-            row.top_k,
-            latents,
-            style="bold" if first else "",
-            end_section=ends,
-        )
-    console.print(table)
+    print_evaluation(found)

@@ -63,7 +63,7 @@ def mine(
     search` does, with words where it has them; a model by concepts alone. A run that was stopped goes on when the same
     command is given again.
     """
-    from saelex.corpus.collection import named_split, read_collection
+    from saelex.corpus.collection import named_split
     from saelex.training.mining.false_negatives import FalseNegativeFilter
     from saelex.training.mining.known import KnownScores
     from saelex.training.mining.mine import Mining, MiningSettings
@@ -74,11 +74,12 @@ def mine(
     require_pyarrow()
     settings = MiningSettings(depth, keep, random, skip_top, seed)
     rule = FalseNegativeFilter(drop_above, drop_margin)
-    read = read_collection(*named_split(collection, "train"))
+    folder, split = named_split(collection, "train")
+    read = MiningCollection.read(Path(folder), split)
     asked = list(dict.fromkeys(by)) or [BM25]
-    miners = [_miner(model, name, read.folder) for model, name in zip(asked, short_names(asked))]
+    miners = [_miner(model, name, Path(folder)) for model, name in zip(asked, short_names(asked))]
     scores = None if known is None else KnownScores.read(known)
-    mining = Mining(MiningCollection.read(read), miners, settings, scores, rule, progress=show_progress())
+    mining = Mining(read, miners, settings, scores, rule, progress=show_progress())
     mined = mining.run(output)
     done = f"{mined.queries:,} queries, {mined.negatives:,} negatives"
     typer.echo(f"{output}: {done}" if mined.fresh else f"{output}: there already, {done}")

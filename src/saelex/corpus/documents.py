@@ -42,3 +42,11 @@ class Query:
 
     id: str
     text: str
+
+
+def best_first(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """One query's documents with their scores, in the order that counts everywhere.
+
+    Higher scores first; among equal ones the smaller document id (as a string).
+    """
+    return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))

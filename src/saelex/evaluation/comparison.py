@@ -6,7 +6,8 @@ kept: other Top-K and scales of words need no new encoding, and a second run rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -19,6 +20,7 @@ from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.lexical import LexicalChannel
+from saelex.errors import InputError
 from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder, bm25_run, dense_run
 from saelex.evaluation.efficiency import mean_active, qd_flops
 from saelex.evaluation.exact import exact_run
@@ -28,6 +30,8 @@ from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.index.adding import STATISTICS_DOCUMENTS
 from saelex.index.passages import passage_splitter
 from saelex.vectors import SparseRows
+
+logger = logging.getLogger(__name__)
 
 BM25, DENSE, FUSION = "BM25", "dense", "BM25 + dense (RRF)"
 _FUSED_DEPTH = 1000  # documents of each run that the fusion reads
@@ -61,8 +65,26 @@ class JudgedDocuments:
 
     @classmethod
     def read(cls, collection: Collection) -> JudgedDocuments:
-        """Raises InputError for a malformed corpus."""
-        return cls(collection, sorted((one for one in collection.documents() if one.content), key=lambda one: one.id))
+        """Raises InputError for a malformed corpus, and for one without any of the relevant documents.
+
+        Relevant documents that are not there count as missed, whatever a system does; a warning says how many they are.
+        """
+        relevant = {name for grades in collection.qrels.values() for name, grade in grades.items() if grade > 0}
+        missing = set(relevant)
+        documents: list[Document] = []
+        for one in collection.documents():
+            missing.discard(one.id)
+            if one.content:
+                documents.append(one)
+        if documents and relevant and missing == relevant:
+            raise InputError(
+                f"{collection.label}: none of the {len(relevant)} relevant documents is in the corpus, not even "
+                f"{min(missing)!r}; its ids are not those of the qrels"
+            )
+        if missing:
+            counts = len(missing), len(relevant)
+            logger.warning("%s: %d of %d relevant documents are not in the corpus", collection.label, *counts)
+        return cls(collection, sorted(documents, key=lambda one: one.id))
 
     @cached_property
     def ids(self) -> NDArray[np.str_]:
@@ -71,6 +93,11 @@ class JudgedDocuments:
     @cached_property
     def questions(self) -> list[str]:
         return [one.text for one in self.collection.queries]
+
+    def all_texts(self) -> Iterator[str]:
+        """Ids and texts of queries and documents: all that decides what a baseline answers."""
+        yield from chain.from_iterable((one.id, one.text) for one in self.collection.queries)
+        yield from chain.from_iterable((one.id, one.content) for one in self.documents)
 
     def passages(self, encoder: Encoder) -> list[list[str]]:
         """Each document's passages, as an index of this encoder splits them."""
@@ -111,12 +138,16 @@ class EncodedCollection:
             passage_words,
         )
 
+    def vectors(self, top_k: TopK, word_scale: float | None = None) -> tuple[SparseRows, SparseRows]:
+        """Queries and passages at this Top-K, words after the latents; word_scale None is concepts alone."""
+        queries, passages = self.queries.top_k(top_k[0]), self.passages.top_k(top_k[1])
+        if word_scale is None:
+            return queries, passages
+        return queries.beside(self.query_words.scale(word_scale)), passages.beside(self.passage_words)
+
     def measured(self, top_k: TopK, word_scale: float | None = None) -> Measured:
         """Exact search at this Top-K; word_scale None is concepts alone."""
-        queries, passages = self.queries.top_k(top_k[0]), self.passages.top_k(top_k[1])
-        if word_scale is not None:
-            queries = queries.beside(self.query_words.scale(word_scale))
-            passages = passages.beside(self.passage_words)
+        queries, passages = self.vectors(top_k, word_scale)
         names = [one.id for one in self.judged.collection.queries]
         run = exact_run(names, queries, self.judged.ids, passages, self.first_passages)
         return Measured(
@@ -127,29 +158,55 @@ class EncodedCollection:
         )
 
 
+def baseline_runs(
+    judged: JudgedDocuments,
+    embedder: SentenceEmbedder,
+    cache: VectorsCache,
+    *,
+    depth: int = DEPTH,
+    progress: bool = False,
+) -> dict[str, Run]:
+    """BM25, the dense embedding, and their reciprocal rank fusion (of the first 1,000 documents of each), untied."""
+    queries, documents = judged.collection.queries, judged.documents
+    fused_depth = max(_FUSED_DEPTH, depth)
+
+    def compute() -> dict[str, Run]:
+        deep = [
+            bm25_run(documents, queries, fused_depth),
+            dense_run(embedder, documents, queries, fused_depth, progress=progress),
+        ]
+        # order, not scores, is all that the measures read
+        return {
+            BM25: untied(deep[0], depth),
+            DENSE: untied(deep[1], depth),
+            FUSION: reciprocal_rank_fusion(deep, depth=depth),
+        }
+
+    facts = [
+        [BM25, DENSE, FUSION],
+        [BM25_K1, BM25_B, RRF_K, fused_depth, depth],
+        [embedder.backbone.identity(), embedder.max_length],
+        [len(queries), len(documents)],
+    ]
+    return cache.runs(facts, judged.all_texts(), compute)
+
+
+def bm25_alone(judged: JudgedDocuments, cache: VectorsCache, *, depth: int = DEPTH) -> Run:
+    """BM25 where nothing else is wanted: no dense model is needed for it."""
+    queries, documents = judged.collection.queries, judged.documents
+    facts = [[BM25], [BM25_K1, BM25_B, depth], [len(queries), len(documents)]]
+
+    def compute() -> dict[str, Run]:
+        return {BM25: untied(bm25_run(documents, queries, depth), depth)}
+
+    return cache.runs(facts, judged.all_texts(), compute)[BM25]
+
+
 def baseline_measures(
     judged: JudgedDocuments, embedder: SentenceEmbedder, cache: VectorsCache, *, progress: bool = False
 ) -> dict[str, Measured]:
     """BM25, the dense embedding, and their reciprocal rank fusion (of the first 1,000 documents of each)."""
-    queries, documents = judged.collection.queries, judged.documents
-
-    def compute() -> dict[str, Run]:
-        deep = [
-            bm25_run(documents, queries, _FUSED_DEPTH),
-            dense_run(embedder, documents, queries, _FUSED_DEPTH, progress=progress),
-        ]
-        # order, not scores, is all that the measures read
-        return {BM25: untied(deep[0]), DENSE: untied(deep[1]), FUSION: reciprocal_rank_fusion(deep)}
-
-    facts = [
-        [BM25, DENSE, FUSION],
-        [BM25_K1, BM25_B, RRF_K, _FUSED_DEPTH, DEPTH],
-        [embedder.backbone.identity(), embedder.max_length],
-        [len(queries), len(documents)],
-    ]
-    texts = chain.from_iterable((one.id, one.text) for one in queries)
-    contents = chain.from_iterable((one.id, one.content) for one in documents)
-    runs = cache.runs(facts, chain(texts, contents), compute)
+    runs = baseline_runs(judged, embedder, cache, progress=progress)
     return {name: Measured(measure(judged.collection.qrels, run)) for name, run in runs.items()}
 
 

@@ -1,9 +1,9 @@
-"""What a search costs before any index is built: active latents, and how many of them a query and a document share."""
+"""What a search costs before any index is built: active latents, how many two sides share, how evenly they are used."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
@@ -25,6 +25,15 @@ def qd_flops(queries: SparseRows, documents: SparseRows) -> float:
     return float(activation_shares(queries) @ activation_shares(documents))
 
 
+def mean_postings(queries: SparseRows, documents: SparseRows) -> float:
+    """Postings that exact search reads for a mean query: the sum of its latents' document frequencies.
+
+    That is QD-FLOPs times the number of documents: both count the pairs of a query and a document that share a latent,
+    one per pair, the other per query. Raises InputError as `qd_flops` does.
+    """
+    return qd_flops(queries, documents) * len(documents)
+
+
 def mean_active(rows: SparseRows) -> float:
     """Mean number of latents above zero in a row. Raises InputError where there are no rows."""
     return float(activation_shares(rows).sum())
@@ -35,3 +44,19 @@ def activation_shares(rows: SparseRows) -> NDArray[np.float64]:
     if not len(rows):
         raise InputError("no vectors to count active latents in")
     return np.bincount(rows.latents[rows.weights > 0], minlength=rows.n_latents) / len(rows)
+
+
+def gini(values: ArrayLike) -> float:
+    """Gini coefficient of values from 0 up: 0 where all are equal, towards 1 where few hold everything.
+
+    Half the relative mean absolute difference, sum_ij |x_i - x_j| / (2 n² mean(x)), computed from the sorted values. It
+    is 0 where all are 0. Raises InputError without values, or for one below 0.
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    n, total = len(ordered), float(ordered.sum())
+    if not n or ordered[0] < 0:
+        raise InputError("a Gini coefficient is of numbers from 0 up, one at least")
+    if not total:
+        return 0.0
+    ranks = np.arange(1, n + 1)
+    return float(2 * (ranks @ ordered) / (n * total) - (n + 1) / n)

@@ -1,151 +1,233 @@
-"""The encoder on test collections: through a real index, with and without words, beside the baselines."""
+"""Systems on test collections: an encoder through a real index, beside baselines, other models and run files."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from tqdm import tqdm
+from typing import Any
+from urllib.parse import quote
 
 from saelex.corpus.collection import Collection
-from saelex.corpus.documents import Document, Run
+from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.errors import InputError
-from saelex.evaluation.baselines import SentenceEmbedder, bm25_run, dense_run
-from saelex.evaluation.measures import DEPTH, mean, measure
-from saelex.index.index import Index
-from saelex.vectors import SparseRows
+from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder
+from saelex.evaluation.comparison import BM25, DENSE, FUSION, JudgedDocuments, baseline_runs, bm25_alone
+from saelex.evaluation.fusion import RRF_K
+from saelex.evaluation.measures import depth_of, means_of, measure_queries, read_measures, untied
+from saelex.evaluation.provenance import provenance
+from saelex.evaluation.results import CollectionResult, Evaluation, SystemResult
+from saelex.evaluation.searching import Found, Searcher
+from saelex.evaluation.significance import compare_systems
+from saelex.evaluation.vectors_cache import VectorsCache, digest
+from saelex.training.mining.names import short_names
 
-CONCEPTS, WITH_WORDS = "concepts", "concepts+words"
-BASELINES = ("bm25", "dense")
-_BATCH = 256  # queries searched together, between two steps of the progress bar
+BASELINES = {"bm25": BM25, "dense": DENSE, "rrf": FUSION}
+"""What `against` may name -> how `comparison` calls it: BM25, the backbone's own embedding, and the fusion of both."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One system on one split of one collection; "mean" as the collection is the mean over all of them.
+class Plan:
+    """What is to be evaluated; `of` explains. searchers: encoders, the one that all is about last.
 
-    query_latents, document_latents: active columns of a mean query and of a mean passage; None for the baselines.
-    top_k: latents kept per query and document, as in "40/400".
+    Raises InputError for names that are unknown or come twice.
     """
 
-    collection: str
-    split: str
-    system: str
-    measures: dict[str, float]
-    queries: int
-    documents: int
-    top_k: str = ""
-    query_latents: float | None = None
-    document_latents: float | None = None
+    baselines: list[str]
+    searchers: list[Searcher]
+    runs: Mapping[str, str]
+    measures: Mapping[str, Any]
+    reference: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "set": self.collection,
-            "split": self.split,
-            "system": self.system,
-            **self.measures,
-            "queries": self.queries,
-            "documents": self.documents,
-            "top_k": self.top_k,
-            "query_latents": self.query_latents,
-            "document_latents": self.document_latents,
-        }
+    def __post_init__(self) -> None:
+        for name in self.baselines:
+            if name not in BASELINES:
+                raise InputError(f"unknown baseline {name!r}; choose one of {', '.join(BASELINES)}")
+        doubled = [name for name in self.systems if self.systems.count(name) > 1]
+        if doubled:
+            raise InputError(f"two systems are called {doubled[0]!r}; give each a name of its own")
+        if self.reference is not None and self.reference not in self.systems:
+            raise InputError(f"no system {self.reference!r} to compare with; there are {', '.join(self.systems)}")
 
+    @classmethod
+    def of(
+        cls,
+        encoder: Encoder,
+        *,
+        against: Sequence[str | Encoder] = (),
+        runs: Mapping[str, str | Path] | None = None,
+        measures: Iterable[str] = (),
+        reference: str | None = None,
+    ) -> Plan:
+        """An encoder and what it is compared with.
 
-class SystemRun(NamedTuple):
-    """A run with the mean numbers of active columns behind it."""
+        against: baselines by name ("bm25"; "dense": the embedding of the encoder's own backbone; "rrf": the fusion of
+            both), and other encoders, which are searched as this one is, all at the Top-K of their settings.
+        runs: name -> TREC run file of another system; "{set}" in it stands for the collection's name.
+        measures: names of ir_measures; nDCG@10, MRR@10 and R@100 unless given.
+        reference: the system that all others are compared with; None: the first of `against`, or else of `runs`, or
+            else concepts alone.
 
-    run: Run
-    query_latents: float
-    document_latents: float
+        Raises InputError for names that are unknown or come twice.
+        """
+        others = [one for one in against if isinstance(one, Encoder)]
+        labels = short_names([one.name for one in others])
+        if reference is None and against:
+            first = against[0]
+            reference = first if isinstance(first, str) else labels[0]
+        return cls(
+            [name for name in against if isinstance(name, str)],
+            [*map(Searcher, others, labels), Searcher(encoder)],
+            {name: str(file) for name, file in (runs or {}).items()},
+            read_measures(measures),
+            reference,
+        )
+
+    @property
+    def systems(self) -> list[str]:
+        """Names in the order of tables: baselines, other models, run files, and the model that is evaluated."""
+        *others, own = self.searchers
+        of_models = [name for searcher in others for name in searcher.systems]
+        return [*self.baselines, *of_models, *self.runs, *own.systems]
+
+    @property
+    def against(self) -> str:
+        """The reference."""
+        return self.reference or self.systems[0]
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """System -> what decides its run, as JSON values; models by the end of their path."""
+        found: dict[str, dict[str, Any]] = {}
+        for name in self.baselines:
+            found[name] = {"kind": "baseline"}
+            if name != "dense":
+                found[name] |= {"k1": BM25_K1, "b": BM25_B}
+            if name != "bm25":
+                found[name]["model"] = short_names([self.searchers[-1].encoder.backbone.model_id])[0]
+            if name == "rrf":
+                found[name]["k"] = RRF_K
+        for searcher in self.searchers:
+            found |= searcher.facts()
+        found |= {name: {"kind": "run", "file": Path(file).name} for name, file in self.runs.items()}
+        return {name: found[name] for name in self.systems}
 
 
 def evaluate_collections(
-    collections: Iterable[Collection], encoder: Encoder, *, against: Sequence[str] = (), progress: bool = False
-) -> Iterator[Row]:
-    """Rows for every collection: the baselines named in `against`, then concepts alone, then concepts and words.
+    collections: Iterable[Collection],
+    encoder: Encoder,
+    *,
+    against: Sequence[str | Encoder] = (),
+    runs: Mapping[str, str | Path] | None = None,
+    measures: Iterable[str] = (),
+    reference: str | None = None,
+    cache: VectorsCache | None = None,
+    command: str = "",
+    progress: bool = False,
+) -> Evaluation:
+    """Every system on every collection: `Plan.of` what is named here, and `evaluate_plan`."""
+    plan = Plan.of(encoder, against=against, runs=runs, measures=measures, reference=reference)
+    return evaluate_plan(plan, collections, cache=cache, command=command, progress=progress)
 
-    The Top-K is that of the encoder's settings. Raises InputError for an unknown baseline.
+
+def evaluate_plan(
+    plan: Plan,
+    collections: Iterable[Collection],
+    *,
+    cache: VectorsCache | None = None,
+    indexes: Path | None = None,
+    command: str = "",
+    progress: bool = False,
+) -> Evaluation:
+    """Every system on every collection: per query, as means, tested against one of them, with what it costs.
+
+    cache: of vectors and runs; None is the user's own. indexes: a folder in which the indexes stay, at `index_folder`;
+    None: none stays. command: what was typed, for the facts.
+
+    Raises InputError for a backbone without a sentence embedding where one is wanted, for files that cannot be read,
+    for two collections of one name and split, and for a collection without documents.
     """
-    for name in against:
-        if name not in BASELINES:
-            raise InputError(f"unknown baseline {name!r}; choose one of {', '.join(BASELINES)}")
-    embedder = SentenceEmbedder.load(encoder.backbone.model_id) if "dense" in against else None
-    kept = "/".join(str(k or "all") for k in (encoder.settings.query_top_k, encoder.settings.document_top_k))
-    for collection in collections:
-        # an empty document can be found by no system; the index would refuse it
-        documents = sorted((one for one in collection.documents() if one.content), key=lambda one: one.id)
-        sizes = len(collection.queries), len(documents)
-
-        def row(system: str, run: Run, *latents: float, top_k: str = "", of: Collection = collection) -> Row:
-            measures = measure(of.qrels, run)
-            return Row(of.name, of.split, system, measures, *sizes, top_k, *latents)  # noqa: B023
-
-        if "bm25" in against:
-            yield row("bm25", bm25_run(documents, collection.queries))
-        if embedder is not None:
-            yield row("dense", dense_run(embedder, documents, collection.queries, progress=progress))
-        for system, found in index_runs(collection, documents, encoder, progress=progress).items():
-            yield row(system, found.run, found.query_latents, found.document_latents, top_k=kept)
-
-
-def index_runs(
-    collection: Collection, documents: Sequence[Document], encoder: Encoder, *, progress: bool = False
-) -> dict[str, SystemRun]:
-    """Runs of the two systems, from one index in a temporary folder: the query alone decides whether words count.
-
-    documents: in ascending order of ids, so that the index's rule for ties (first added, first found) is that of
-    `measures.untied` down to the last rank.
-    """
-    texts = [query.text for query in collection.queries]
-    with (
-        tempfile.TemporaryDirectory(prefix="saelex-evaluate-") as scratch,
-        Index.create(Path(scratch) / "index", encoder) as index,
-    ):
-        index.add(documents, progress=progress)
-        of_query = _mean_columns([index.query_vectors(texts)], encoder.n_latents)
-        of_document = _mean_columns((chunk.rows for chunk in index.stored()), encoder.n_latents)
-        return {
-            CONCEPTS: SystemRun(_run(index, collection, False, progress), of_query[0], of_document[0]),
-            WITH_WORDS: SystemRun(_run(index, collection, True, progress), of_query[1], of_document[1]),
-        }
+    listed = list(collections)
+    labels = [one.label for one in listed]
+    doubled = [label for label in labels if labels.count(label) > 1]
+    if doubled:
+        raise InputError(f"two collections are called {doubled[0]}; evaluate them one by one, or rename a folder")
+    depth = depth_of(plan.measures)
+    dense = any(BASELINES[name] != BM25 for name in plan.baselines)
+    embedder = SentenceEmbedder.load(plan.searchers[-1].encoder.backbone.model_id) if dense else None
+    facts = {
+        **provenance(command),
+        "measures": list(plan.measures),
+        "reference": plan.against,
+        "depth": depth,
+        "systems": plan.facts(),
+        "collections": {},
+    }
+    kept = cache or VectorsCache()
+    results: list[CollectionResult] = []
+    for number, collection in enumerate(listed):
+        judged = JudgedDocuments.read(collection)
+        if not judged.documents:
+            raise InputError(f"{collection.name}: no document holds a text; there is nothing to find")
+        facts["collections"][collection.label] = _facts_of(judged)
+        found = _baselines(plan.baselines, judged, embedder, kept, depth, progress)
+        found |= {name: Found(_read_run(name, file, collection)) for name, file in plan.runs.items()}
+        for searcher in plan.searchers:
+            folder = None if indexes is None else index_folder(indexes, number, searcher)
+            found |= searcher.search(judged, kept, depth=depth, folder=folder, progress=progress)
+        results.append(_measured(plan, judged, {name: found[name] for name in plan.systems}, depth))
+    return Evaluation(results, facts)
 
 
-def _run(index: Index, collection: Collection, words: bool, progress: bool) -> Run:
-    run: Run = {}
-    queries = collection.queries
-    name = WITH_WORDS if words else CONCEPTS
-    with tqdm(total=len(queries), desc=name, unit="query", disable=not progress, leave=False) as bar:
-        for start in range(0, len(queries), _BATCH):
-            batch = queries[start : start + _BATCH]
-            found = index.search_batch([query.text for query in batch], DEPTH, words=words)
-            run |= {query.id: {hit.id: hit.score for hit in hits} for query, hits in zip(batch, found)}
-            bar.update(len(batch))
+def index_folder(indexes: Path, number: int, searcher: Searcher) -> Path:
+    """Where the index of an encoder over the collection of this number, from 0, stays."""
+    return indexes / str(number) / f"model-{quote(searcher.label, safe='')}"
+
+
+def _facts_of(judged: JudgedDocuments) -> dict[str, str]:
+    """Where a collection was read from, and the sha256 of its ids, texts and judgements."""
+    collection = judged.collection
+    counted = [len(collection.queries), len(judged.documents), collection.qrels]
+    return {"source": collection.source, "sha256": digest(counted, judged.all_texts())}
+
+
+def _baselines(
+    names: Sequence[str],
+    judged: JudgedDocuments,
+    embedder: SentenceEmbedder | None,
+    cache: VectorsCache,
+    depth: int,
+    progress: bool,
+) -> dict[str, Found]:
+    if embedder is None:
+        return {name: Found(bm25_alone(judged, cache, depth=depth)) for name in names}
+    runs = baseline_runs(judged, embedder, cache, depth=depth, progress=progress)
+    return {name: Found(runs[BASELINES[name]]) for name in names}
+
+
+def _read_run(name: str, file: str, collection: Collection) -> Run:
+    from saelex.corpus.trec.runs import read_run
+
+    path = file.replace("{set}", collection.name)
+    run = read_run(path)
+    if not run.keys() & collection.qrels.keys():
+        raise InputError(f"{path}: the run {name} answers no query of {collection.name}; name a run of that collection")
     return run
 
 
-def _mean_columns(chunks: Iterable[SparseRows], n_latents: int) -> tuple[float, float]:
-    """Mean active latents of a row, and mean active columns, words included."""
-    n_rows = latents = columns = 0
-    for rows in chunks:
-        n_rows += len(rows)
-        columns += rows.n_nonzero
-        latents += int((rows.latents < n_latents).sum())
-    return latents / n_rows, columns / n_rows
-
-
-def mean_rows(rows: Sequence[Row]) -> list[Row]:
-    """The mean over the collections for every system, in the systems' order."""
-    systems = list(dict.fromkeys(row.system for row in rows))
-    means = []
-    for system in systems:
-        of_system = [row for row in rows if row.system == system]
-        queries, documents = sum(row.queries for row in of_system), sum(row.documents for row in of_system)
-        measures = mean(row.measures for row in of_system)
-        means.append(Row("mean", "", system, measures, queries, documents, of_system[0].top_k))
-    return means
+def _measured(plan: Plan, judged: JudgedDocuments, found: Mapping[str, Found], depth: int) -> CollectionResult:
+    collection = judged.collection
+    systems: list[SystemResult] = []
+    for name, (run, costs) in found.items():
+        ranked = untied(run, depth)
+        per_query = measure_queries(collection.qrels, ranked, plan.measures, depth=depth)
+        systems.append(SystemResult(name, ranked, per_query, means_of(per_query), costs))
+    pairs = [(name, plan.against) for name in found if name != plan.against]
+    return CollectionResult(
+        collection.name,
+        collection.split,
+        len(collection.queries),
+        len(judged.documents),
+        systems,
+        compare_systems({one.system: one.per_query for one in systems}, pairs),
+    )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from math import fsum
 
-from saelex.corpus.documents import Run
+from saelex.corpus.documents import Run, best_first
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, untied
 
@@ -18,12 +18,14 @@ def reciprocal_rank_fusion(runs: Sequence[Run], k: int = RRF_K, depth: int = DEP
 
     A run gives nothing to a document that it does not have. Ranks are those of the project's rule for ties (see
     `measures.untied`), which also orders documents of equal sums; the first `depth` of them are kept. A query that only
-    some of the runs answer is fused of those. Raises InputError without runs, or for a k that is negative.
+    some of the runs answer is fused of those. Raises InputError without runs, for a negative k, or a depth below 1.
     """
     if not runs:
         raise InputError("reciprocal rank fusion: no runs to fuse")
     if k < 0:
         raise InputError(f"reciprocal rank fusion: k is a number from 0 up, not {k}")
+    if depth < 1:
+        raise InputError(f"reciprocal rank fusion: at least one document is kept, not {depth}")
     ranked = [untied(run, max(map(len, run.values()), default=0)) for run in runs]
     fused: Run = {}
     for query in dict.fromkeys(query for run in ranked for query in run):
@@ -33,5 +35,5 @@ def reciprocal_rank_fusion(runs: Sequence[Run], k: int = RRF_K, depth: int = DEP
                 shares[document].append(1 / (k + rank))
         # fsum: equal sets of ranks give equal sums, whatever the order of the runs
         sums = {document: fsum(parts) for document, parts in shares.items()}
-        fused[query] = dict(sorted(sums.items(), key=lambda entry: (-entry[1], entry[0]))[:depth])
+        fused[query] = dict(best_first(sums)[:depth])
     return fused

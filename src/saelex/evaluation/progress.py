@@ -48,7 +48,7 @@ class DevelopmentSet:
             raise InputError("a development set is drawn from at least one collection")
         split_names = [f"{one.name}:{one.split}" for one in collections]
         shared = {name for name, count in Counter(split_names).items() if count > 1}
-        names = [f"{one.folder}:{one.split}" if name in shared else name for one, name in zip(collections, split_names)]
+        names = [f"{one.source}:{one.split}" if name in shared else name for one, name in zip(collections, split_names)]
         self.samples = [
             _Sample.draw(name, one, queries, documents, seed, words) for name, one in zip(names, collections)
         ]
@@ -90,7 +90,7 @@ class _Sample:
         # a query without anything to find would only add a constant 0
         answerable = sorted((one for one in collection.queries if wanted[one.id]), key=lambda one: one.id)
         if not answerable:
-            raise InputError(f"{collection.folder}: no query of {collection.split} has a relevant document")
+            raise InputError(f"{collection.source}: no query of {collection.split} has a relevant document")
         generator = random.Random(seed)
         queries = generator.sample(answerable, min(n_queries, len(answerable)))
         relevant = set[str]().union(*(wanted[one.id] for one in queries))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,37 +35,59 @@ class VectorsCache:
 
         They come memory-mapped. Raises InputError for an entry that is damaged, or a folder that cannot be written.
         """
-        fingerprint = encoder.fingerprint
-        # the fingerprint is of the weights, not of the precision they compute in
-        key = _digest([_FORMAT, fingerprint, str(encoder.backbone.dtype)], texts)
-        entry = self.folder / "vectors" / f"{fingerprint[:16]}-{side}-{key[:24]}"
+        entry = self._entry(encoder, texts, side)
         if not entry.exists():
+            _make(entry.parent)
             rows = replace(encoder.encode(texts, side=side, top_k=None, progress=progress), positions=None)
             try:
                 rows.save(entry)
             except InputError:
                 if not entry.exists():  # else another process was first, with the same vectors
                     raise
-        return SparseRows.load(entry)
+        with _said_how_to_mend(entry):
+            return SparseRows.load(entry)
+
+    def _entry(self, encoder: Encoder, texts: Sequence[str], side: Side) -> Path:
+        fingerprint = encoder.fingerprint
+        # the fingerprint is of the weights, not of the precision they compute in
+        key = digest([_FORMAT, fingerprint, str(encoder.backbone.dtype)], texts)
+        return self.folder / "vectors" / f"{fingerprint[:16]}-{side}-{key[:24]}"
 
     def runs(self, facts: Any, texts: Iterable[str], compute: Callable[[], dict[str, Run]]) -> dict[str, Run]:
         """The runs that `compute` gives, by name.
 
         facts, texts: all that decides them; facts are JSON values. Raises InputError as `rows` does.
         """
-        entry = self.folder / "runs" / f"{_digest([_FORMAT, facts], texts)[:40]}.json"
+        entry = self.folder / "runs" / f"{digest([_FORMAT, facts], texts)[:40]}.json"
         if not entry.exists():
+            _make(entry.parent)
             runs = compute()
-            entry.parent.mkdir(parents=True, exist_ok=True)
             write_text(entry, [json.dumps(runs)])
             return runs
-        return read_json(entry)
+        with _said_how_to_mend(entry):
+            return read_json(entry)
 
 
-def _digest(facts: Any, texts: Iterable[str]) -> str:
+def digest(facts: Any, texts: Iterable[str]) -> str:
     """sha256 over JSON values and texts; the lengths keep texts apart."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    hashed = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for text in texts:
         content = text.encode("utf-8", "surrogatepass")
-        digest.update(b"%d:" % len(content) + content)
-    return digest.hexdigest()
+        hashed.update(b"%d:" % len(content) + content)
+    return hashed.hexdigest()
+
+
+def _make(folder: Path) -> None:
+    """Before the work, so that it is not in vain. Raises InputError for a folder that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made for the cache: {error.strerror or error}") from error
+
+
+@contextmanager
+def _said_how_to_mend(entry: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{entry}: a damaged entry of the cache; delete it, and it is computed again") from error

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from saelex.corpus.collection import read_collection
 from saelex.training.mining.mine import Miner
 from saelex.training.mining.sources import MiningCollection
 
@@ -56,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def collection(folder: Path) -> MiningCollection:
     """The same, read."""
-    return MiningCollection.read(read_collection(folder, "train"))
+    return MiningCollection.read(folder, "train")
 
 
 class GivenMiner:

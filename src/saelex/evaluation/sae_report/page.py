@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from saelex.evaluation.pages import html_page
 from saelex.evaluation.sae_report.plots import cosine_plot, density_plot, error_plot, l0_plot, training_plots
 
 Report = Mapping[str, Any]
@@ -26,21 +27,7 @@ def page(report: Report) -> str:
         _origin(report),
     ]
     body = "\n".join(section for section in sections if section)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>SAE report: {escape(first["name"])}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    return html_page(f"SAE report: {first['name']}", body, _STYLE)
 
 
 def _head(report: Report) -> str:
@@ -188,25 +175,9 @@ _METRICS = (
     ("l0", "L0", "latents that fire per token, mean", "count"),
 )
 _STYLE = """
-:root { color-scheme: light; --ink: #1a1c20; --soft: #5c636e; --line: #e3e6ea; --mark: #ffe9a8; }
-body { margin: 0; color: var(--ink); background: #fff; font: 15px/1.55 system-ui, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.6rem; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
-h3 { font-size: 1rem; margin: 0; font-variant-numeric: tabular-nums; }
-.note, .facts, .meaning { color: var(--soft); }
-.note, .facts { margin: .2rem 0 .6rem; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; } thead th { color: var(--soft); font-weight: 500; }
-.figure, .figures thead th { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figure svg { width: 100%; height: auto; }
 article { margin: 0 0 1.2rem; }
 article h3, .facts { display: inline-block; margin-right: .8rem; }
-ul { list-style: none; margin: 0; padding: 0; }
-li { display: grid; grid-template-columns: 4rem 1fr; gap: .6rem; padding: .12rem 0; overflow-wrap: anywhere; }
+article ul { list-style: none; margin: 0; padding: 0; }
+article li { display: grid; grid-template-columns: 4rem 1fr; gap: .6rem; padding: .12rem 0; overflow-wrap: anywhere; }
 .activation { text-align: right; color: var(--soft); font-variant-numeric: tabular-nums; }
-mark { background: var(--mark); padding: 0 .15em; border-radius: 2px; white-space: pre-wrap; }
-pre { background: #f6f7f9; padding: .8rem 1rem; overflow-x: auto; font-size: 12.5px; }
 """

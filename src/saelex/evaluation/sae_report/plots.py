@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from saelex.evaluation.pages import inline_svg
+from saelex.evaluation.plots import COLOURS, dress, house_style, svg_text
+
 Sae = Mapping[str, Any]
 
-# Okabe and Ito's colours: told apart by readers who see few colours
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _CURVES = (
     ("fvu", "variance unexplained"),
     ("l0", "latents per token"),
@@ -80,7 +78,7 @@ def _curve(logged: Sequence[tuple[int, Sae]], name: str, title: str) -> Callable
             points = [
                 (record["tokens"] / 1e6, record[name]) for record in sae["training"] if record.get(name) is not None
             ]
-            axes.plot(*zip(*points), color=_COLOURS[i % len(_COLOURS)], label=sae["name"], linewidth=1.4)
+            axes.plot(*zip(*points), color=COLOURS[i % len(COLOURS)], label=sae["name"], linewidth=1.4)
         axes.set(xlabel="million tokens", ylabel=title)
         axes.set_ylim(bottom=0)
 
@@ -93,7 +91,7 @@ def _steps(axes: Axes, saes: Sequence[Sae], name: str, *, share: bool = False) -
     for i, sae in enumerate(saes):
         edges, counts = sae[name]["edges"], sae[name]["counts"]
         total = (sum(counts) or 1) if share else 1
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         axes.stairs(
             [count / total for count in counts], edges, fill=len(saes) == 1, color=colour, label=sae["name"], alpha=0.9
         )
@@ -106,22 +104,15 @@ def _steps(axes: Axes, saes: Sequence[Sae], name: str, *, share: bool = False) -
 
 
 def _svg(draw: Callable[[Axes], None], name: str, *, legend: bool) -> str:
-    # `Any`: the type of its keys differs between matplotlib's versions
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9}
-    with matplotlib.rc_context(style):
+    with house_style(name):
         figure = Figure(figsize=(4.6, 2.7), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="0.92")
-        axes.set_axisbelow(True)
+        dress(axes)
         if legend:
             axes.legend(frameon=False, fontsize=8)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    drawing = out.getvalue()
-    drawing = drawing[drawing.index("<svg") :]  # what stands before it belongs to a file, not to a page
-    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", drawing, count=1).replace(' height="', ' data-height="', 1)
+        drawing = svg_text(figure)
+    return inline_svg(drawing, name)
 
 
 def _power(exponent: int) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from saelex.corpus.collection import Collection, read_collection
+from saelex.corpus.collection import Collection
+from saelex.corpus.sources.beir import read_beir
 from saelex.errors import InputError
 from saelex.training.examples.facts import fingerprint
 from saelex.training.examples.filtering import PassageFilter, text_key
@@ -37,7 +38,7 @@ def open_beir(source: Source, passages: PassageFilter, *, progress: bool = False
     occur in a pair are held. Raises InputError where a file is missing or malformed, or where the Parquet names a
     document that the corpus does not have, no query of the split, or was made for several collections.
     """
-    collection = read_collection(source.path, source.split)
+    collection = read_beir(source.path, source.split)
     queries, documents, pairs = Numbering(), Numbering(), PairList()
     texts_of_queries = []
     for query in islice(collection.queries, source.max_queries):
@@ -107,7 +108,7 @@ def _read_texts(
             numbers[place] = known[key] = texts.append(content)
     if missing := [name for name, place in documents.numbers.items() if numbers[place] == -2]:
         raise InputError(
-            f"{collection.folder}: {len(missing)} passages of the qrels or the negatives are not in the corpus, "
+            f"{collection.source}: {len(missing)} passages of the qrels or the negatives are not in the corpus, "
             f"{missing[0]!r} among them; mine negatives from this corpus"
         )
     return texts, numbers

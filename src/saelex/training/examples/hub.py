@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saelex.corpus.sources.hub import import_datasets, newest_revision, one_clear_error
 from saelex.errors import InputError
 from saelex.training.examples.example import TrainingQuery
 from saelex.training.examples.facts import fingerprint
@@ -67,34 +67,16 @@ def open_hub(source: Source, passages: PassageFilter, *, progress: bool = False)
     perhaps scores; see `saelex.training.examples.records.training_query`. Raises InputError where the package
     `datasets` is missing, the data set, subset or split does not exist, or a column is missing.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError("hub data sets need datasets; install it with: pip install 'saelex[hub-data]'") from error
-    revision = None if Path(source.path).exists() else _revision(source.path)
+    datasets = import_datasets()
+    revision = None if Path(source.path).exists() else newest_revision(source.path)
     local = Path(source.path) if Path(source.path).is_file() else None
     loader = source.path if local is None else _LOADERS.get(local.suffix.lower(), "json")
     options = {"revision": revision} if revision else {}
     files = {} if local is None else {"data_files": {source.split: str(local)}}
-    try:
+    with one_clear_error(source.path):
         dataset = datasets.load_dataset(
             loader, name=source.subset, split=source.split, streaming=True, **files, **options
         )
         opened = HubSource(source, dataset, passages, revision)
         opened.check()
-    except InputError:
-        raise
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{source.path}: cannot be loaded as a data set: {reason}") from error
     return opened
-
-
-def _revision(repo: str) -> str | None:
-    """The hub's newest commit, so that what was read can be named; None where the hub cannot be asked."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-    with suppress(HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
-        return HfApi().dataset_info(repo).sha
-    return None

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Query
 from saelex.corpus.reading import read_corpus, read_queries
+from saelex.corpus.sources.beir import read_beir
 from saelex.errors import InputError
 
 
@@ -73,9 +73,10 @@ class MiningCollection:
     facts: dict[str, Any]
 
     @classmethod
-    def read(cls, collection: Collection) -> MiningCollection:
+    def read(cls, folder: Path, split: str = "train") -> MiningCollection:
         """From a BEIR folder's split. Raises InputError where no query has a relevant document."""
-        texts = read_texts(collection.folder)
+        collection = read_beir(folder, split)
+        texts = read_texts(folder)
         relevant = {}
         for query in collection.queries:
             grades = collection.qrels[query.id]
@@ -83,7 +84,7 @@ class MiningCollection:
             if found and query.text.strip():
                 relevant[query.id] = found
         if not relevant:
-            raise InputError(f"{collection.folder}: no query of {collection.split} has a relevant document with a text")
+            raise InputError(f"{folder}: no query of {split} has a relevant document with a text")
         queries = [query for query in collection.queries if query.id in relevant]
         facts = {
             "name": collection.name,

@@ -1,0 +1,40 @@
+"""The package `datasets`, which reads the Hugging Face hub, and what it may say when it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from types import ModuleType
+
+from saelex.errors import InputError
+
+
+def import_datasets() -> ModuleType:
+    """The package; InputError with the extra to install where it is missing."""
+    try:
+        return import_module("datasets")
+    except ImportError as error:
+        raise InputError("hub data sets need datasets; install it with: pip install 'saelex[hub-data]'") from error
+
+
+@contextmanager
+def one_clear_error(name: str) -> Iterator[None]:
+    """InputError, one line, for whatever `datasets` raises: no such data set, config or split, no network."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, import_datasets().exceptions.DatasetsError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{name}: cannot be loaded as a data set: {reason}") from error
+
+
+def newest_revision(repo: str) -> str | None:
+    """The hub's newest commit, so that what was read can be named; None where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    with suppress(HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
+        return HfApi().dataset_info(repo).sha
+    return None

@@ -1,0 +1,163 @@
+"""One encoder on one collection: its two systems, searched through a real index, with what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from saelex.corpus.documents import Run
+from saelex.encoder.encoder import Encoder
+from saelex.encoder.settings import Side
+from saelex.evaluation.comparison import JudgedDocuments
+from saelex.evaluation.costs import MOST_ENCODED, encode_throughput, end_to_end_latency, measure_costs
+from saelex.evaluation.known_vectors import KnownVectors
+from saelex.evaluation.measures import DEPTH
+from saelex.evaluation.vectors_cache import VectorsCache
+from saelex.index.index import Index
+from saelex.training.mining.names import short_names
+from saelex.vectors import SparseRows
+
+if TYPE_CHECKING:
+    from saelex.evaluation.costs import Costs
+
+CONCEPTS, WITH_WORDS = "concepts", "concepts+words"
+_BATCH = 256  # queries searched together, between two steps of the progress bar
+
+
+class Found(NamedTuple):
+    """What a system answered, and what that cost; costs are None where they are not ours to measure."""
+
+    run: Run
+    costs: Costs | None = None
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """An encoder as two systems: concepts alone, and concepts with exact words beside them.
+
+    label: "" for the model that is evaluated, whose systems are "concepts" and "concepts+words"; of another model, its
+        systems are "LABEL" and "LABEL+words". The Top-K is that of the encoder's settings.
+    """
+
+    encoder: Encoder
+    label: str = ""
+
+    @property
+    def systems(self) -> dict[str, bool]:
+        """Names of the two systems -> whether words count."""
+        return {self.label: False, f"{self.label}+words": True} if self.label else {CONCEPTS: False, WITH_WORDS: True}
+
+    @property
+    def top_k(self) -> str:
+        """Latents kept per query and document, as in "40/400"."""
+        settings = self.encoder.settings
+        return "/".join(str(k or "all") for k in (settings.query_top_k, settings.document_top_k))
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """For either system what decides its vectors, and where they are computed, as JSON values."""
+        shared = {
+            "kind": "encoder",
+            "model": short_names([self.encoder.name])[0],
+            "fingerprint": self.encoder.fingerprint,
+            "top_k": self.top_k,
+            "settings": self.encoder.settings.to_dict(),
+            "dtype": str(self.encoder.backbone.dtype).removeprefix("torch."),
+            "device": _name_of(self.encoder.device),
+        }
+        return {name: {**shared, "words": words} for name, words in self.systems.items()}
+
+    def search(
+        self,
+        judged: JudgedDocuments,
+        cache: VectorsCache,
+        *,
+        depth: int = DEPTH,
+        folder: Path | None = None,
+        progress: bool = False,
+    ) -> dict[str, Found]:
+        """What both systems find, from one index: the query alone decides whether words count.
+
+        The vectors come from the cache or, once, from the encoder. The documents of a JudgedDocuments come in ascending
+        order of ids, so that the index's rule for ties (first added, first found) is that of `measures.untied` down to
+        the last rank. folder: where the index stays, a new folder; None: it goes when all is measured.
+        """
+        known = KnownVectors.of(self.encoder, judged, cache, progress=progress)
+        with _folder(folder) as path, Index.create(path, known) as index:
+            index.add(judged.documents, progress=progress)
+            queries = {query.id: query.text for query in judged.collection.queries}
+            speeds = self._speeds(index, judged)
+            with Index.open(path, self.encoder) as encoding:  # `known` would look the queries up
+                return {
+                    name: Found(
+                        search_all(index, queries, depth, words=words, title=name if progress else ""),
+                        replace(
+                            self._costs(index, judged, words),
+                            end_to_end_ms=end_to_end_latency(encoding, judged.questions, words=words),
+                            encode_queries_per_s=speeds["query"],
+                            encode_documents_per_s=speeds["document"],
+                        ),
+                    )
+                    for name, words in self.systems.items()
+                }
+
+    def _speeds(self, index: Index, judged: JudgedDocuments) -> dict[Side, float]:
+        """Texts encoded a second, of a sample: whether the cache had their vectors makes no difference."""
+        passages = [text for chunk in index.stored(sample=MOST_ENCODED["document"]) for text in chunk.texts]
+        texts: dict[Side, list[str]] = {"query": judged.questions, "document": passages}
+        return {side: encode_throughput(self.encoder, texts[side], side) for side in texts}
+
+    def _costs(self, index: Index, judged: JudgedDocuments, words: bool) -> Costs:
+        n_latents = self.encoder.n_latents
+        queries = index.query_vectors(judged.questions, words=words)
+        passages = stored_vectors(index, queries.n_latents)
+        if not words:
+            queries, passages = (_first_columns(rows, n_latents) for rows in (queries, passages))
+        return measure_costs(queries, passages, n_latents=n_latents, n_documents=len(judged.documents))
+
+
+def search_all(index: Index, queries: Mapping[str, str], depth: int, *, words: bool = True, title: str = "") -> Run:
+    """What an index finds for queries, given as id -> text: the `depth` best of each. A blank query finds nothing.
+
+    words: match exact words beside concepts. title: of a progress bar; "" shows none.
+    """
+    run: Run = {query: {} for query in queries}
+    asked = [(query, text) for query, text in queries.items() if text.strip()]
+    with tqdm(total=len(asked), desc=title, unit="query", disable=not title, leave=False) as bar:
+        for start in range(0, len(asked), _BATCH):
+            batch = asked[start : start + _BATCH]
+            found = index.search_batch([text for _, text in batch], depth, words=words)
+            run |= {query: {hit.id: hit.score for hit in hits} for (query, _), hits in zip(batch, found)}
+            bar.update(len(batch))
+    return run
+
+
+def stored_vectors(index: Index, n_columns: int) -> SparseRows:
+    """All vectors of an index as stored, without positions. n_columns: of the whole index, words included."""
+    # words join with every commit, so that earlier segments have fewer columns
+    parts = (replace(chunk.rows, n_latents=n_columns, positions=None) for chunk in index.stored())
+    return SparseRows.concatenate(list(parts))
+
+
+def _first_columns(rows: SparseRows, n_columns: int) -> SparseRows:
+    return replace(rows.keep(rows.latents < n_columns), n_latents=n_columns)
+
+
+def _name_of(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+@contextmanager
+def _folder(wanted: Path | None) -> Iterator[Path]:
+    if wanted is not None:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        yield wanted
+        return
+    with TemporaryDirectory(prefix="saelex-evaluate-") as scratch:
+        yield Path(scratch) / "index"
