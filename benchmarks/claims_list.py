@@ -1,0 +1,359 @@
+"""The claims, each with the paper's figure, ours, and whether it holds here by a rule that is stated with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from claims_measured import NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
+from saelex.evaluation.comparison import Measured, TopK
+from saelex.evaluation.curves import QualityPoint
+from saelex.evaluation.significance import paired_t_test
+
+ALPHA = 0.05
+_NEAR = 0.99  # of the other's quality counts as equal quality
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim. paper: its figure, "second-hand" where the paper itself was not to be had. rule: when it holds."""
+
+    letter: str
+    title: str
+    paper: str
+    rule: str
+    holds: bool | None
+    ours: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+class Figures:
+    """Means and tests over the study's collections."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.near, self.far = study.recipe.in_domain, study.recipe.out_of_domain
+
+    @property
+    def every(self) -> list[str]:
+        return [*self.near, *self.far]
+
+    def run(self, name: str) -> MeasuredRun:
+        return self.study.runs[name]
+
+    def quality(self, name: str, names: Sequence[str], cut: TopK = STANDARD) -> float:
+        """0 of a run that its guards stopped: it has no model."""
+        return 0.0 if self.run(name).stopped else self.run(name).mean(list(names), cut).measures[NDCG]
+
+    def qd_flops(self, name: str) -> float:
+        """At 40/400, over all collections."""
+        return 0.0 if self.run(name).stopped else self.run(name).mean(self.every).qd_flops or 0.0
+
+    def p(self, first: str, second: str, names: Sequence[str]) -> float:
+        """Paired t-test over all queries of these collections; 0 where a run was stopped."""
+        if self.run(first).stopped or self.run(second).stopped:
+            return 0.0
+        one, other = (
+            [value for name in names for value in self.run(run).per_query[name].values()] for run in (first, second)
+        )
+        return paired_t_test(one, other)
+
+    def row(self, name: str, label: str = "", cut: TopK = STANDARD) -> tuple[str, ...]:
+        """A run's line under HEADER."""
+        run, label = self.run(name), label or name
+        if run.stopped:
+            return (label, "stopped", "", "", "")
+        return (label, *measured_cells(run.mean(self.near, cut), run.mean(self.far, cut), run.mean(self.every, cut)))
+
+    def baseline_row(self, name: str) -> tuple[str, ...]:
+        values = self.study.baselines[name]
+        near, far = (float(np.mean([values[one] for one in names])) for names in (self.near, self.far))
+        return (name, f"{near:.3f}", f"{far:.3f}", "", "")
+
+
+HEADER = ("run", "in-domain", "out-of-domain", "active q/d", "QD-FLOPs")
+
+
+def measured_cells(near: Measured, far: Measured, every: Measured) -> tuple[str, ...]:
+    active = f"{every.query_active:.0f}/{every.document_active:.0f}"
+    return (f"{near.measures[NDCG]:.3f}", f"{far.measures[NDCG]:.3f}", active, f"{every.qd_flops:.2f}")
+
+
+def all_claims(study: Study) -> list[Claim]:
+    """(a) to (m); a claim about a run that its guards stopped says so."""
+    figures = Figures(study)
+    return [
+        heads(figures), efficiency(figures), widths(figures), layers(figures), pruning(figures), use(figures),
+        flops(figures), frozen(figures), k_or_lambda(figures), random_head(figures), joint(figures), tokens(figures),
+        *translations(figures),
+    ]  # fmt: skip
+
+
+def heads(of: Figures) -> Claim:
+    near, far = (of.quality("latents", names) - of.quality("vocabulary", names) for names in (of.near, of.far))
+    ps = of.p("latents", "vocabulary", of.near), of.p("latents", "vocabulary", of.far)
+    return Claim(
+        "a", "SAE head against vocabulary head at equal budget",
+        "SPLARE, English training: BEIR-13 50.2 against 50.0, MS MARCO 40.8 against 40.0. SAE-SPLADE: comparable "
+        "in- and out-of-domain (abstract); MS MARCO 37.6, BEIR-13 49.2 (second-hand)",
+        f"nowhere worse with p < {ALPHA} (paired t-test over all queries)",
+        all(difference >= 0 or p >= ALPHA for difference, p in zip((near, far), ps)),
+        f"in-domain {near:+.3f} (p {shown_p(ps[0])}), out-of-domain {far:+.3f} (p {shown_p(ps[1])})",
+        HEADER,
+        [of.row("latents"), of.row("vocabulary"), *(of.baseline_row(name) for name in of.study.baselines)],
+    )  # fmt: skip
+
+
+def efficiency(of: Figures) -> Claim:
+    wanted = _NEAR * of.quality("vocabulary", of.every)
+    best = {name: cheapest(of.run(name), wanted) for name in ("latents", "vocabulary")}
+    rows = [tuple(line) for line in _efficiency_rows(of, best)]
+    costs = [point.measured.qd_flops if point else None for point in best.values()]
+    ratio = costs[0] / costs[1] if costs[0] is not None and costs[1] else None
+    return Claim(
+        "b", "Efficiency at equal quality",
+        "SAE-SPLADE: QD-FLOPs 2.2 times lower than SPLADE's with a negligible loss (second-hand)",
+        "at most half of the QD-FLOPs, each at the cheapest Top-K that reaches 99 % of the vocabulary head's nDCG@10 "
+        "at 40/400",
+        None if ratio is None else ratio <= 0.5,
+        "the SAE head does not reach that quality at any Top-K" if ratio is None else f"{ratio:.2f} of the QD-FLOPs",
+        ("run", "Top-K", "nDCG@10", "QD-FLOPs", "postings per query at 40/400", "p50 / p95, ms"),
+        rows,
+    )  # fmt: skip
+
+
+def _efficiency_rows(of: Figures, best: dict[str, QualityPoint | None]) -> Iterator[tuple[str, ...]]:
+    for name, point in best.items():
+        costs = of.run(name).costs
+        assert costs is not None and costs.latency_ms is not None
+        latency = f"{costs.latency_ms.p50:.3f} / {costs.latency_ms.p95:.3f}"
+        chosen = ("none", "", "") if point is None else (
+            shown_cut(point.top_k), f"{point.measured.measures[NDCG]:.3f}", f"{point.measured.qd_flops:.2f}"
+        )  # fmt: skip
+        yield (name, *chosen, f"{costs.postings:,.0f}", latency)
+
+
+def cheapest(run: MeasuredRun, wanted: float) -> QualityPoint | None:
+    """The Top-K of fewest QD-FLOPs with at least this quality, means over the collections."""
+    assert run.curve is not None
+    enough = [point for point in run.curve.points if point.measured.measures[NDCG] >= wanted]
+    return min(enough, key=lambda point: point.measured.qd_flops or 0.0, default=None)
+
+
+def widths(of: Figures) -> Claim:
+    names = {4096: "width-4096", 8192: "width-8192", 16384: "latents", 32768: "width-32768"}
+    quality = [of.quality(name, of.every) for name in names.values()]
+    doublings = np.log2(list(names))
+    slope, intercept = np.polyfit(doublings, quality, 1)
+    error = np.asarray(quality) - (slope * doublings + intercept)
+    spread = float(np.var(quality)) * len(quality)
+    r2 = 1 - float((error**2).sum()) / spread if spread > 1e-12 else 0.0  # all alike: no line explains anything
+    facts = [of.study.sae_facts[f"layer-5-width-{width}"] for width in names]
+    return Claim(
+        "c", "Quality against SAE width",
+        "SPLARE: roughly log-linear gain from 2^14 to 2^20 (figure only); SAE-SPLADE tested 2^15 to 2^17, kept 2^16",
+        "a rising straight line over the logarithm of the width, R² at least .8",
+        bool(slope > 0 and r2 >= 0.8),
+        f"{slope:+.4f} nDCG@10 a doubling, R² {r2:.2f}",
+        (*HEADER, "SAE's FVU", "dead"),
+        [
+            (*of.row(name, f"{width:,}"), f"{fact['fvu']:.3f}", f"{fact['dead_share']:.0%}")
+            for (width, name), fact in zip(names.items(), facts)
+        ],
+    )  # fmt: skip
+
+
+def layers(of: Figures) -> Claim:
+    names = {2: "layer-2", 3: "layer-3", 4: "layer-4", 5: "latents"}
+    quality = {layer: of.quality(name, of.every) for layer, name in names.items()}
+    best = max(quality, key=quality.__getitem__)
+    return Claim(
+        "d", "Layer depth",
+        "SPLARE: best near two thirds of the depth (layer 20 of 32, 16 of 26), flat nearby; early layers strong",
+        "block 4 of 6 (layer 3, two thirds) is best",
+        best == 3,
+        f"best: layer {best}, block {best + 1} of 6",
+        HEADER,
+        [of.row(name, f"layer {layer} (block {layer + 1} of 6)") for layer, name in names.items()],
+    )  # fmt: skip
+
+
+def pruning(of: Figures) -> Claim:
+    loss = {
+        name: of.quality(name, of.every, PRUNED) / of.quality(name, of.every) - 1 for name in ("latents", "vocabulary")
+    }
+    return Claim(
+        "e", "Passages pruned to their top 100",
+        "SPLARE -2 %, SPLADE-Llama more than -6 % (queries at 40)",
+        "the SAE head loses at most 2 %, and less than the vocabulary head",
+        loss["latents"] >= -0.02 and loss["latents"] > loss["vocabulary"],
+        f"SAE head {loss['latents']:+.1%}, vocabulary head {loss['vocabulary']:+.1%}",
+        HEADER,
+        [of.row(name, f"{name} {shown_cut(cut)}", cut) for name in loss for cut in (STANDARD, PRUNED)],
+    )  # fmt: skip
+
+
+def use(of: Figures) -> Claim:
+    one, other = of.run("latents"), of.run("vocabulary")
+    return Claim(
+        "f", "Use of the latents",
+        "SPLARE uses nearly all of its 131 k, evenly; SPLADE fewer than 100 k of 128 k, some too often (figure)",
+        "a larger share used, and a smaller Gini coefficient of document frequencies",
+        one.latents_used > other.latents_used and one.df_gini < other.df_gini,
+        f"used {one.latents_used:.0%} against {other.latents_used:.0%}, "
+        f"Gini {one.df_gini:.2f} against {other.df_gini:.2f}",
+        ("run", "latents used", "Gini of document frequency", "largest document frequency"),
+        [
+            (run.name, f"{run.latents_used:.0%}", f"{run.df_gini:.3f}", f"{run.tokens.max_df:.0%}")
+            for run in (one, other)
+            if run.tokens is not None
+        ],
+    )  # fmt: skip
+
+
+def flops(of: Figures) -> Claim:
+    pairs = (("latents", "no-flops"), ("vocabulary", "vocabulary-no-flops"))
+    differences = [of.quality(one, of.every) - of.quality(other, of.every) for one, other in pairs]
+    return Claim(
+        "g", "Top-K with and without FLOPS",
+        "SPLARE: Top-K in place of the regulariser is worse; both together are used",
+        "with FLOPS better at Top-K 40/400, for both heads",
+        min(differences) > 0,
+        ", ".join(f"{one} {value:+.3f} with FLOPS (p {shown_p(of.p(one, other, of.every))})"
+                  for (one, other), value in zip(pairs, differences)),
+        HEADER,
+        [of.row(name, f"{name} {shown_cut(cut)}", cut) for pair in pairs for name in pair for cut in (STANDARD, WHOLE)],
+    )  # fmt: skip
+
+
+def frozen(of: Figures) -> Claim:
+    difference, p = (
+        of.quality("frozen", of.every) - of.quality("latents", of.every),
+        of.p("frozen", "latents", of.every),
+    )
+    return Claim(
+        "h", "Frozen against tuned SAE",
+        "SPLARE: frozen is better and simpler (preliminary, without figures); SAE-SPLADE tunes the encoder",
+        f"frozen not worse with p < {ALPHA}",
+        difference >= 0 or p >= ALPHA,
+        f"frozen {difference:+.3f} (p {shown_p(p)})",
+        HEADER,
+        [of.row("frozen"), of.row("latents", "latents (tuned)")],
+    )  # fmt: skip
+
+
+def k_or_lambda(of: Figures) -> Claim:
+    ks = {"k-4": "k 4", "latents": "k 8, lambda 3e-3", "k-16": "k 16"}
+    lambdas = {"lambda-low": "lambda 1e-3", "lambda-high": "lambda 1e-2"}
+    spread = {
+        kind: (_spread([of.qd_flops(name) for name in names]),
+               _spread([of.quality(name, of.every) for name in names]))
+        for kind, names in (("k", [*ks]), ("lambda", ["lambda-low", "latents", "lambda-high"]))
+    }  # fmt: skip
+    return Claim(
+        "i", "TopK k against FLOPS strength",
+        "SAE-SPLADE: k, not lambda, sets the frontier of quality and cost (second-hand)",
+        "a factor 4 in k moves both QD-FLOPs and nDCG@10 further than a factor 10 in lambda",
+        spread["k"][0] > spread["lambda"][0] and spread["k"][1] > spread["lambda"][1],
+        "; ".join(f"{kind}: QD-FLOPs over {cost:.2f}, nDCG@10 over {quality:.3f}"
+                  for kind, (cost, quality) in spread.items()),
+        HEADER,
+        [of.row(name, label) for name, label in (ks | lambdas).items()],
+    )  # fmt: skip
+
+
+def _spread(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
+def random_head(of: Figures) -> Claim:
+    stopped = of.run("random").stopped
+    difference, p = (
+        of.quality("random", of.every) - of.quality("latents", of.every),
+        of.p("random", "latents", of.every),
+    )
+    return Claim(
+        "j", "A head drawn at random",
+        "SPLARE: a head from scratch is much worse or does not converge; SAE-SPLADE: an ablation (no figures)",
+        f"worse with p < {ALPHA}, or stopped by a guard",
+        difference < 0 and p < ALPHA,
+        stopped or f"random {difference:+.3f} (p {shown_p(p)})",
+        HEADER,
+        [of.row("random"), of.row("latents", "latents (SAE trained first)")],
+    )  # fmt: skip
+
+
+def joint(of: Figures) -> Claim:
+    difference, p = of.quality("joint", of.every) - of.quality("latents", of.every), of.p("joint", "latents", of.every)
+    return Claim(
+        "k", "Reconstruction and retrieval jointly against two stages",
+        "SAE-SPLADE: a reconstruction loss beside retrieval hurts; two stages win (second-hand)",
+        "with the SAE's reconstruction error in the loss of the second stage, quality is lower",
+        difference < 0,
+        f"joint {difference:+.3f} (p {shown_p(p)})",
+        HEADER,
+        [of.row("joint"), of.row("latents", "latents (two stages)")],
+    )  # fmt: skip
+
+
+def tokens(of: Figures) -> Claim:
+    rows, found = [], {}
+    for name in ("latents", "vocabulary"):
+        run = of.run(name)
+        assert run.tokens is not None
+        found[name] = use = run.tokens
+        kinds = (f"{share:.0%}" for share in (use.identity, use.splitting, use.synonymy, use.spread))
+        rows.append(
+            (name, f"{use.active:.1f}", f"{use.judged:,}", *kinds, f"{use.entropy:.2f}", f"{run.anisotropy:.2f}")
+        )
+    more = [kind for kind in ("splitting", "synonymy")
+            if getattr(found["latents"], kind) > getattr(found["vocabulary"], kind)]  # fmt: skip
+    return Claim(
+        "l", "Synonymy and polysemy, by P(token | latent) and P(latent | token)",
+        "SAE-SPLADE: latents join synonyms and split senses, by co-occurrence thresholds that its authors call not "
+        "conclusive; anisotropy goes with less efficient codes (second-hand)",
+        "more latents that split a token's senses, and more that join tokens, than of the vocabulary head",
+        len(more) == 2,
+        f"more of {' and '.join(more) or 'neither'}",
+        ("run", "latents a token", "judged", "identity", "splitting", "synonymy", "spread", "entropy", "anisotropy"),
+        rows,
+    )  # fmt: skip
+
+
+def translations(of: Figures) -> Iterator[Claim]:
+    """Only where the study has translations."""
+    languages = of.study.recipe.languages
+    if not languages:
+        return
+    found = {name: of.run(name).translated for name in ("latents", "vocabulary")}
+    lift = {
+        name: float(np.mean([values[one].overlap - values[one].chance for one in languages]))
+        for name, values in found.items()
+    }
+    ndcg = {name: float(np.mean([values[one].ndcg for one in languages])) for name, values in found.items()}
+    yield Claim(
+        "m", "Across languages",
+        "SAE-SPLADE: translations share more latents than tokens (second-hand). SPLARE: XTREME-UP MRR@10 42.6 against "
+        "30.5 after English training",
+        "translations share more above chance, and English queries find more, than with the vocabulary head",
+        lift["latents"] > lift["vocabulary"] and ndcg["latents"] > ndcg["vocabulary"],
+        f"overlap above chance {lift['latents']:.3f} against {lift['vocabulary']:.3f}, nDCG@10 {ndcg['latents']:.3f} "
+        f"against {ndcg['vocabulary']:.3f}",
+        ("passages in", *(f"{name}: {what}" for name in found for what in ("overlap", "by chance", "nDCG@10"))),
+        [
+            (language, *(f"{value:.3f}" for values in found.values()
+                         for value in (values[language].overlap, values[language].chance, values[language].ndcg)))
+            for language in languages
+        ],
+    )  # fmt: skip
+
+
+def shown_p(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}"
+
+
+def shown_cut(cut: TopK) -> str:
+    return "/".join(str(k or "all") for k in cut)

@@ -1,0 +1,177 @@
+"""What is measured of the study's models: quality and cost at several Top-K, use of latents, tokens, translations."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from claims_runs import ClaimsRecipe, Runs
+from claims_tokens import TokenUse, anisotropy, token_use
+from default_model import sampled
+from saelex.corpus.collection import Collection, named_split, read_collection
+from saelex.encoder.encoder import Encoder
+from saelex.evaluation.baselines import SentenceEmbedder
+from saelex.evaluation.comparison import (
+    EncodedCollection,
+    JudgedDocuments,
+    Measured,
+    TopK,
+    baseline_runs,
+    mean_measured,
+)
+from saelex.evaluation.costs import Costs, measure_costs
+from saelex.evaluation.curves import QualityCurve, top_k_grid
+from saelex.evaluation.efficiency import activation_shares, gini
+from saelex.evaluation.exact import exact_run
+from saelex.evaluation.measures import measure, measure_queries
+from saelex.evaluation.vectors_cache import VectorsCache
+from saelex.vectors import SparseRows
+
+NDCG = "nDCG@10"
+STANDARD: TopK = (40, 400)
+PRUNED: TopK = (40, 100)
+WHOLE: TopK = (None, None)
+_QUERY_CUTS = [5, 10, 20, 40, None]
+_DOCUMENT_CUTS = [25, 50, 100, 200, 400, None]
+_TOKEN_TEXTS = 300  # passages whose tokens are looked at
+
+
+@dataclass
+class Translated:
+    """One language: English queries over its passages, and how much a passage shares with its translation.
+
+    overlap, chance: mean share of the active latents of an English passage and one in the language that both have
+    (Jaccard), of translations of each other and of other pairs.
+    """
+
+    ndcg: float
+    overlap: float
+    chance: float
+
+
+@dataclass
+class MeasuredRun:
+    """One run. cuts: Top-K -> collection -> what came of it."""
+
+    name: str
+    stopped: str = ""
+    cuts: dict[TopK, dict[str, Measured]] = field(default_factory=dict)
+    per_query: dict[str, dict[str, float]] = field(default_factory=dict)  # collection -> query id -> nDCG@10, STANDARD
+    latents_used: float = 0.0
+    df_gini: float = 0.0
+    curve: QualityCurve | None = None
+    costs: Costs | None = None
+    tokens: TokenUse | None = None
+    anisotropy: float = 0.0
+    translated: dict[str, Translated] = field(default_factory=dict)
+
+    def mean(self, names: list[str], cut: TopK = STANDARD) -> Measured:
+        """Over these collections, each counting alike."""
+        return mean_measured([self.cuts[cut][name] for name in names])
+
+
+@dataclass
+class Study:
+    """Everything measured; baselines: nDCG@10 of BM25, the dense backbone and their fusion, by collection."""
+
+    recipe: ClaimsRecipe
+    runs: dict[str, MeasuredRun]
+    baselines: dict[str, dict[str, float]]
+    sizes: dict[str, tuple[int, int]]  # collection -> queries, documents
+    sae_facts: dict[str, dict[str, Any]]
+
+
+def measure_runs(runs: Runs) -> Study:
+    """All of the study's runs, `latents` and `vocabulary` in more ways than the others."""
+    recipe, cache = runs.recipe, VectorsCache(runs.output / "vectors")
+    samples = {
+        name: judged_sample(read_collection(*named_split(name)), recipe.queries, recipe.documents)
+        for name in (*recipe.in_domain, *recipe.out_of_domain)
+    }
+    embedder = SentenceEmbedder.load(recipe.sae.model)
+    baselines: dict[str, dict[str, float]] = {}
+    for name, judged in samples.items():
+        for system, run in baseline_runs(judged, embedder, cache).items():
+            baselines.setdefault(system, {})[name] = measure(judged.collection.qrels, run)[NDCG]
+    found = {}
+    for name in tqdm(runs.named, desc="runs", unit="run"):
+        found[name] = MeasuredRun(name, runs.why_stopped(name))
+        if not found[name].stopped:
+            _measure(found[name], runs.encoder(name), samples, recipe, cache)
+    sizes = {name: (len(judged.questions), len(judged.documents)) for name, judged in samples.items()}
+    return Study(recipe, found, baselines, sizes, runs.sae_facts())
+
+
+def judged_sample(collection: Collection, queries: int, documents: int) -> JudgedDocuments:
+    """A collection cut to some of its queries, the documents judged for them, and others drawn at random."""
+    judged = JudgedDocuments.read(sampled(collection, queries))
+    wanted = {document for grades in judged.collection.qrels.values() for document in grades}
+    drawn = random.Random(0).sample(judged.documents, len(judged.documents))
+    kept = sorted(drawn, key=lambda one: one.id not in wanted)[: max(documents, len(wanted))]
+    return replace(judged, documents=sorted(kept, key=lambda one: one.id))
+
+
+def _measure(
+    run: MeasuredRun, encoder: Encoder, samples: dict[str, JudgedDocuments], recipe: ClaimsRecipe, cache: VectorsCache
+) -> None:
+    encoded = {name: EncodedCollection.encode(encoder, judged, cache) for name, judged in samples.items()}
+    for cut in (STANDARD, PRUNED, WHOLE):
+        run.cuts[cut] = {name: one.measured(cut) for name, one in encoded.items()}
+    for name, one in encoded.items():
+        run.per_query[name] = _ndcg_per_query(one)
+    passages = SparseRows.concatenate([one.passages for one in encoded.values()])
+    shares = activation_shares(passages)
+    run.latents_used, run.df_gini = float(np.mean(shares > 0)), gini(shares)
+    if run.name not in ("latents", "vocabulary"):
+        return
+    run.curve = QualityCurve.of(
+        run.name, {name: top_k_grid(one, _QUERY_CUTS, _DOCUMENT_CUTS) for name, one in encoded.items()}
+    )
+    queries = SparseRows.concatenate([one.queries for one in encoded.values()]).top_k(STANDARD[0])
+    run.costs = measure_costs(queries, passages.top_k(STANDARD[1]))
+    texts = [document.content for judged in samples.values() for document in judged.documents]
+    texts = random.Random(0).sample(texts, min(_TOKEN_TEXTS, len(texts)))
+    run.tokens, run.anisotropy = token_use(encoder, texts), anisotropy(encoder, texts)
+    for language in recipe.languages:
+        run.translated[language] = _translated(encoder, Path(recipe.translations), language, recipe, cache)
+
+
+def _ndcg_per_query(encoded: EncodedCollection) -> dict[str, float]:
+    queries, passages = encoded.vectors(STANDARD)
+    collection = encoded.judged.collection
+    names = [one.id for one in collection.queries]
+    run = exact_run(names, queries, encoded.judged.ids, passages, encoded.first_passages)
+    return measure_queries(collection.qrels, run)[NDCG]
+
+
+def _translated(encoder: Encoder, folder: Path, language: str, recipe: ClaimsRecipe, cache: VectorsCache) -> Translated:
+    sides = {}
+    for name in ("en", language):
+        collection = read_collection(f"{folder / 'en'}+{folder / name}", "test")
+        judged = JudgedDocuments.read(sampled(collection, recipe.queries))
+        sides[name] = EncodedCollection.encode(encoder, judged, cache)
+    first, second = (_document_rows(sides[name]).top_k(STANDARD[1]) for name in ("en", language))
+    overlaps = jaccard(first, second)
+    chance = jaccard(first, second[np.roll(np.arange(len(second)), 1)])
+    ndcg = sides[language].measured(STANDARD).measures[NDCG]
+    return Translated(ndcg, float(overlaps.mean()), float(chance.mean()))
+
+
+def _document_rows(encoded: EncodedCollection) -> SparseRows:
+    """The first passage of every document, by ascending ids."""
+    return encoded.passages[encoded.first_passages]
+
+
+def jaccard(first: SparseRows, second: SparseRows) -> NDArray[np.float64]:
+    """Row by row: latents active on both sides over those active on either, [rows]; 0 where neither has any."""
+    one, other = ((rows.to_scipy() > 0).astype(np.int64) for rows in (first, second))
+    shared = np.asarray(one.multiply(other).sum(axis=1)).ravel()
+    either = np.asarray(one.sum(axis=1)).ravel() + np.asarray(other.sum(axis=1)).ravel() - shared
+    shares: NDArray[np.float64] = np.divide(shared, either, out=np.zeros(len(shared)), where=either > 0)
+    return shares
