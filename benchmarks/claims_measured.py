@@ -37,6 +37,9 @@ NDCG = "nDCG@10"
 STANDARD: TopK = (40, 400)
 PRUNED: TopK = (40, 100)
 WHOLE: TopK = (None, None)
+HEADS = ("latents", "vocabulary")
+COMPARED = (*HEADS, "latents-df", "vocabulary-df")
+"""Runs whose cost is looked into: either head with FLOPS, and with DF-FLOPS."""
 _QUERY_CUTS = [5, 10, 20, 40, None]
 _DOCUMENT_CUTS = [25, 50, 100, 200, 400, None]
 _TOKEN_TEXTS = 300  # passages whose tokens are looked at
@@ -88,7 +91,7 @@ class Study:
 
 
 def measure_runs(runs: Runs) -> Study:
-    """All of the study's runs, `latents` and `vocabulary` in more ways than the others."""
+    """All of the study's runs, some of them in more ways than the others."""
     recipe, cache = runs.recipe, VectorsCache(runs.output / "vectors")
     samples = {
         name: judged_sample(read_collection(*named_split(name)), recipe.queries, recipe.documents)
@@ -128,13 +131,23 @@ def _measure(
     passages = SparseRows.concatenate([one.passages for one in encoded.values()])
     shares = activation_shares(passages)
     run.latents_used, run.df_gini = float(np.mean(shares > 0)), gini(shares)
-    if run.name not in ("latents", "vocabulary"):
-        return
+    if run.name in COMPARED:
+        _measure_costs(run, encoded, passages)
+    if run.name in HEADS:
+        _measure_tokens(run, encoder, samples, recipe, cache)
+
+
+def _measure_costs(run: MeasuredRun, encoded: dict[str, EncodedCollection], passages: SparseRows) -> None:
     run.curve = QualityCurve.of(
         run.name, {name: top_k_grid(one, _QUERY_CUTS, _DOCUMENT_CUTS) for name, one in encoded.items()}
     )
     queries = SparseRows.concatenate([one.queries for one in encoded.values()]).top_k(STANDARD[0])
     run.costs = measure_costs(queries, passages.top_k(STANDARD[1]))
+
+
+def _measure_tokens(
+    run: MeasuredRun, encoder: Encoder, samples: dict[str, JudgedDocuments], recipe: ClaimsRecipe, cache: VectorsCache
+) -> None:
     texts = [document.content for judged in samples.values() for document in judged.documents]
     texts = random.Random(0).sample(texts, min(_TOKEN_TEXTS, len(texts)))
     run.tokens, run.anisotropy = token_use(encoder, texts), anisotropy(encoder, texts)
