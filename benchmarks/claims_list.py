@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from claims_measured import COMPARED, NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
+from claims_measured import COMPARED, HEADS, NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
 from saelex.evaluation.comparison import Measured, TopK
 from saelex.evaluation.curves import QualityPoint
 from saelex.evaluation.significance import paired_t_test
 
 ALPHA = 0.05
+WIDTHS = {4096: "width-4096", 8192: "width-8192", 16384: "latents", 32768: "width-32768"}
+LAYERS = {2: "layer-2", 3: "layer-3", 4: "layer-4", 5: "latents"}
+"""Runs by the width, and by the layer, of the SAE that they start from."""
 _NEAR = 0.99  # of the other's quality counts as equal quality
 
 
@@ -60,6 +63,10 @@ class Figures:
             [value for name in names for value in self.run(run).per_query[name].values()] for run in (first, second)
         )
         return paired_t_test(one, other)
+
+    def against_base(self, name: str) -> tuple[float, float]:
+        """A run's quality less that of `latents`, over all collections, and the p-value of that."""
+        return self.quality(name, self.every) - self.quality("latents", self.every), self.p(name, "latents", self.every)
 
     def row(self, name: str, label: str = "", cut: TopK = STANDARD) -> tuple[str, ...]:
         """A run's line under HEADER."""
@@ -155,14 +162,13 @@ def cheapest(run: MeasuredRun, wanted: float) -> QualityPoint | None:
 
 
 def widths(of: Figures) -> Claim:
-    names = {4096: "width-4096", 8192: "width-8192", 16384: "latents", 32768: "width-32768"}
-    quality = [of.quality(name, of.every) for name in names.values()]
-    doublings = np.log2(list(names))
+    quality = [of.quality(name, of.every) for name in WIDTHS.values()]
+    doublings = np.log2(list(WIDTHS))
     slope, intercept = np.polyfit(doublings, quality, 1)
     error = np.asarray(quality) - (slope * doublings + intercept)
     spread = float(np.var(quality)) * len(quality)
     r2 = 1 - float((error**2).sum()) / spread if spread > 1e-12 else 0.0  # all alike: no line explains anything
-    facts = [of.study.sae_facts[f"layer-5-width-{width}"] for width in names]
+    facts = [of.study.sae_facts[f"layer-5-width-{width}"] for width in WIDTHS]
     return Claim(
         "c", "Quality against SAE width",
         "SPLARE: roughly log-linear gain from 2^14 to 2^20 (figure only); SAE-SPLADE tested 2^15 to 2^17, kept 2^16",
@@ -172,14 +178,13 @@ def widths(of: Figures) -> Claim:
         (*HEADER, "SAE's FVU", "dead"),
         [
             (*of.row(name, f"{width:,}"), f"{fact['fvu']:.3f}", f"{fact['dead_share']:.0%}")
-            for (width, name), fact in zip(names.items(), facts)
+            for (width, name), fact in zip(WIDTHS.items(), facts)
         ],
     )  # fmt: skip
 
 
 def layers(of: Figures) -> Claim:
-    names = {2: "layer-2", 3: "layer-3", 4: "layer-4", 5: "latents"}
-    quality = {layer: of.quality(name, of.every) for layer, name in names.items()}
+    quality = {layer: of.quality(name, of.every) for layer, name in LAYERS.items()}
     best = max(quality, key=quality.__getitem__)
     return Claim(
         "d", "Layer depth",
@@ -188,14 +193,12 @@ def layers(of: Figures) -> Claim:
         best == 3,
         f"best: layer {best}, block {best + 1} of 6",
         HEADER,
-        [of.row(name, f"layer {layer} (block {layer + 1} of 6)") for layer, name in names.items()],
+        [of.row(name, f"layer {layer} (block {layer + 1} of 6)") for layer, name in LAYERS.items()],
     )  # fmt: skip
 
 
 def pruning(of: Figures) -> Claim:
-    loss = {
-        name: of.quality(name, of.every, PRUNED) / of.quality(name, of.every) - 1 for name in ("latents", "vocabulary")
-    }
+    loss = {name: of.quality(name, of.every, PRUNED) / of.quality(name, of.every) - 1 for name in HEADS}
     return Claim(
         "e", "Passages pruned to their top 100",
         "SPLARE -2 %, SPLADE-Llama more than -6 % (queries at 40)",
@@ -208,7 +211,7 @@ def pruning(of: Figures) -> Claim:
 
 
 def use(of: Figures) -> Claim:
-    one, other = of.run("latents"), of.run("vocabulary")
+    one, other = map(of.run, HEADS)
     return Claim(
         "f", "Use of the latents",
         "SPLARE uses nearly all of its 131 k, evenly; SPLADE fewer than 100 k of 128 k, some too often (figure)",
@@ -241,10 +244,7 @@ def flops(of: Figures) -> Claim:
 
 
 def frozen(of: Figures) -> Claim:
-    difference, p = (
-        of.quality("frozen", of.every) - of.quality("latents", of.every),
-        of.p("frozen", "latents", of.every),
-    )
+    difference, p = of.against_base("frozen")
     return Claim(
         "h", "Frozen against tuned SAE",
         "SPLARE: frozen is better and simpler (preliminary, without figures); SAE-SPLADE tunes the encoder",
@@ -282,10 +282,7 @@ def _spread(values: Sequence[float]) -> float:
 
 def random_head(of: Figures) -> Claim:
     stopped = of.run("random").stopped
-    difference, p = (
-        of.quality("random", of.every) - of.quality("latents", of.every),
-        of.p("random", "latents", of.every),
-    )
+    difference, p = of.against_base("random")
     return Claim(
         "j", "A head drawn at random",
         "SPLARE: a head from scratch is much worse or does not converge; SAE-SPLADE: an ablation (no figures)",
@@ -298,7 +295,7 @@ def random_head(of: Figures) -> Claim:
 
 
 def joint(of: Figures) -> Claim:
-    difference, p = of.quality("joint", of.every) - of.quality("latents", of.every), of.p("joint", "latents", of.every)
+    difference, p = of.against_base("joint")
     return Claim(
         "k", "Reconstruction and retrieval jointly against two stages",
         "SAE-SPLADE: a reconstruction loss beside retrieval hurts; two stages win (second-hand)",
@@ -312,7 +309,7 @@ def joint(of: Figures) -> Claim:
 
 def tokens(of: Figures) -> Claim:
     rows, found = [], {}
-    for name in ("latents", "vocabulary"):
+    for name in HEADS:
         run = of.run(name)
         assert run.tokens is not None
         found[name] = use = run.tokens
@@ -339,7 +336,7 @@ def translations(of: Figures) -> Iterator[Claim]:
     languages = of.study.recipe.languages
     if not languages:
         return
-    found = {name: of.run(name).translated for name in ("latents", "vocabulary")}
+    found = {name: of.run(name).translated for name in HEADS}
     lift = {
         name: float(np.mean([values[one].overlap - values[one].chance for one in languages]))
         for name, values in found.items()

@@ -28,7 +28,6 @@ from saelex.evaluation.comparison import (
 from saelex.evaluation.costs import Costs, measure_costs
 from saelex.evaluation.curves import QualityCurve, top_k_grid
 from saelex.evaluation.efficiency import activation_shares, gini
-from saelex.evaluation.exact import exact_run
 from saelex.evaluation.measures import measure, measure_queries
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.vectors import SparseRows
@@ -156,11 +155,7 @@ def _measure_tokens(
 
 
 def _ndcg_per_query(encoded: EncodedCollection) -> dict[str, float]:
-    queries, passages = encoded.vectors(STANDARD)
-    collection = encoded.judged.collection
-    names = [one.id for one in collection.queries]
-    run = exact_run(names, queries, encoded.judged.ids, passages, encoded.first_passages)
-    return measure_queries(collection.qrels, run)[NDCG]
+    return measure_queries(encoded.judged.collection.qrels, encoded.run(*encoded.vectors(STANDARD)))[NDCG]
 
 
 def _translated(encoder: Encoder, folder: Path, language: str, recipe: ClaimsRecipe, cache: VectorsCache) -> Translated:

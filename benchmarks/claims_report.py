@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claims_list import Claim, Figures, all_claims
+from claims_list import LAYERS, WIDTHS, Claim, Figures, all_claims
 from claims_measured import NDCG, Study
 from report import PACKAGES
 from saelex.evaluation.curve_plots import flops_picture
@@ -73,8 +73,6 @@ def _line(*cells: str) -> str:
 def draw_pictures(study: Study, folder: Path) -> None:
     """Width and layer in one picture; quality against QD-FLOPs of the two heads in another."""
     of = Figures(study)
-    widths = {4096: "width-4096", 8192: "width-8192", 16384: "latents", 32768: "width-32768"}
-    layers = {2: "layer-2", 3: "layer-3", 4: "layer-4", 5: "latents"}
 
     def panel(axes: Axes, names: dict[int, str], label: str, logarithmic: bool) -> None:
         for number, (title, sets) in enumerate((("in-domain", of.near), ("out-of-domain", of.far))):
@@ -88,8 +86,8 @@ def draw_pictures(study: Study, folder: Path) -> None:
         axes.set_ylabel(NDCG)
 
     panels = [
-        lambda axes: panel(axes, widths, "latents of the SAE", True),
-        lambda axes: panel(axes, layers, "layer that the SAE reads, of 0 to 5", False),
+        lambda axes: panel(axes, WIDTHS, "latents of the SAE", True),
+        lambda axes: panel(axes, LAYERS, "layer that the SAE reads, of 0 to 5", False),
     ]
     draw("width-and-layer", panels, caption=f"{NDCG} at Top-K 40/400, after 60 steps of retrieval training").save(
         folder

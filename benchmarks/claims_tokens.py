@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from saelex.encoder.batching import pack, pad
 from saelex.encoder.encoder import Encoder
+from saelex.encoder.pooling.reference import token_latents
 
 _FEWEST = 5  # tokens that a latent is active at, and occurrences of a token, for either to be judged
 _MOST = 0.5  # of a conditional probability, from which on one belongs to the other
@@ -40,9 +40,6 @@ class TokenUse:
     spread: float
     entropy: float
     max_df: float
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @torch.inference_mode()
@@ -91,11 +88,7 @@ def _classified(counts: sparse.csr_array, occurrences: np.ndarray, active: float
 def latents_of(encoder: Encoder, hidden: Tensor) -> Tensor:
     """[tokens, d_model] -> [tokens, latents] before saturation: what `saelex.encoder.pooling` takes the maximum of."""
     head = encoder.head
-    pre = head.transform(hidden).float() @ head.weight.float().t() + head.bias
-    if head.scale is not None:
-        pre = head.scale * pre
-    latents: Tensor = torch.relu(head.activation(head.cap(pre)))
-    return latents
+    return token_latents(head.transform(hidden).float(), head.weight.float(), head)
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from itertools import combinations, pairwise
 from math import log2
 
@@ -82,7 +83,7 @@ def test_shares_and_entropy_are_of_the_judged_latents() -> None:
     use = _classified(matrix(list(LATENTS.values())), np.array(OCCURRENCES), 1.5, 0.25)
     wanted = counted(dict(enumerate(LATENTS.values())), dict(enumerate(OCCURRENCES)))
     assert wanted["judged"] == 7
-    assert use.to_json() == pytest.approx(wanted | {"active": 1.5, "max_df": 0.25})
+    assert asdict(use) == pytest.approx(wanted | {"active": 1.5, "max_df": 0.25})
     assert (use.identity, use.splitting, use.synonymy, use.spread) == pytest.approx((2 / 7, 1 / 7, 1 / 7, 3 / 7))
 
 
@@ -170,7 +171,7 @@ def test_use_of_latents_equals_a_count_in_plain_python(plain: Encoder, name: str
     wanted |= {"active": active / occurrences.total(), "max_df": max(texts_with.values()) / len(MANY)}
     found = token_use(encoder, MANY)
     assert sum(share > 0 for share in (found.identity, found.splitting, found.synonymy, found.spread)) >= 2
-    assert found.to_json() == pytest.approx(wanted)
+    assert asdict(found) == pytest.approx(wanted)
 
 
 def test_anisotropy_is_the_mean_cosine_of_all_pairs(plain: Encoder) -> None:

@@ -145,13 +145,16 @@ class EncodedCollection:
             return queries, passages
         return queries.beside(self.query_words.scale(word_scale)), passages.beside(self.passage_words)
 
+    def run(self, queries: SparseRows, passages: SparseRows) -> Run:
+        """What exact search finds with `vectors`."""
+        names = [one.id for one in self.judged.collection.queries]
+        return exact_run(names, queries, self.judged.ids, passages, self.first_passages)
+
     def measured(self, top_k: TopK, word_scale: float | None = None) -> Measured:
         """Exact search at this Top-K; word_scale None is concepts alone."""
         queries, passages = self.vectors(top_k, word_scale)
-        names = [one.id for one in self.judged.collection.queries]
-        run = exact_run(names, queries, self.judged.ids, passages, self.first_passages)
         return Measured(
-            measure(self.judged.collection.qrels, run),
+            measure(self.judged.collection.qrels, self.run(queries, passages)),
             mean_active(queries),
             mean_active(passages),
             qd_flops(queries, passages),

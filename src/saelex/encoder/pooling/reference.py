@@ -21,11 +21,19 @@ def pool(hidden: Tensor, offsets: Tensor, head: LinearHead) -> PooledLatents:
     return PooledLatents(torch.stack([row.weights for row in rows]), torch.stack([row.tokens for row in rows]))
 
 
-def _pool_one(hidden: Tensor, weight: Tensor, head: LinearHead) -> PooledLatents:
+def token_latents(hidden: Tensor, weight: Tensor, head: LinearHead) -> Tensor:
+    """Every token's latents before saturation, [tokens, latents].
+
+    hidden: [tokens, d_model], after the head's transform. weight: the head's, in the dtype of hidden.
+    """
     pre = hidden @ weight.t() + head.bias  # [tokens, latents]
     if head.scale is not None:
         pre = head.scale * pre
-    latents = torch.relu(head.activation(head.cap(pre)))  # [tokens, latents]
+    return torch.relu(head.activation(head.cap(pre)))
+
+
+def _pool_one(hidden: Tensor, weight: Tensor, head: LinearHead) -> PooledLatents:
+    latents = token_latents(hidden, weight, head)
     if len(hidden):
         strongest, tokens = latents.max(dim=0)  # [latents]; of equal ones the first
     else:
