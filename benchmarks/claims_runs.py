@@ -18,6 +18,7 @@ from saelex.files import write_text
 from saelex.sae.buffer import ArrayStates
 from saelex.sae.recipe import SaeRecipe, load_recipe
 from saelex.sae.training import train_sae
+from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.sae_states import read_texts
@@ -96,9 +97,7 @@ class Runs:
             self._train_sae(self._saes[Path(recipe.model.sae).name])
         try:
             train_retrieval(recipe, folder, progress=True)
-        except InputError as error:
-            if not str(error).startswith("step "):  # what the guards say
-                raise
+        except TrainingStoppedError as error:
             write_text(self._stopped(name), [f"{error}\n"])
 
     def recipe_of(self, name: str) -> RetrievalRecipe:

@@ -17,6 +17,7 @@ from claims_measured import NDCG, STANDARD, Study, measure_runs
 from claims_report import write_claims
 from claims_runs import Runs
 from saelex.errors import InputError
+from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval
 
 GUARD = "step 2: the loss is nan; lower training.learning_rate (now 0.0001), or raise loss.temperature (now 5)"
@@ -25,7 +26,7 @@ GUARD = "step 2: the loss is nan; lower training.learning_rate (now 0.0001), or 
 def guarded(recipe: Any, folder: Path, **options: Any) -> Any:
     """Training, but a head drawn at random is stopped by a guard."""
     if recipe.model.head == "random":
-        raise InputError(GUARD)
+        raise TrainingStoppedError(GUARD)
     return train_retrieval(recipe, folder, **options)
 
 

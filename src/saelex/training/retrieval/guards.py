@@ -64,6 +64,10 @@ def measure(weights: Tensor) -> Activity:
     )
 
 
+class TrainingStoppedError(InputError):
+    """A run that has collapsed or diverged; the message names the step and what to change."""
+
+
 class Guards:
     """Checks every step of a run. Give all ranks the same numbers, as `measure` does: then all stop together."""
 
@@ -73,7 +77,8 @@ class Guards:
         self.dense_from: dict[str, float] = {}  # by side: active latents in the first of them
 
     def check(self, step: int, loss: float, query: Activity, document: Activity) -> None:
-        """Raises InputError, one line, where the step (from 0) completes a run of bad ones, or its loss is not finite.
+        """Raises TrainingStoppedError, one line, where the step (from 0) completes a run of bad ones, or its loss is
+        not finite.
 
         A run of bad steps: most queries or documents empty for 20 steps; 100 steps of texts that share nearly all
         of their latents; 300 steps, after the ramp of lambda, with more than half of the latents, or 10,000, active in
@@ -95,14 +100,14 @@ class Guards:
 
     def _check_loss(self, step: int, loss: float) -> None:
         if not math.isfinite(loss):
-            raise InputError(
+            raise TrainingStoppedError(
                 f"step {step + 1}: the loss is {loss}; lower training.learning_rate (now "
                 f"{self.recipe.training.learning_rate:g}), or raise {self._scale()}"
             )
 
     def _check_empty(self, step: int, side: str, activity: Activity) -> None:
         if self._lasts("empty", side, activity.empty > _EMPTY_SHARE, _EMPTY_STEPS):
-            raise InputError(
+            raise TrainingStoppedError(
                 f"step {step + 1}: {activity.empty:.0%} of the {_plural(side)} have no active latent, most of them for "
                 f"{_EMPTY_STEPS} steps; {self._sparsity(side, 'lower')}, raise sparsity.ramp_steps "
                 f"(now {self.recipe.sparsity.ramp_steps}), or lower training.learning_rate "
@@ -116,7 +121,7 @@ class Guards:
             and activity.in_use < _FEW_SHARE * activity.latents
         )
         if self._lasts("few", side, few, _FEW_STEPS):
-            raise InputError(
+            raise TrainingStoppedError(
                 f"step {step + 1}: {activity.rows} {_plural(side)} use {activity.in_use:.0f} latents between them, "
                 f"{activity.active:.0f} each, so that they are nearly alike, for {_FEW_STEPS} steps; "
                 f"lower training.learning_rate (now {self.recipe.training.learning_rate:g}), raise {self._scale()}, "
@@ -133,7 +138,7 @@ class Guards:
             self.counts[f"dense {side}"] = 0
             del self.dense_from[side]
         elif lasts:
-            raise InputError(
+            raise TrainingStoppedError(
                 f"step {step + 1}: {activity.active:.0f} of {activity.latents} latents are active in the average "
                 f"{side}, too many for {_DENSE_STEPS} steps; {self._sparsity(side, 'raise')}"
             )
