@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_study_states import TextStates, text_states
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError

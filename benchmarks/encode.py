@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from report import Report
 from saelex.corpus.python_docs import python_documentation
-from saelex.encoder import minilm
+from saelex.encoder.backbone import minilm
 from saelex.vectors import SparseRows
 
 N_LATENTS = 32_768
@@ -62,7 +62,7 @@ def head_weights() -> tuple[Tensor, Tensor]:
 
 
 def load_saelex(int8: bool) -> Callable[[list[str]], SparseRows]:
-    from saelex.encoder.backbone import Backbone
+    from saelex.encoder.backbone.backbone import Backbone
     from saelex.encoder.encoder import Encoder
     from saelex.encoder.head import LinearHead
     from saelex.encoder.settings import EncoderSettings

@@ -24,8 +24,8 @@ from tqdm import tqdm
 from default_model import sampled
 from report import PACKAGES, table
 from saelex.corpus.collection import named_split, read_collection
+from saelex.encoder.backbone.minilm import MODEL_ID
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.minilm import MODEL_ID
 from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.comparison import (
     EncodedCollection,

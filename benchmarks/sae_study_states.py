@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import pack, pad, token_budget_batches
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.encoder.tokens import TextTokenizer, TokenizedText, rust_tokenizer

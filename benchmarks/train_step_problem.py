@@ -19,17 +19,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from saelex.encoder import minilm
-from saelex.encoder.attention import make_bidirectional
-from saelex.encoder.backbone import Backbone, build_skeleton
+from saelex.encoder.backbone import minilm
+from saelex.encoder.backbone.attention import make_bidirectional
+from saelex.encoder.backbone.backbone import Backbone, build_skeleton
+from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.vocabulary import MaskedLMTransform
 from saelex.encoder.batching import PackedStates, pack
-from saelex.encoder.checkpoint import Checkpoint
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling import pool
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
-from saelex.encoder.vocabulary import MaskedLMTransform
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
 from saelex.training.examples.example import Example
 from saelex.training.lora import LoraRecipe

@@ -13,9 +13,9 @@ from tests.encoder.tiny_encoders import SETTINGS, random_head
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
 from saelex.encoder.averaging import average_encoders
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.low_rank import LowRankUpdate
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError, MismatchError
 from saelex.sae.activations import JumpReLU, TopK

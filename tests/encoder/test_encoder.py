@@ -13,7 +13,7 @@ from tests.encoder.tiny_encoders import N_LATENTS, SETTINGS, random_head, tiny_e
 from tests.encoder.tiny_models import LONG_TEXT, TEXTS, tiny_checkpoint
 from transformers import AutoModelForCausalLM
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
 from saelex.encoder.settings import EncoderSettings, Side

@@ -12,8 +12,8 @@ import torch
 from tests.encoder.tiny_encoders import random_head, tiny_encoder
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
-from saelex.encoder import minilm
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone import minilm
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.folder import embedded_folder, resolve
 from saelex.encoder.settings import EncoderSettings

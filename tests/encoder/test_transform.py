@@ -13,10 +13,10 @@ from tests.encoder.tiny_models import LONG_TEXT, TEXTS, tiny_checkpoint
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.vocabulary import load_transform
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
-from saelex.encoder.vocabulary import load_transform
 from saelex.errors import InputError, MismatchError
 from saelex.sae.activations import TopK
 from saelex.sae.autoencoder import MLM_TRANSFORM, SaeConfig, SparseAutoencoder

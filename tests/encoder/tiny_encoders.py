@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tests.encoder.tiny_models import tiny_checkpoint
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
 from saelex.encoder.settings import EncoderSettings

@@ -12,7 +12,7 @@ from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 from tokenizers import Tokenizer
 
 from saelex.corpus.collection import Collection, read_collection
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError
 from saelex.evaluation.baselines import SentenceEmbedder, bm25_run, dense_run

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 
 SIZE = 64
 """Documents, and as many queries."""

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
-from saelex.encoder.architectures import ARCHITECTURES
+from saelex.encoder.backbone.architectures import ARCHITECTURES
 from saelex.encoder.head import LinearHead
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder

@@ -12,7 +12,7 @@ import torch
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 from transformers import AutoModelForMaskedLM
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings

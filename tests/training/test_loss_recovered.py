@@ -9,7 +9,7 @@ from tests.encoder.tiny_models import D_MODEL, LAYERS, TEXTS, tiny_checkpoint
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError
 from saelex.sae.activations import ReLU, TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder

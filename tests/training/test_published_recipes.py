@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.sae.activations import ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.catalogue import find

@@ -7,7 +7,7 @@ import torch
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError, MismatchError
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.recipe import SaeRecipe, TextData, TokenStates

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from saelex.encoder.backbone.vocabulary import load_vocabulary
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import Pooling, Saturation
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.token_weights import TokenWeights
-from saelex.encoder.vocabulary import load_vocabulary
 from saelex.errors import InputError, MismatchError
 from saelex.files import read_json
 

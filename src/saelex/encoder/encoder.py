@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.vocabulary import Vocabulary, load_transform, load_vocabulary
 from saelex.encoder.batching import windows
 from saelex.encoder.head import LinearHead, Pooling, Saturation
 from saelex.encoder.identity import BackboneIdentity, HeadIdentity, fingerprint
@@ -21,7 +22,6 @@ from saelex.encoder.inference import encode_texts, median_norm
 from saelex.encoder.parallel import Processes, encode_windows, worker_devices
 from saelex.encoder.settings import DEFAULT, EncoderSettings, Side, TopKChoice
 from saelex.encoder.tokens import TextTokenizer, check_texts, rust_tokenizer
-from saelex.encoder.vocabulary import Vocabulary, load_transform, load_vocabulary
 from saelex.errors import InputError, MismatchError
 from saelex.vectors import SparseRows
 

@@ -21,11 +21,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from saelex import __version__
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.extra_files import read_extra_files, write_extra_files
 from saelex.encoder.head_file import head_config, head_digest, head_tensors, read_head, write_head
 from saelex.encoder.identity import fingerprint
-from saelex.encoder.low_rank import LowRankUpdate
 from saelex.encoder.model_card import model_card
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError, MismatchError

@@ -105,7 +105,7 @@ def _activation(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Act
 
 
 def _transform_config(transform: nn.Module) -> dict[str, Any] | None:
-    from saelex.encoder.vocabulary import MaskedLMTransform
+    from saelex.encoder.backbone.vocabulary import MaskedLMTransform
 
     if isinstance(transform, nn.Identity):
         return None
@@ -134,7 +134,7 @@ def _transform(
         return nn.Sequential(*(part for part in parts if part is not None))
     if shape["kind"] == "token_norm":
         return TokenNorm(shape["norm"])
-    from saelex.encoder.vocabulary import MaskedLMTransform
+    from saelex.encoder.backbone.vocabulary import MaskedLMTransform
 
     if shape["kind"] != "masked_lm":
         raise InputError(f"unknown transform {shape['kind']!r} in saelex_config.json; a newer saelex wrote it")

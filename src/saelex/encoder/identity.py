@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.head import LinearHead
 from saelex.encoder.head_file import head_config, head_digest, head_tensors, tensors_digest
 

@@ -16,7 +16,7 @@ from saelex.errors import InputError
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-    from saelex.encoder.backbone import Backbone
+    from saelex.encoder.backbone.backbone import Backbone
 
 
 class TokenizedText(NamedTuple):

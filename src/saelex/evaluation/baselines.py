@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from saelex.corpus.documents import Document, Query, Run
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, best_documents
 

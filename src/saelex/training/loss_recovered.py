@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from saelex.encoder.backbone import Backbone
-from saelex.encoder.language_model import LanguageModel
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.language_model import LanguageModel
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.metrics import sae_pieces

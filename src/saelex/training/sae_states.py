@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from saelex.corpus.reading import read_corpus
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.vocabulary import load_transform
 from saelex.encoder.batching import pack, windows
 from saelex.encoder.head_file import tensors_digest
-from saelex.encoder.vocabulary import load_transform
 from saelex.errors import InputError
 from saelex.files import cache_folder
 from saelex.sae.autoencoder import MLM_TRANSFORM, SparseAutoencoder

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import PaddedBatch, pad, token_budget_batches, windows
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer

@@ -10,7 +10,7 @@ import torch
 from tests.encoder.tiny_models import D_MODEL, TEXTS, tiny_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError, MismatchError
 from saelex.evaluation.sae_report import ReportSettings, report_saes
 from saelex.evaluation.sae_report.backbone import backbone_of

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
+from saelex.encoder.backbone.minilm import MODEL_ID
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.minilm import MODEL_ID
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
 from saelex.training.mining.embeddings import DenseModel

@@ -10,11 +10,11 @@ from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 from torch.nn.functional import cross_entropy
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.vocabulary import load_vocabulary
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer
-from saelex.encoder.vocabulary import load_vocabulary
 from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
 from saelex.sae.activations import TopK

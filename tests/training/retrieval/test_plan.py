@@ -13,7 +13,7 @@ import torch
 from tests.encoder.tiny_models import tiny_checkpoint
 from torch import Tensor
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.head import LinearHead
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings

@@ -12,7 +12,7 @@ from tests.training.retrieval.test_run import StopAfter, StopError, stopping, to
 from tests.training.retrieval.toys import collator_of, examples, one_step_of, one_step_of_rank, recipe, write_jsonl
 from tests.training.retrieval.two_ranks import together
 
-from saelex.encoder.dropout import set_dropout
+from saelex.encoder.backbone.dropout import set_dropout
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
 from saelex.encoder.settings import EncoderSettings

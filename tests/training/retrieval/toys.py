@@ -8,8 +8,8 @@ import torch
 from tests.encoder.tiny_encoders import random_head
 from transformers import TrainerCallback
 
-from saelex.encoder.backbone import Backbone
-from saelex.encoder.dropout import set_dropout
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.dropout import set_dropout
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.sae.activations import ReLU

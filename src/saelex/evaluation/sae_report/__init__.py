@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.evaluation.pages import PAGE, check_folder, replacing_folder
 from saelex.evaluation.plots import check_matplotlib
 from saelex.evaluation.sae_report.document import REPORT, document, to_json

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from saelex.encoder import minilm
-from saelex.encoder.architectures import architecture_of
-from saelex.encoder.backbone import Backbone
-from saelex.encoder.checkpoint import Checkpoint
+from saelex.encoder.backbone import minilm
+from saelex.encoder.backbone.architectures import architecture_of
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.catalogue import models

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.evaluation.sae_report.contexts import Context, in_words
 from saelex.evaluation.sae_report.measuring import Measured, ReportSettings, Texts
 from saelex.sae.autoencoder import SparseAutoencoder

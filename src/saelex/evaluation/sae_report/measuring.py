@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import pack
 from saelex.errors import InputError
 from saelex.evaluation.sae_report.contexts import TopFirings

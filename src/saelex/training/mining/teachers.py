@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.checkpoint import Checkpoint
+from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.minilm import MODEL_ID, locate
 from saelex.encoder.folder import EMBEDDED, embedded_folder
-from saelex.encoder.minilm import MODEL_ID, locate
 from saelex.errors import InputError
 from saelex.files import sha256_of
 from saelex.training.mining.embeddings import (

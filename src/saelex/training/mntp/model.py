@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from saelex.encoder import minilm
-from saelex.encoder.architectures import Architecture, architecture_of
-from saelex.encoder.attention import attention_implementation, make_bidirectional
-from saelex.encoder.backbone import floating_dtype
-from saelex.encoder.checkpoint import Checkpoint
-from saelex.encoder.dropout import set_dropout
-from saelex.encoder.vocabulary import has_language_model_head
+from saelex.encoder.backbone import minilm
+from saelex.encoder.backbone.architectures import Architecture, architecture_of
+from saelex.encoder.backbone.attention import attention_implementation, make_bidirectional
+from saelex.encoder.backbone.backbone import floating_dtype
+from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.dropout import set_dropout
+from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
 from saelex.training.lora import LoraRecipe, add_adapters
 from saelex.training.mntp.recipe import MntpRecipe

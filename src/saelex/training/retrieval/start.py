@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from saelex.encoder.backbone import Backbone, floating_dtype
+from saelex.encoder.backbone.backbone import Backbone, floating_dtype
+from saelex.encoder.backbone.dropout import set_dropout
+from saelex.encoder.backbone.vocabulary import load_transform, load_vocabulary
 from saelex.encoder.batching import pack, pad
-from saelex.encoder.dropout import set_dropout
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling.fused import linear_max
 from saelex.encoder.settings import EncoderSettings
-from saelex.encoder.vocabulary import load_transform, load_vocabulary
 from saelex.errors import InputError
 from saelex.sae.activations import Activation, ReLU, TopK
 from saelex.sae.autoencoder import SparseAutoencoder

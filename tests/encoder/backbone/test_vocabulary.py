@@ -10,7 +10,7 @@ from tests.encoder.tiny_models import DECODERS, ENCODERS, LONG_TEXT, TINY_MODELS
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-from saelex.encoder.vocabulary import MaskedLMTransform, Vocabulary, load_vocabulary
+from saelex.encoder.backbone.vocabulary import MaskedLMTransform, Vocabulary, load_vocabulary
 from saelex.errors import InputError
 
 

@@ -5,9 +5,9 @@ import torch
 from tests.encoder.tiny_models import DECODERS, ENCODERS, TEXTS, tiny_checkpoint
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, Gemma3Config, Gemma3ForConditionalGeneration
 
-from saelex.encoder.backbone import Backbone
-from saelex.encoder.language_model import LanguageModel
-from saelex.encoder.vocabulary import has_language_model_head
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.language_model import LanguageModel
+from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
 
 

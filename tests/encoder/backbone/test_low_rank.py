@@ -13,9 +13,9 @@ from tests.encoder.tiny_encoders import SETTINGS, random_head
 from tests.encoder.tiny_models import D_MODEL, TEXTS, tiny_checkpoint
 from transformers import AutoTokenizer
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.low_rank import LowRankUpdate
 from saelex.errors import InputError, MismatchError
 
 QUERY = "encoder.layer.0.attention.self.query"

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saelex.encoder.architectures import ARCHITECTURES, architecture_of
-from saelex.encoder.attention import Window
-from saelex.encoder.backbone import Backbone, model_config
-from saelex.encoder.bert import activation_named
-from saelex.encoder.checkpoint import Checkpoint
+from saelex.encoder.backbone.architectures import ARCHITECTURES, architecture_of
+from saelex.encoder.backbone.attention import Window
+from saelex.encoder.backbone.backbone import Backbone, model_config
+from saelex.encoder.backbone.bert import activation_named
+from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError
 
 

@@ -11,9 +11,9 @@ from tests.encoder.tiny_models import tiny_checkpoint
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from saelex.encoder.backbone import Backbone
-from saelex.encoder.bert import BertEncoder
-from saelex.encoder.dropout import set_dropout
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.bert import BertEncoder
+from saelex.encoder.backbone.dropout import set_dropout
 
 IDS = torch.arange(5, 65).reshape(4, 15)
 MASK = (torch.arange(15) < torch.tensor([[15], [3], [9], [1]])).long()

@@ -6,7 +6,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-from saelex.encoder.checkpoint import Checkpoint
+from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
 

@@ -13,8 +13,8 @@ from tests.encoder.tiny_models import DECODERS, LAYERS, LONG_TEXT, TEXTS, TINY_M
 from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 
-from saelex.encoder.architectures import ARCHITECTURES
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.architectures import ARCHITECTURES
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError, MismatchError
 
 ALL_TYPES = tuple(TINY_MODELS)

@@ -11,8 +11,8 @@ import torch
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
 from saelex import files
-from saelex.encoder import minilm
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone import minilm
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError, MismatchError
 
 packaged = pytest.mark.skipif(

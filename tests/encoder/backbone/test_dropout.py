@@ -9,8 +9,8 @@ import torch
 from tests.encoder.tiny_models import DECODERS, TINY_MODELS, tiny_checkpoint
 from torch import Tensor, nn
 
-from saelex.encoder.backbone import Backbone
-from saelex.encoder.dropout import set_dropout
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.dropout import set_dropout
 from saelex.errors import InputError
 
 _BERT = ("hidden_dropout_prob", "attention_probs_dropout_prob")

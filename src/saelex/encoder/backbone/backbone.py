@@ -12,23 +12,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from saelex.encoder import minilm
-from saelex.encoder.architectures import ARCHITECTURES, Architecture, architecture_of
-from saelex.encoder.attention import (
+from saelex.encoder.backbone import minilm
+from saelex.encoder.backbone.architectures import ARCHITECTURES, Architecture, architecture_of
+from saelex.encoder.backbone.attention import (
     Window,
     attention_implementation,
     make_bidirectional,
     resolve_bidirectional,
     widen_windows,
 )
-from saelex.encoder.bert import BertSettings, build_bert
-from saelex.encoder.checkpoint import Checkpoint
+from saelex.encoder.backbone.bert import BertSettings, build_bert
+from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from saelex.encoder.low_rank import LowRankUpdate
+    from saelex.encoder.backbone.low_rank import LowRankUpdate
 
 Output = Literal["residual", "final"]
 
@@ -132,7 +132,7 @@ class Backbone(nn.Module):
             make_bidirectional(skeleton)
         adapter_sha256 = None
         if adapter is not None:
-            from saelex.encoder.adapter import merge_adapter
+            from saelex.encoder.backbone.adapter import merge_adapter
 
             skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, token=token)
         if update is not None:

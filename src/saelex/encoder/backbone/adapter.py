@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from saelex.encoder.checkpoint import Checkpoint
+from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
 

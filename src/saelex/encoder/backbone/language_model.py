@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from saelex.encoder.architectures import ARCHITECTURES
-from saelex.encoder.attention import attention_implementation
-from saelex.encoder.backbone import Backbone, model_config
-from saelex.encoder.vocabulary import has_language_model_head
+from saelex.encoder.backbone.architectures import ARCHITECTURES
+from saelex.encoder.backbone.attention import attention_implementation
+from saelex.encoder.backbone.backbone import Backbone, model_config
+from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
 
 _BLOCKS = ("layers", "encoder.layer", "transformer.layer", "language_model.layers")  # within a Hugging Face base model

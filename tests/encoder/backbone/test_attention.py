@@ -11,7 +11,7 @@ from tests.encoder.tiny_models import DECODERS, LAYERS, LONG_TEXT, SLIDING_WINDO
 from torch import Tensor
 from transformers import AutoModel
 
-from saelex.encoder.backbone import Backbone
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError
 
 WINDOWED = ("modernbert", "gemma2", "gemma3_text", "qwen2", "mistral")
