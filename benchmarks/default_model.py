@@ -21,9 +21,9 @@ from tqdm import tqdm
 from report import Report
 from saelex.corpus.collection import Collection, named_split, read_collection
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.lexical import LexicalChannel
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.evaluation.measures import DEPTH, measure
 from saelex.sae.activations import TopK
 from saelex.vectors import SparseRows

@@ -34,9 +34,9 @@ from sae_study_states import TextStates, pooled_rows, reconstruct, text_states
 from saelex.corpus.collection import Collection, named_split, read_collection
 from saelex.corpus.documents import Document
 from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.lexical import LexicalChannel
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.evaluation.baselines import SentenceEmbedder, dense_run
 from saelex.evaluation.measures import measure

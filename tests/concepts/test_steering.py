@@ -8,7 +8,7 @@ import pytest
 from saelex.concepts.concept import Concept
 from saelex.concepts.steering import Steering, resolver
 from saelex.concepts.store import ConceptStore
-from saelex.encoder.lexical import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
 

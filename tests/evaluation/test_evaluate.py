@@ -12,8 +12,8 @@ from tests.encoder.tiny_models import TEXTS
 
 from saelex.corpus.collection import Collection, read_collection
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.lexical import LexicalChannel
 from saelex.encoder.settings import Side, TopKChoice
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.evaluation.comparison import JudgedDocuments
 from saelex.evaluation.evaluate import Plan, evaluate_collections, evaluate_plan, index_folder

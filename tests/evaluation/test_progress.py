@@ -12,7 +12,7 @@ from tests.encoder.tiny_models import TEXTS
 
 from saelex.corpus.collection import Collection, read_collection
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.lexical import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.evaluation.efficiency import qd_flops
 from saelex.evaluation.progress import DevelopmentSet

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.words import ENGLISH_STOP_WORDS, MARKS, UNSPACED, WordAnalyser, is_unspaced
+from saelex.encoder.words.analyser import ENGLISH_STOP_WORDS, MARKS, UNSPACED, WordAnalyser, is_unspaced
 from saelex.errors import InputError
 
 # a character of an unspaced script, a word, or any other character that is not a space

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.concepts.steering import WORD_PREFIX, Steering
-from saelex.encoder.words import MARKS, UNSPACED
+from saelex.encoder.words.analyser import MARKS, UNSPACED
 
 _PIECE = re.compile(rf"(?:[^\W{UNSPACED}]|[{MARKS}'’])+")
 REST = -1

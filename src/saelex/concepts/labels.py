@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
 from saelex.concepts.evidence import EvidenceCounter, EvidenceTable, Terms, TextTokens, as_spans, particularity
-from saelex.encoder.words import is_unspaced
+from saelex.encoder.words.analyser import is_unspaced
 
 _EVIDENCE = 20
 _EXAMPLES = 4

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from saelex.concepts.store import ConceptStore
-from saelex.encoder.lexical import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
 

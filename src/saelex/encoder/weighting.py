@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.bm25 import Bm25Statistics, check_bm25
+from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25
 from saelex.errors import InputError, MismatchError
 from saelex.files import replacing
 from saelex.vectors import SparseRows

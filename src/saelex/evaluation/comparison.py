@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Run
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.lexical import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder, bm25_run, dense_run
 from saelex.evaluation.efficiency import mean_active, qd_flops

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Qrels, Query
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.lexical import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.evaluation.efficiency import mean_active, qd_flops
 from saelex.evaluation.exact import exact_run

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from saelex.concepts.steering import Steering, resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
-from saelex.encoder.lexical import LexicalSettings
+from saelex.encoder.words.channel import LexicalSettings
 from saelex.errors import CorruptIndexError, InputError, MismatchError
 from saelex.index.filters import Where, condition
 from saelex.index.hits import Hit, SearchedQuery

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterable
 
-from saelex.encoder.lexical import LexicalChannel, LexicalSettings
+from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
 from saelex.index.catalog import Catalog, Transaction
 from saelex.vectors import SparseRows
 

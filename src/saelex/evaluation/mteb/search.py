@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.lexical import LexicalSettings
 from saelex.encoder.settings import DEFAULT, TopKChoice
+from saelex.encoder.words.channel import LexicalSettings
 from saelex.errors import InputError, MismatchError
 from saelex.evaluation.mteb.description import describe
 from saelex.evaluation.mteb.texts import Corpus, check_task, query_texts, untie

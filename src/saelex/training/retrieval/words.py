@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from saelex.encoder.lexical import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel
 
 
 class WordScores:

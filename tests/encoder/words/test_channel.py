@@ -9,8 +9,8 @@ import Stemmer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saelex.encoder.lexical import LexicalChannel, LexicalSettings
-from saelex.encoder.words import WordAnalyser
+from saelex.encoder.words.analyser import WordAnalyser
+from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
 from saelex.errors import InputError
 
 TEXTS = [

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from saelex.encoder.bm25 import Bm25Statistics, check_bm25
-from saelex.encoder.words import WordAnalyser
+from saelex.encoder.words.analyser import WordAnalyser
+from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
 

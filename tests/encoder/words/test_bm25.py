@@ -4,7 +4,7 @@ import bm25s
 import numpy as np
 import pytest
 
-from saelex.encoder.bm25 import Bm25Statistics, check_bm25
+from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
 
