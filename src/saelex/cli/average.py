@@ -27,7 +27,7 @@ def average(
     import torch
 
     from saelex.encoder.averaging import average_encoders
-    from saelex.encoder.folder import check_target
+    from saelex.encoder.files.folder import check_target
 
     check_target(output)
     if output.resolve() in {Path(run).resolve() for run in runs}:

@@ -37,7 +37,7 @@ def label_free(
         )
     import torch
 
-    from saelex.encoder.folder import check_target
+    from saelex.encoder.files.folder import check_target
 
     check_target(output)
     encoder = label_free_encoder(load_recipe(LabelFreeRecipe, recipe, set_), progress=True)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.extra_files import TRAINING
-from saelex.encoder.head_file import head_config, tensors_digest
-from saelex.encoder.identity import weighting_digest
+from saelex.encoder.files.extra import TRAINING
+from saelex.encoder.files.head import head_config, tensors_digest
+from saelex.encoder.files.identity import weighting_digest
 from saelex.errors import InputError, MismatchError
 
 _FIXED = ("scale", "activation.threshold")

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.vocabulary import Vocabulary, load_transform, load_vocabulary
 from saelex.encoder.batching import windows
+from saelex.encoder.files.identity import BackboneIdentity, HeadIdentity, fingerprint
 from saelex.encoder.head import LinearHead, Pooling, Saturation
-from saelex.encoder.identity import BackboneIdentity, HeadIdentity, fingerprint
 from saelex.encoder.inference import encode_texts, median_norm
 from saelex.encoder.parallel import Processes, encode_windows, worker_devices
 from saelex.encoder.settings import DEFAULT, EncoderSettings, Side, TopKChoice
@@ -107,7 +107,7 @@ class Encoder:
 
         Raises InputError for anything else, MismatchError when parts of the folder do not belong together.
         """
-        from saelex.encoder.folder import load_encoder
+        from saelex.encoder.files.folder import load_encoder
 
         return load_encoder(source, device=device, dtype=dtype, revision=revision, token=token)
 
@@ -360,8 +360,8 @@ class Encoder:
         card_name: str | None = None,
         extra_files: Mapping[str, bytes | str] | None = None,
     ) -> None:
-        """Write the model folder, whole or not at all; `saelex.encoder.folder.save_encoder` explains the arguments."""
-        from saelex.encoder.folder import save_encoder
+        """Write the model folder, whole or not at all; `encoder.files.folder.save_encoder` explains the arguments."""
+        from saelex.encoder.files.folder import save_encoder
 
         save_encoder(
             self,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from saelex.encoder.batching import PaddedBatch, pack, pad
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.folder import resolve, write_encoder
+from saelex.encoder.files.folder import resolve, write_encoder
 from saelex.encoder.inference import encode_batch
 from saelex.encoder.pooling import pool
 from saelex.encoder.settings import Side

@@ -100,7 +100,7 @@ class Backbone(nn.Module):
         bidirectional: a decoder's tokens attend to both sides (default); False keeps it causal. Encoders always do.
         output: "residual" is the raw output of the block, what residual-stream SAEs read; "final" adds the final norm,
             what a vocabulary head reads (the same for models without one: BERT, DistilBERT, XLM-R).
-        window: "keep" leaves sliding-window layers their window (see `encoder.attention`), "full" lifts it.
+        window: "keep" leaves sliding-window layers their window (see `attention.py` beside this file), "full" lifts it.
         adapter: folder or hub id of a peft LoRA adapter, merged into the weights.
         update: a low-rank update of this very cut, merged into the weights; not together with an adapter.
         dtype: of the weights; None keeps the checkpoint's. device: CPU unless told otherwise.

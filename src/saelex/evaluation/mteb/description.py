@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from torch import nn
 
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.folder import EMBEDDED
+from saelex.encoder.files.folder import EMBEDDED
 from saelex.errors import InputError
 
 if TYPE_CHECKING:

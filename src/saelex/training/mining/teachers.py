@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.backbone.minilm import MODEL_ID, locate
-from saelex.encoder.folder import EMBEDDED, embedded_folder
+from saelex.encoder.files.folder import EMBEDDED, embedded_folder
 from saelex.errors import InputError
 from saelex.files import sha256_of
 from saelex.training.mining.embeddings import (

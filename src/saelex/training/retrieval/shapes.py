@@ -17,7 +17,7 @@ from saelex.encoder.backbone.architectures import architecture_of
 from saelex.encoder.backbone.attention import resolve_bidirectional
 from saelex.encoder.backbone.backbone import build_skeleton, cut_settings, floating_dtype, model_config
 from saelex.encoder.backbone.checkpoint import Checkpoint
-from saelex.encoder.folder import BACKBONE, CONFIG, EMBEDDED, embedded_folder
+from saelex.encoder.files.folder import BACKBONE, CONFIG, EMBEDDED, embedded_folder
 from saelex.errors import InputError, MismatchError
 from saelex.files import read_json
 from saelex.sae.catalogue import models, resolve

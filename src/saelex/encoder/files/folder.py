@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from saelex import __version__
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.low_rank import LowRankUpdate
-from saelex.encoder.extra_files import read_extra_files, write_extra_files
-from saelex.encoder.head_file import head_config, head_digest, head_tensors, read_head, write_head
-from saelex.encoder.identity import fingerprint
-from saelex.encoder.model_card import model_card
+from saelex.encoder.files.card import model_card
+from saelex.encoder.files.extra import read_extra_files, write_extra_files
+from saelex.encoder.files.head import head_config, head_digest, head_tensors, read_head, write_head
+from saelex.encoder.files.identity import fingerprint
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError, MismatchError
 from saelex.files import read_json, sha256_of
@@ -59,7 +59,7 @@ _FOREIGN_WEIGHTS = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot
 
 def embedded_folder(name: str) -> Path:
     """Where a model that comes with saelex lies: in the installed package, or in `models/` of a source checkout."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     places = [package / "models" / name, package.parents[1] / "models" / name]
     for place in places:
         if (place / CONFIG).is_file():
@@ -139,7 +139,7 @@ def load_encoder(
     if (folder / CONFIG).is_file():
         encoder = read_encoder(folder, device=device, dtype=dtype, token=token)
     else:
-        from saelex.encoder.checkpoints import load_checkpoint
+        from saelex.encoder.files.published import load_checkpoint
 
         encoder = load_checkpoint(folder, device=device, dtype=dtype)
     encoder.name = str(source)

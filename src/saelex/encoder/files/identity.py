@@ -12,8 +12,8 @@ import numpy as np
 from torch import nn
 
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.files.head import head_config, head_digest, head_tensors, tensors_digest
 from saelex.encoder.head import LinearHead
-from saelex.encoder.head_file import head_config, head_digest, head_tensors, tensors_digest
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder

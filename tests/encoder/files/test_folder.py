@@ -15,7 +15,7 @@ from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 from saelex.encoder.backbone import minilm
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.folder import embedded_folder, resolve
+from saelex.encoder.files.folder import embedded_folder, resolve
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError, MismatchError
