@@ -15,12 +15,13 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError
 from saelex.files import write_text
+from saelex.recipe import load_recipe
 from saelex.sae.buffer import ArrayStates
-from saelex.sae.recipe import SaeRecipe, load_recipe
-from saelex.sae.training import train_sae
+from saelex.sae.training.run import train_sae
 from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import RetrievalRecipe
+from saelex.training.sae_recipe import SaeRecipe
 from saelex.training.sae_states import read_texts
 
 SAES = "saes"

@@ -42,11 +42,13 @@ from saelex.evaluation.baselines import SentenceEmbedder, dense_run
 from saelex.evaluation.measures import measure
 from saelex.evaluation.provenance import machine, versions
 from saelex.files import write_text
+from saelex.recipe import load_recipe
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.buffer import ArrayStates
-from saelex.sae.recipe import SaeRecipe, TextData, load_recipe
-from saelex.sae.training import train_sae
+from saelex.sae.training.run import train_sae
+from saelex.training.sae_recipe import SaeRecipe
 from saelex.training.sae_states import read_texts
+from saelex.training.text_settings import TextData
 from saelex.vectors import SparseRows
 
 Result = dict[str, Any]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from sae_trainers.course import AUX_COEFFICIENT, Reconstruct, Task, run
 from saelex.sae.buffer import ArrayStates
-from saelex.sae.training import SaeTrainer, SaeTraining
+from saelex.sae.training.settings import SaeTraining
+from saelex.sae.training.trainer import SaeTrainer
 
 
 def train(task: Task, batches: Iterator[Tensor], states: Tensor) -> Reconstruct:

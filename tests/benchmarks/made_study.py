@@ -12,7 +12,7 @@ from claims_tokens import TokenUse
 from saelex.evaluation.comparison import Measured, TopK
 from saelex.evaluation.costs import Costs, Latency
 from saelex.evaluation.curves import QualityCurve, QualityPoint
-from saelex.sae.recipe import load_recipe
+from saelex.recipe import load_recipe
 
 RECIPE = Path("recipes/study/claims.yaml")
 NEAR, FAR = ["near"], ["far one", "far two"]

@@ -12,7 +12,7 @@ from tests.benchmarks.made_study import RECIPE, made_study
 from claims_list import all_claims
 from claims_runs import SAES, ClaimsRecipe, Runs
 from saelex.errors import InputError
-from saelex.sae.recipe import load_recipe
+from saelex.recipe import load_recipe
 from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.retrieval.validation import validate
 

@@ -19,12 +19,13 @@ from saelex.evaluation.efficiency import qd_flops
 from saelex.evaluation.evaluate import evaluate_collections
 from saelex.evaluation.searching import CONCEPTS
 from saelex.evaluation.vectors_cache import VectorsCache
-from saelex.sae.recipe import SaeRecipe, load_recipe
+from saelex.recipe import load_recipe
 from saelex.training.mntp.recipe import MntpRecipe
 from saelex.training.mntp.run import train_mntp
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe
 from saelex.training.retrieval.validation import validate
+from saelex.training.sae_recipe import SaeRecipe
 from saelex.training.sae_states import train_sae_on_text
 
 RECIPES = [path for path in sorted(Path("recipes").glob("*/*.yaml")) if path.read_text().startswith("# saelex train ")]

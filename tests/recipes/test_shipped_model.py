@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from saelex.encoder.weighting import LatentWeighting
-from saelex.sae.recipe import load_recipe
+from saelex.recipe import load_recipe
 from saelex.training.retrieval.settings import RetrievalRecipe
 
 MODEL = Path("models/saelex-minilm")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from tests.recipes.world import LANGUAGES, N_LATENTS, SIZE, World
 
-from saelex.sae.recipe import SaeRecipe, TextData, load_recipe
+from saelex.recipe import load_recipe
 from saelex.training.mntp.recipe import MntpRecipe
 from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe, Source, WeightingRecipe
+from saelex.training.sae_recipe import SaeRecipe
+from saelex.training.text_settings import TextData
 
 STEPS = 70
 _LAMBDA = {("sae", "lora"): 5e-3, ("vocabulary", "lora"): 2e-3, ("sae", "full"): 2e-2, ("vocabulary", "full"): 1e-2}

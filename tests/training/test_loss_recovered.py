@@ -13,8 +13,8 @@ from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError
 from saelex.sae.activations import ReLU, TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.recipe import TokenStates
 from saelex.training.loss_recovered import loss_recovered
+from saelex.training.text_settings import TokenStates
 
 LAYER = 1
 

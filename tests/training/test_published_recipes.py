@@ -10,11 +10,12 @@ import torch
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.recipe import load_recipe
 from saelex.sae.activations import ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.catalogue import find
-from saelex.sae.recipe import TextData, load_recipe
 from saelex.training.label_free import LabelFreeRecipe, label_free_encoder
+from saelex.training.text_settings import TextData
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "label_free"
 PUBLISHED = ["gemma3_270m", "gemma3_1b", "qwen3_1_7b", "gemma2_2b"]

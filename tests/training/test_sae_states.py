@@ -10,8 +10,8 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError, MismatchError
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.recipe import SaeRecipe, TextData, TokenStates
-from saelex.sae.training import SaeTraining
+from saelex.sae.training.settings import SaeTraining
+from saelex.training.sae_recipe import SaeRecipe
 from saelex.training.sae_states import (
     BackboneStates,
     cache_in_memory,
@@ -19,6 +19,7 @@ from saelex.training.sae_states import (
     read_texts,
     train_sae_on_text,
 )
+from saelex.training.text_settings import TextData, TokenStates
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def label_free(
     settings: RecipeSettings = False,
 ) -> None:
     """Make an encoder of an SAE without relevance labels: BM25 over latents, its statistics counted on a corpus."""
-    from saelex.sae.recipe import load_recipe
+    from saelex.recipe import load_recipe
     from saelex.training.label_free import LabelFreeRecipe, label_free_encoder
 
     if settings:

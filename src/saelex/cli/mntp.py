@@ -28,7 +28,7 @@ def mntp(
     The folder is a Hugging Face checkpoint that takes the model's place in every other recipe. Several GPUs share the
     work under `accelerate launch -m saelex mntp ...`.
     """
-    from saelex.sae.recipe import load_recipe
+    from saelex.recipe import load_recipe
     from saelex.training.mntp.recipe import MntpRecipe
 
     if settings:

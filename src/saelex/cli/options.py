@@ -67,7 +67,7 @@ def print_json(value: Any) -> None:
 
 def print_settings(recipe: type[Any]) -> None:
     """Every setting that a recipe of this kind may hold: name, default, type and meaning."""
-    from saelex.sae.recipe import recipe_settings
+    from saelex.recipe import recipe_settings
 
     for setting in recipe_settings(recipe):
         typer.echo(f"{setting.name} = {setting.default!r}  ({setting.kind})\n    {setting.help}")

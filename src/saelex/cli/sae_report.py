@@ -13,7 +13,7 @@ from saelex.cli.options import show_progress
 
 if TYPE_CHECKING:
     from saelex.sae.autoencoder import SparseAutoencoder
-    from saelex.sae.recipe import TokenStates
+    from saelex.training.text_settings import TokenStates
 
 _READING = ("prompt", "max_length", "mask_special_tokens", "sink_norm", "dtype")  # what decides a text's states
 
@@ -62,8 +62,8 @@ def report(
     """
     from saelex.evaluation.sae_report import PAGE, ReportSettings, check_target, report_saes
     from saelex.evaluation.sae_report.backbone import backbone_of
-    from saelex.sae.recipe import TextData
     from saelex.training.sae_states import read_texts
+    from saelex.training.text_settings import TextData
 
     folder = output or Path("runs") / f"{_slug(source)}-report"
     check_target(folder)
@@ -148,7 +148,7 @@ def _load(source: str, device: str, dtype: str | None = None) -> SparseAutoencod
 
 def _states(sae: SparseAutoencoder, max_length: int | None, device: str) -> TokenStates:
     """Texts are read as they were in training, where the SAE records it."""
-    from saelex.sae.recipe import TokenStates
+    from saelex.training.text_settings import TokenStates
 
     recorded: dict[str, Any] = sae.config.metadata.get("states") or {}
     values = {name: recorded[name] for name in _READING if name in recorded}

@@ -39,7 +39,7 @@ def train(
     A run that was stopped goes on where it was when the same command is given again. Several GPUs share the work under
     `accelerate launch -m saelex train ...`.
     """
-    from saelex.sae.recipe import load_recipe
+    from saelex.recipe import load_recipe
     from saelex.training.retrieval.settings import RetrievalRecipe
 
     if settings:

@@ -28,7 +28,8 @@ def train_sae(
     A run that was stopped goes on where it was when the same command is given again. Several GPUs share the work under
     `accelerate launch -m saelex train-sae ...`.
     """
-    from saelex.sae.recipe import SaeRecipe, load_recipe
+    from saelex.recipe import load_recipe
+    from saelex.training.sae_recipe import SaeRecipe
 
     if settings:
         print_settings(SaeRecipe)

@@ -14,8 +14,8 @@ from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError
 from saelex.sae.activations import TopK
-from saelex.sae.recipe import TextData
 from saelex.training.latent_statistics import weigh_latents
+from saelex.training.text_settings import TextData
 
 
 @dataclass(frozen=True)

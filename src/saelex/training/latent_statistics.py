@@ -6,8 +6,8 @@ from tqdm import tqdm
 
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
-from saelex.sae.recipe import TextData
 from saelex.training.sae_states import read_texts
+from saelex.training.text_settings import TextData
 
 
 def weigh_latents(encoder: Encoder, data: TextData, settings: WeightingSettings, *, progress: bool = False) -> None:

@@ -17,8 +17,8 @@ from saelex.encoder.backbone.language_model import LanguageModel
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.metrics import sae_pieces
-from saelex.sae.recipe import TokenStates
 from saelex.training.text_batches import TextBatch, state_tokenizer, text_batches
+from saelex.training.text_settings import TokenStates
 
 _LOGITS = 1 << 27  # numbers held at a time: tokens of a batch times words of the vocabulary
 

@@ -26,10 +26,11 @@ from saelex.errors import InputError
 from saelex.files import cache_folder
 from saelex.sae.autoencoder import MLM_TRANSFORM, SparseAutoencoder
 from saelex.sae.buffer import ArrayStates, StateSource
-from saelex.sae.recipe import SaeRecipe, TextData, TokenStates
-from saelex.sae.training import train_sae
 from saelex.sae.training.processes import Processes, Share, share_of
+from saelex.sae.training.run import train_sae
+from saelex.training.sae_recipe import SaeRecipe
 from saelex.training.text_batches import TEXTS_PER_WINDOW, state_tokenizer, text_batches
+from saelex.training.text_settings import TextData, TokenStates
 
 
 class BackboneStates:

@@ -12,7 +12,7 @@ from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import PaddedBatch, pad, token_budget_batches, windows
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
-from saelex.sae.recipe import TokenStates
+from saelex.training.text_settings import TokenStates
 
 TEXTS_PER_WINDOW = 256
 

@@ -16,7 +16,7 @@ from saelex.evaluation.sae_report import ReportSettings, report_saes
 from saelex.evaluation.sae_report.backbone import backbone_of
 from saelex.sae.activations import TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.recipe import TokenStates
+from saelex.training.text_settings import TokenStates
 
 LAYER, K, N_LATENTS = 1, 5, 90
 # markup in the texts must not become markup in the page

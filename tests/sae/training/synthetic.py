@@ -2,7 +2,7 @@
 
 import torch
 
-from saelex.sae.training import SaeTraining
+from saelex.sae.training.settings import SaeTraining
 
 D_MODEL, FEATURES, ACTIVE = 24, 60, 3
 

@@ -9,7 +9,8 @@ from tests.sae.training.synthetic import FEATURES, KINDS, fvu, settings, synthet
 
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.training import SaeTrainer, train_sae
+from saelex.sae.training.run import train_sae
+from saelex.sae.training.trainer import SaeTrainer
 
 
 @pytest.mark.parametrize(

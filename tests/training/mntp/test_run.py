@@ -19,7 +19,6 @@ from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
 from saelex.sae.activations import TopK
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.recipe import TextData
 from saelex.training.lora import LoraRecipe
 from saelex.training.mntp.batches import MaskedBatches, TokenBank
 from saelex.training.mntp.masking import Masking
@@ -27,6 +26,7 @@ from saelex.training.mntp.model import load_masked_model
 from saelex.training.mntp.recipe import MaskRecipe, MntpRecipe, MntpTraining
 from saelex.training.mntp.run import measure, train_mntp
 from saelex.training.mntp.trainer import MntpTrainer
+from saelex.training.text_settings import TextData
 
 MASK_TOKENS = {"gemma2": "▁"}  # its tiny tokenizer has neither a mask token nor "_"
 

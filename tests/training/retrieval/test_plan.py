@@ -18,9 +18,9 @@ from saelex.encoder.head import LinearHead
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError, MismatchError
+from saelex.recipe import load_recipe
 from saelex.sae.activations import ReLU
 from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.recipe import TextData, load_recipe
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.plan import plan
 from saelex.training.retrieval.reconstruction import starting_decoder
@@ -35,6 +35,7 @@ from saelex.training.retrieval.settings import (
     WeightingRecipe,
 )
 from saelex.training.retrieval.start import prepare, starting_encoder
+from saelex.training.text_settings import TextData
 
 RECIPES = Path("recipes")
 PUBLISHED = [*sorted(RECIPES.glob("splare/*.yaml")), RECIPES / "splade/llama31_8b.yaml"]

@@ -15,7 +15,6 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError, SaelexError
-from saelex.sae.recipe import TextData
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.run import n_steps, train_retrieval
 from saelex.training.retrieval.settings import (
@@ -31,6 +30,7 @@ from saelex.training.retrieval.settings import (
     WeightingRecipe,
 )
 from saelex.training.retrieval.start import start_sparse, starting_encoder
+from saelex.training.text_settings import TextData
 
 
 @pytest.fixture(scope="module")

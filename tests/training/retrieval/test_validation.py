@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from saelex.errors import InputError
-from saelex.sae.recipe import load_recipe
+from saelex.recipe import load_recipe
 from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.retrieval.validation import needs_scores, validate
 

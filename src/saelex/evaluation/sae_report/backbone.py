@@ -9,7 +9,7 @@ from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.catalogue import models
-from saelex.sae.recipe import TokenStates
+from saelex.training.text_settings import TokenStates
 
 
 def backbone_of(

@@ -15,9 +15,9 @@ from saelex.errors import InputError
 from saelex.evaluation.sae_report.contexts import TopFirings
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.metrics import SaeSummary, SaeTotals, sae_pieces
-from saelex.sae.recipe import TokenStates
 from saelex.training.loss_recovered import Ablation, LossRecovered, loss_recovered
 from saelex.training.text_batches import state_tokenizer, text_batches
+from saelex.training.text_settings import TokenStates
 
 Texts = Callable[[], Iterable[str]]
 

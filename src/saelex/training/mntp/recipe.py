@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from saelex.errors import InputError
-from saelex.sae.recipe import TextData
 from saelex.training.lora import LoraRecipe
+from saelex.training.text_settings import TextData
 
 
 @dataclass(frozen=True)

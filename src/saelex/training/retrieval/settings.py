@@ -7,8 +7,8 @@ from typing import Literal
 
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
-from saelex.sae.recipe import TextData
 from saelex.training.lora import LoraRecipe
+from saelex.training.text_settings import TextData
 
 
 @dataclass(frozen=True)

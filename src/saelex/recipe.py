@@ -10,74 +10,14 @@ import textwrap
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import yaml
 
 from saelex.errors import InputError
-from saelex.sae.training import SaeTraining
 
 Recipe = TypeVar("Recipe")
-
-
-@dataclass(frozen=True)
-class TextData:
-    """Which texts are read."""
-
-    corpora: list[str] = field(default_factory=list)
-    """Corpora to train on: BEIR folders, JSONL or TSV files. They are read in turns, a document of each."""
-    exclude: list[str] = field(default_factory=list)
-    """Corpora whose texts are left out wherever they occur, such as those of a test set."""
-    max_texts: int | None = None
-    """Stop after so many texts; null reads all."""
-
-
-@dataclass(frozen=True)
-class TokenStates:
-    """How texts become token states."""
-
-    prompt: str = ""
-    """Put in front of every text."""
-    max_length: int | None = 256
-    """Tokens of a text, special ones counted; null is the backbone's limit."""
-    mask_special_tokens: bool = True
-    """Leave [CLS], [SEP], BOS and the like out: they are not words, and a BOS state is an outlier."""
-    sink_norm: float | None = None
-    """Leave out tokens whose state has a larger norm (attention sinks); null leaves none out."""
-    token_budget: int = 16_384
-    """Padded tokens per forward pass."""
-    cache: Literal["none", "memory", "disk"] = "memory"
-    """Keep states in float16 instead of running the backbone again in every pass; disk survives the run."""
-    device: str = "cpu"
-    """Where the backbone runs."""
-    dtype: str | None = None
-    """Of the backbone's weights; null keeps the checkpoint's."""
-
-
-@dataclass(frozen=True)
-class SaeRecipe:
-    """Everything that `saelex train-sae` needs."""
-
-    model: str = ""
-    """Backbone: hub id or folder."""
-    layer: int | None = None
-    """Block, from 0, whose output is read; null is the last one."""
-    transform: bool = False
-    """Read the output of the model's masked-LM transform instead of the block's own."""
-    bidirectional: bool | None = None
-    """Let a decoder's tokens see both sides; null is the backbone's default."""
-    revision: str | None = None
-    """Hub revision of the backbone."""
-    data: TextData = field(default_factory=TextData)
-    """Which texts are read."""
-    states: TokenStates = field(default_factory=TokenStates)
-    """How texts become token states."""
-    sink_factor: float | None = None
-    """Find states.sink_norm: so many times the median norm of the first 256 texts' states, once. 10 suits decoders."""
-    training: SaeTraining = field(default_factory=SaeTraining)
-    """How the SAE is trained."""
 
 
 class Setting(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Literal
 import pytest
 
 from saelex.errors import InputError
-from saelex.sae.recipe import SaeRecipe, load_recipe, recipe_settings
+from saelex.recipe import load_recipe, recipe_settings
+from saelex.training.sae_recipe import SaeRecipe
 
 
 @dataclass(frozen=True)
