@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from claims_measured import COMPARED, HEADS, NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
-from saelex.evaluation.comparison import Measured, TopK
 from saelex.evaluation.curves import QualityPoint
+from saelex.evaluation.encoded import Measured, TopK
 from saelex.evaluation.significance import paired_t_test
 
 ALPHA = 0.05

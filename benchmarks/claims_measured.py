@@ -17,7 +17,10 @@ from default_model import sampled
 from saelex.corpus.collection import Collection, named_split, read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.baselines import SentenceEmbedder
-from saelex.evaluation.comparison import (
+from saelex.evaluation.costs import Costs, measure_costs
+from saelex.evaluation.curves import QualityCurve, top_k_grid
+from saelex.evaluation.efficiency import activation_shares, gini
+from saelex.evaluation.encoded import (
     EncodedCollection,
     JudgedDocuments,
     Measured,
@@ -25,9 +28,6 @@ from saelex.evaluation.comparison import (
     baseline_runs,
     mean_measured,
 )
-from saelex.evaluation.costs import Costs, measure_costs
-from saelex.evaluation.curves import QualityCurve, top_k_grid
-from saelex.evaluation.efficiency import activation_shares, gini
 from saelex.evaluation.measures import measure, measure_queries
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.vectors import SparseRows

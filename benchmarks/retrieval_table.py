@@ -27,7 +27,7 @@ from saelex.corpus.collection import named_split, read_collection
 from saelex.encoder.backbone.minilm import MODEL_ID
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.baselines import SentenceEmbedder
-from saelex.evaluation.comparison import (
+from saelex.evaluation.encoded import (
     EncodedCollection,
     JudgedDocuments,
     Measured,

@@ -9,9 +9,9 @@ from pathlib import Path
 from claims_measured import NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
 from claims_runs import ClaimsRecipe
 from claims_tokens import TokenUse
-from saelex.evaluation.comparison import Measured, TopK
 from saelex.evaluation.costs import Costs, Latency
 from saelex.evaluation.curves import QualityCurve, QualityPoint
+from saelex.evaluation.encoded import Measured, TopK
 from saelex.recipe import load_recipe
 
 RECIPE = Path("recipes/study/claims.yaml")

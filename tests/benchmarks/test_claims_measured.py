@@ -11,7 +11,7 @@ from tests.encoder.tiny_models import TEXTS
 from claims_measured import NDCG, _ndcg_per_query, _translated, jaccard, judged_sample
 from claims_runs import ClaimsRecipe
 from saelex.corpus.collection import Collection, read_collection
-from saelex.evaluation.comparison import EncodedCollection, JudgedDocuments
+from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.vectors import SparseRows
 

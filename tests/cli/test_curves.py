@@ -11,7 +11,7 @@ from saelex.cli.curves import _systems
 from saelex.corpus.collection import read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.errors import InputError
-from saelex.evaluation.comparison import EncodedCollection, JudgedDocuments
+from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments
 from saelex.evaluation.vectors_cache import VectorsCache
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from saelex.corpus.collection import read_collection
 from saelex.errors import InputError
-from saelex.evaluation.comparison import EncodedCollection, JudgedDocuments, Measured
 from saelex.evaluation.curves import LatencyPoint, QualityCurve, QualityPoint, frontier, recall_latency, top_k_grid
+from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments, Measured
 from saelex.index.inverted import InvertedIndex
 from saelex.vectors import SparseRows
 

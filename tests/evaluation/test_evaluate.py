@@ -15,7 +15,7 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side, TopKChoice
 from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
-from saelex.evaluation.comparison import JudgedDocuments
+from saelex.evaluation.encoded import JudgedDocuments
 from saelex.evaluation.evaluate import Plan, evaluate_collections, evaluate_plan, index_folder
 from saelex.evaluation.measures import measure, untied
 from saelex.evaluation.report import indexed_examples

@@ -18,8 +18,8 @@ from saelex.errors import InputError
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
-    from saelex.evaluation.comparison import EncodedCollection, JudgedDocuments
     from saelex.evaluation.curves import LatencyPoint, QualityCurve, QualityPoint
+    from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments
     from saelex.evaluation.plots import Picture
 
 app = typer.Typer(help="What each knob costs and brings, as JSON, PNG and SVG.", no_args_is_help=True)
@@ -183,7 +183,7 @@ class _Asked:
 
     def measured(self, points: Callable[[Encoder, EncodedCollection], list[Any]]) -> dict[str, dict[str, list[Any]]]:
         """Points by system and collection, from vectors that the cache has or that are encoded once."""
-        from saelex.evaluation.comparison import EncodedCollection
+        from saelex.evaluation.encoded import EncodedCollection
         from saelex.evaluation.plots import check_matplotlib
         from saelex.evaluation.vectors_cache import VectorsCache
         from saelex.training.mining.names import short_names
@@ -206,7 +206,7 @@ class _Asked:
 
     def _read(self) -> None:
         from saelex.corpus.collection import named_split, read_collection
-        from saelex.evaluation.comparison import JudgedDocuments
+        from saelex.evaluation.encoded import JudgedDocuments
 
         if self.output.exists() and not self.output.is_dir():
             raise InputError(f"{self.output}: a file; --output names a folder")

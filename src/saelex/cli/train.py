@@ -73,7 +73,7 @@ def _evaluate(progress: ProgressRecipe) -> Callable[[Encoder], dict[str, float]]
     if not progress.collections:
         return None
     from saelex.corpus.collection import named_split, read_collection
-    from saelex.evaluation.progress import DevelopmentSet
+    from saelex.evaluation.development import DevelopmentSet
 
     collections = [read_collection(*named_split(name)) for name in progress.collections]
     return DevelopmentSet(collections, queries=progress.queries, documents=progress.documents)

@@ -14,8 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from saelex.errors import InputError
-from saelex.evaluation.comparison import EncodedCollection, Measured, TopK, mean_measured
 from saelex.evaluation.costs import Latency, evenly, in_memory, time_queries
+from saelex.evaluation.encoded import EncodedCollection, Measured, TopK, mean_measured
 from saelex.index.quantise import Quantiser
 from saelex.vectors import SparseRows
 

@@ -13,7 +13,7 @@ from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.errors import InputError
 from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder
-from saelex.evaluation.comparison import BM25, DENSE, FUSION, JudgedDocuments, baseline_runs, bm25_alone
+from saelex.evaluation.encoded import BM25, DENSE, FUSION, JudgedDocuments, baseline_runs, bm25_alone
 from saelex.evaluation.fusion import RRF_K
 from saelex.evaluation.measures import depth_of, means_of, measure_queries, read_measures, untied
 from saelex.evaluation.provenance import provenance

@@ -10,7 +10,7 @@ import numpy as np
 
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
-from saelex.evaluation.comparison import JudgedDocuments
+from saelex.evaluation.encoded import JudgedDocuments
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.vectors import SparseRows
 

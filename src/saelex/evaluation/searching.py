@@ -15,8 +15,8 @@ from tqdm import tqdm
 from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
-from saelex.evaluation.comparison import JudgedDocuments
 from saelex.evaluation.costs import MOST_ENCODED, encode_throughput, end_to_end_latency, measure_costs
+from saelex.evaluation.encoded import JudgedDocuments
 from saelex.evaluation.known_vectors import KnownVectors
 from saelex.evaluation.measures import DEPTH
 from saelex.evaluation.vectors_cache import VectorsCache

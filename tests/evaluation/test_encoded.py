@@ -16,7 +16,7 @@ from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError
 from saelex.evaluation.baselines import SentenceEmbedder, bm25_run, dense_run
-from saelex.evaluation.comparison import (
+from saelex.evaluation.encoded import (
     BM25,
     DENSE,
     FUSION,

@@ -14,8 +14,8 @@ from saelex.corpus.collection import Collection, read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
+from saelex.evaluation.development import DevelopmentSet
 from saelex.evaluation.efficiency import qd_flops
-from saelex.evaluation.progress import DevelopmentSet
 
 
 @pytest.fixture(scope="module")
