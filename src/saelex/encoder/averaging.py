@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saelex.encoder.digest import tensors_digest
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.files.extra import TRAINING
-from saelex.encoder.files.head import head_config, tensors_digest
+from saelex.encoder.files.head import head_config
 from saelex.encoder.files.identity import weighting_digest
 from saelex.errors import InputError, MismatchError
 

@@ -21,7 +21,7 @@ from saelex.corpus.reading import read_corpus
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.vocabulary import load_transform
 from saelex.encoder.batching import pack, windows
-from saelex.encoder.files.head import tensors_digest
+from saelex.encoder.digest import tensors_digest
 from saelex.errors import InputError
 from saelex.files import cache_folder
 from saelex.sae.autoencoder import MLM_TRANSFORM, SparseAutoencoder

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from saelex.encoder.files.head import tensors_digest
+from saelex.encoder.digest import tensors_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import replacing
 

@@ -13,12 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from saelex.encoder.digest import tensors_digest
 from saelex.encoder.head import LinearHead
 from saelex.errors import InputError
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
 from saelex.sae.normalisation import TokenNorm
-
-_ROWS_AT_A_TIME = 8192
 
 
 def head_tensors(head: LinearHead, weight_dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -50,18 +49,6 @@ def head_digest(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str
     """sha256 over a head's shape and the values of its tensors, whatever the dtype they are stored in."""
     shape = {key: value for key, value in config.items() if key not in ("dtype", "sha256", "digest")}
     return sha256((json.dumps(shape, sort_keys=True) + tensors_digest(tensors)).encode()).hexdigest()
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, shapes and float32 values, whatever the dtype and device of the tensors."""
-    digest = sha256()
-    for name in sorted(tensors):
-        values = tensors[name].detach()
-        digest.update(f"{name} {list(values.shape)}".encode())
-        # some rows at a time: a bfloat16 head of some gigabytes is not to be widened as a whole
-        for some in values.split(_ROWS_AT_A_TIME) if values.ndim else (values,):
-            digest.update(some.cpu().float().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def write_head(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from torch import nn
 
 from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.files.head import head_config, head_digest, head_tensors, tensors_digest
+from saelex.encoder.digest import tensors_digest
+from saelex.encoder.files.head import head_config, head_digest, head_tensors
 from saelex.encoder.head import LinearHead
 
 if TYPE_CHECKING:
