@@ -38,7 +38,7 @@ def test_a_file_beside_the_table_and_the_mean(saelex: Saelex, corpus: Path, mode
     other = shutil.copytree(corpus, tmp_path / "other")
     (other / "qrels" / "test.tsv").rename(other / "qrels" / "dev.tsv")
     result = saelex(
-        "evaluate", corpus, f"{other}:dev", "--json", tmp_path / "rows.json", "--model", model, "--top-k", "3/all"
+        "evaluate", corpus, f"{other}:dev", "--output", tmp_path / "rows.json", "--model", model, "--top-k", "3/all"
     )
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert [(row["set"], row["split"]) for row in rows[::2]] == [("tiny", "test"), ("other", "dev"), ("mean", "")]
@@ -117,7 +117,7 @@ def test_arguments_that_make_no_sense(saelex: Saelex, corpus: Path, model: Path,
     )
     assert "--top-k is QUERY/DOCUMENT" in saelex("evaluate", corpus, "--top-k", "40").err
     assert "no split 'dev'; it has test" in saelex("evaluate", corpus, "--split", "dev").err
-    assert "give test collections" in saelex("evaluate", corpus, "rows.json").err
+    assert saelex("evaluate").code == 2
     assert "no such folder" in saelex("evaluate", tmp_path / "no").err
     assert "--run is NAME=FILE" in saelex("evaluate", corpus, "--model", model, "--run", "x.trec").err
     assert "name measures of ir_measures" in saelex("evaluate", corpus, "--model", model, "--measures", "nDGC").err

@@ -38,6 +38,20 @@ def test_an_existing_index_needs_resume_or_update(saelex: Saelex, index: Path, c
     assert "5 documents; 2 added (1 replaced)" in saelex("index", changed, index, "--update").out
 
 
+def test_settings_that_an_existing_index_was_not_made_with(
+    saelex: Saelex, index: Path, corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    refused = saelex("index", corpus, index, "--resume", "--no-words")
+    assert refused.code == 2 and "was created with words=True, not False" in refused.err
+    assert saelex("index", corpus, index, "--resume", "--words", "--forward").code == 0
+    bare = tmp_path / "bare"
+    assert saelex("index", corpus, bare, "--model", model, "--no-forward").code == 0
+    resumed = saelex("index", corpus, bare, "--resume")
+    assert (resumed.code, resumed.err) == (0, "") and "0 added, 4 there already" in resumed.out
+    labels = saelex("index", corpus, bare, "--resume", "--labels")
+    assert labels.code == 2 and "leave out --labels" in labels.err
+
+
 def test_a_malformed_line_is_named_and_leaves_nothing_behind(saelex: Saelex, model: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"_id": "a", "text": "x"}\n{"_id": "b"\n')
@@ -56,10 +70,20 @@ def test_a_source_without_documents_makes_no_index(saelex: Saelex, model: Path, 
 
 
 def test_upkeep(saelex: Saelex, index: Path) -> None:
+    assert "2 deleted, 2 documents left" in saelex("delete", index, "wing", "zip").out
+    assert saelex("merge", index).out == f"{index}: merged\n"
+    assert "2 documents in 2 rows, 1 segments" in saelex("check", index).out
+    refused = saelex("delete", index, "bank", "wing")
+    assert refused.code == 2 and "id 'wing' is not in the index; nothing was deleted" in refused.err
+    assert "2 documents in" in saelex("check", index).out
+
+
+def test_upkeep_by_the_flags_of_old(saelex: Saelex, index: Path) -> None:
     result = saelex("index", index, "--delete", "wing", "--delete", "zip", "--merge", "--check")
     assert result.code == 0, result.err
     assert "2 deleted, 2 documents left" in result.out and "2 documents in" in result.out
     assert "id 'wing' is not in the index" in saelex("index", index, "--delete", "wing").err
+    assert "--merge" not in saelex("index", "--help").out
 
 
 def test_check_finds_damage(saelex: Saelex, index: Path) -> None:
@@ -67,7 +91,7 @@ def test_check_finds_damage(saelex: Saelex, index: Path) -> None:
     content = bytearray(victim.read_bytes())
     content[-1] ^= 1
     victim.write_bytes(content)
-    result = saelex("index", "--check", index)
+    result = saelex("check", index)
     assert result.code == 2 and "damaged" in result.out + result.err
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from saelex.concepts.concept import Concept
 from saelex.corpus.documents import Document
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index import adding, durable
-from saelex.index.firings import firings
-from saelex.index.hits import hits_to_json
+from saelex.index.hits import Hit, hits_to_json
 from saelex.index.index import Index
+from saelex.index.passages import Passage
+from saelex.index.searching import Search
+from saelex.vectors import SparseRows
 
 TEXTS = {
     "wing": "The wing of an aircraft creates lift.",
@@ -90,8 +94,12 @@ def test_json_of_a_search(index: Index) -> None:
     answer = hits_to_json("wing lift", index.search("wing lift", k=2))
     first: dict[str, Any] = answer["hits"][0]
     assert answer["query"] == "wing lift"
-    assert list(first) == ["rank", "id", "score", "title", "text", "explanation"]
+    assert list(first) == ["rank", "id", "score", "title", "text", "url", "metadata", "explanation"]
     assert (first["rank"], first["id"], first["title"]) == (1, "wing", "Wing")
+    assert (first["url"], first["metadata"]) == (None, {"length": len(TEXTS["wing"])})
+    index.add([{"id": "web", "text": "Gliders.", "url": "https://example.org/gliders"}])
+    web = index.search("gliders", k=1)[0].to_json(explanation=False)
+    assert web["url"] == web["metadata"]["url"] == "https://example.org/gliders"
     keys = {"latent", "label", "contribution", "query_words", "document_words"}
     assert all(set(row) == keys for row in first["explanation"])
 
@@ -224,7 +232,7 @@ def test_earlier_batches_stay_and_resume_goes_on(tmp_path: Path, monkeypatch: py
 
 
 def test_labels_can_be_derived_from_what_is_stored(index: Index) -> None:
-    found = list(firings(index))
+    found = list(index.firings())
     assert {firing.document_id for firing in found} == set(TEXTS)
     for firing in found:
         row = index.encoder.encode_document(firing.text)
@@ -235,12 +243,12 @@ def test_labels_can_be_derived_from_what_is_stored(index: Index) -> None:
 
 
 def test_labels_of_a_large_index_come_from_a_sample(index: Index) -> None:
-    everything = {(firing.document_id, firing.text) for firing in firings(index)}
-    sample = [(firing.document_id, firing.text) for firing in firings(index, most=3)]
+    everything = {(firing.document_id, firing.text) for firing in index.firings()}
+    sample = [(firing.document_id, firing.text) for firing in index.firings(most=3)]
     assert index.n_passages == len(everything) > 3
     assert len(sample) == len(set(sample)) == 3 and set(sample) <= everything
-    assert sample == [(firing.document_id, firing.text) for firing in firings(index, most=3)]
-    for firing in firings(index, most=3):
+    assert sample == [(firing.document_id, firing.text) for firing in index.firings(most=3)]
+    for firing in index.firings(most=3):
         assert firing.latents.tolist() == index.encoder.encode_document(firing.text).latents.tolist()
 
 
@@ -279,13 +287,184 @@ def test_query_vectors_are_what_is_searched_with(index: Index) -> None:
         assert best.id == stored.ids[int(scores[i].argmax())]
 
 
+def as_tuples(hits: list[Hit]) -> list[tuple[Any, ...]]:
+    return [(hit.rank, hit.id, hit.score, hit.passage, hit.explain().to_json()) for hit in hits]
+
+
+def test_vectors_find_what_their_texts_find(index: Index) -> None:
+    texts = ["wing lift", "word17 sailing", "zip"]
+    latents = index.encoder.encode_query(texts)
+    for words in (True, False):
+        expected = index.search_batch(texts, k=3, words=words)
+        for rows in (latents, index.query_vectors(texts, words=words)):
+            answers = index.search_vectors(rows, k=3, texts=texts, words=words)
+            assert list(map(as_tuples, answers)) == list(map(as_tuples, expected))
+    # without texts there are no words to match, and none to name
+    hit, expected_hit = index.search_vectors(latents, k=1)[0][0], index.search(texts[0], k=1, words=False)[0]
+    assert (hit.id, hit.score) == (expected_hit.id, expected_hit.score)
+    assert all(row.document_words and not row.query_words for row in hit.explain().contributions)
+    options = {"where": {"length": {"<": 40}}, "ban": [str(expected_hit.explain().contributions[0].latent)]}
+    steered = index.search_vectors(latents[:1], k=2, texts=texts[:1], **options)  # type: ignore[arg-type]
+    assert list(map(as_tuples, steered)) == [as_tuples(index.search(texts[0], k=2, **options))]  # type: ignore[arg-type]
+    assert index.search_vectors(latents[:0]) == [] and index.search_vectors(SparseRows.empty(8192, 1)) == [[]]
+    with pytest.raises(MismatchError, match="have 8192 latents, these 8191"):
+        index.search_vectors(SparseRows.empty(8191, 1))
+    with pytest.raises(MismatchError, match="have 8192 latents"):
+        index.search_vectors(SparseRows.empty(8192 + 10_000, 1))
+    with pytest.raises(InputError, match="1 texts for 2 query vectors"):
+        index.search_vectors(latents[:2], texts=["wing"])
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_vectors_made_elsewhere_are_stored_as_if_encoded_here(tmp_path: Path, words: bool) -> None:
+    encoder, documents = FakeEncoder(), [Document(*item) for item in TEXTS.items()]
+    with (
+        Index.create(tmp_path / "a", encoder, words=words) as index,
+        Index.create(tmp_path / "b", encoder, words=words) as other,
+    ):
+        index.add(documents)
+        borders = [[hit.passage for hit in [index.find(text, name, words=False)]] for name, text in TEXTS.items()]
+        borders[-1] = [Passage(*ends) for ends in index._storage.catalog.passages(range(100)).values()]
+        texts = [TEXTS[name][start:end] for name, parts in zip(TEXTS, borders) for start, end in parts]
+        before, rows = encoder.encoded, encoder.encode_document(texts)
+        assert other.add_vectors(documents, rows, passages=borders) == (4, 0, 0)
+        assert encoder.encoded == before + len(texts)  # nothing was encoded for the second index
+        assert other.add_vectors(documents, rows, passages=borders, resume=True) == (0, 4, 0)
+        for query in ("wing lift", "sailing word39", "money"):
+            assert as_tuples(other.search(query, k=4)) == as_tuples(index.search(query, k=4))
+        assert other.check().ok and other.fingerprint == index.fingerprint
+
+
+def test_vectors_that_do_not_go_with_their_documents(index: Index) -> None:
+    documents = [{"id": "a", "text": "One wing."}, {"id": "b", "text": "Two."}]
+    rows = index.encoder.encode_document(["One wing.", "Two."])
+    for arguments, message in (
+        ({"rows": rows[:1]}, "'b' has no vector: there are vectors of 1 documents"),
+        ({"rows": rows[[0, 1, 1]]}, "vectors of 3 documents for 2; those 2 are in the index"),
+        ({"rows": rows, "passages": [[(0, 3)]]}, "2 vectors for 1 passages"),
+        ({"rows": rows, "passages": [[(0, 3)], [(0, 5)]]}, "'b': its passages are not parts of its 4 characters"),
+        ({"rows": rows, "passages": [[(0, 3), (4, 8)], []]}, "'b': its passages are not parts"),
+    ):
+        with pytest.raises(InputError, match=message):
+            index.add_vectors(documents, **arguments)  # type: ignore[arg-type]
+        index.update([])
+        if "a" in index:
+            index.delete(["a", "b"])
+    with pytest.raises(MismatchError, match="have 8192 latents, these 7"):
+        index.add_vectors(documents, SparseRows.empty(7, 2))
+    with pytest.raises(InputError, match="a document is a Document or a mapping"):
+        index.add(["One wing."])  # type: ignore[list-item]
+    assert len(index) == 4 and index.check().ok
+
+
+def test_one_documents_place_and_reasons(index: Index) -> None:
+    query = "sailing money zip"
+    for hit in index.search(query, k=10):
+        assert as_tuples([index.find(query, hit.id)]) == as_tuples([hit])
+        assert index.explain(query, hit.id).to_json() == hit.explain().to_json()
+    with pytest.raises(InputError, match="'wing' scores 0"):
+        index.find("zip", "wing", words=False)
+    with pytest.raises(InputError, match="'nobody' is not in the index"):
+        index.explain(query, "nobody")
+
+
+def test_open_or_create(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such index; give the encoder"):
+        Index.at(tmp_path / "i")
+    with Index.at(tmp_path / "i", FakeEncoder(), words=False) as index:
+        index.add([Document("a", "Wings.")])
+        assert repr(index) == f"Index({str(tmp_path / 'i')!r}, 1 documents, encoder 'fake-8192-0')"
+    with Index.at(tmp_path / "i", FakeEncoder()) as index:
+        hit = index.search("wings")[0]
+        assert repr(hit) == f"Hit(rank=1, score={hit.score:.6g}, id='a', title='')"
+    for settings, message in (
+        ({"words": True}, "words=False, not True"),
+        ({"forward": False}, "forward=True, not False"),
+        ({"bits": 8}, "bits=16, not 8"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Index.at(tmp_path / "i", FakeEncoder(), **settings)
+    with pytest.raises(MismatchError, match="made with the encoder"):
+        Index.at(tmp_path / "i", FakeEncoder(seed=1))
+    with Index.at(tmp_path / "i", lambda: pytest.fail("it has an encoder already"), words=False):
+        pass
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_copies_of_a_text_have_equal_vectors_in_one_add(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward: bool
+) -> None:
+    """Whatever batch they fall into, though the encoder gives other last bits every time."""
+    monkeypatch.setattr(adding, "BATCH_PASSAGES", 25)
+    monkeypatch.setattr(adding, "_LOOKED_UP", 7)
+    texts = [document.text for document in make_documents(40)]
+    order = np.random.default_rng(0).permutation(120)
+    documents = [Document(f"n{i:03}", texts[place % 40]) for i, place in enumerate(order)]
+    encoder = Unsteady()
+    with Index.create(tmp_path / "i", encoder, forward=forward) as index:
+        assert index.add(documents) == (120, 0, 0)
+        assert encoder.encoded == 40  # each different text once
+        assert index.check().ok and len(index._storage.snapshot.segments) == 5
+        for i in range(40):
+            copies = sorted(document.id for document in documents if document.text == texts[i])
+            hits = index.search(texts[i], k=3)
+            assert [hit.id for hit in hits] == copies  # ties in the order in which they were added
+            assert len({hit.score for hit in hits}) == 1
+
+
+class Unsteady(FakeEncoder):
+    """A text's weights depend on how many were encoded before it, as those of real models do on a batch's shape."""
+
+    def _row(self, text: str) -> SparseRows:
+        self.rows = getattr(self, "rows", 0) + 1
+        row = super()._row(text)
+        return row.with_weights(row.weights * (1 + self.rows / 1000))
+
+
+def test_what_cannot_be_asked_is_said_before_anything_is_loaded(index: Index, tmp_path: Path) -> None:
+    with Index.open(index.path) as unloaded:  # its encoder's name stands for none, so loading it would fail
+        for options, message in (
+            ({"mode": "fast"}, "unknown search mode 'fast'"),
+            ({"k": 0}, "k is the number of hits"),
+            ({"where": {"length": {"~": 3}}}, "unknown comparison"),
+            ({"ban": ["99999"]}, "no latent 99999"),
+        ):
+            with pytest.raises(InputError, match=message):
+                unloaded.search("wing", **options)  # type: ignore[arg-type]
+        rows = index.encoder.encode_query(["wing"])
+        assert unloaded.search_vectors(rows)[0][0].id == "wing"
+    with (
+        Index.create(tmp_path / "bare", FakeEncoder(), forward=False) as bare,
+        pytest.raises(InputError, match="capped search needs forward rows, which .* keeps none of"),
+    ):
+        bare.search("wing", mode="capped")
+
+
+def test_filters_do_not_keep_what_was_merged_away(index: Index) -> None:
+    assert index.search("wing", where={"length": {">": 1}})
+    old = weakref.ref(index._storage.snapshot)
+    index.add([Document("later", "A wing.", metadata={"length": 7})])
+    gc.collect()
+    assert old() is None
+    assert "later" in [hit.id for hit in index.search("wing", where={"length": 7})]
+
+
+def test_fill_adds_and_labels(index: Index, tmp_path: Path) -> None:
+    report = index.fill(make_documents(30))
+    assert report.documents == (30, 0, 0) and report.labelled and index.concepts is not None
+    assert str(report) == f"30 added, {report.labelled:,} concepts labelled"
+    assert str(index.fill(make_documents(30), resume=True)) == "0 added, 30 there already"
+    with Index.create(tmp_path / "bare", FakeEncoder(), forward=False) as bare:
+        assert bare.fill(make_documents(3)) == ((3, 0, 0), None) and bare.concepts is None
+
+
 def test_more_hits_than_there_are_rows_cost_nothing(index: Index) -> None:
     assert {hit.id for hit in index.search("sailing money zip wing", k=10**12)} == set(TEXTS)
 
 
 def test_a_commit_between_the_search_and_its_documents(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread deletes and updates after the snapshot was taken, and has gone on to its own commit already."""
-    best_rows = index._best_rows
+    best_rows = Search._best_rows
     changes = [lambda: index.delete(["zip"]), lambda: index.update([Document("bank", "A zip of money.")])]
 
     def changing(*arguments: Any) -> Any:
@@ -294,14 +473,14 @@ def test_a_commit_between_the_search_and_its_documents(index: Index, monkeypatch
             changes.pop()()
         return found
 
-    monkeypatch.setattr(index, "_best_rows", changing)
+    monkeypatch.setattr(Search, "_best_rows", changing)
     hits = index.search("zip money")
     assert not changes and hits[0].id == "bank" and "zip" not in [hit.id for hit in hits]
     assert hits[0].text == "A zip of money."
 
 
 def test_a_filter_is_of_the_snapshot_that_is_searched(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    views, pending = index._views, [Document("bank", "A bank lends money.", metadata={"length": 1})]
+    views, pending = Search._views, [Document("bank", "A bank lends money.", metadata={"length": 1})]
 
     def changing(*arguments: Any) -> Any:
         if pending:  # another process commits, so that the document's number in the snapshot is no longer its number
@@ -309,7 +488,7 @@ def test_a_filter_is_of_the_snapshot_that_is_searched(index: Index, monkeypatch:
                 other.update([pending.pop()])
         return views(*arguments)
 
-    monkeypatch.setattr(index, "_views", changing)
+    monkeypatch.setattr(Search, "_views", changing)
     assert index.search("lends", where={"length": {">": 0}})[0].document.metadata == {"length": 1}
 
 

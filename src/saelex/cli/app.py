@@ -8,8 +8,10 @@ import typer
 
 from saelex import __version__
 from saelex.cli.average import average
+from saelex.cli.check import check
 from saelex.cli.compare import compare
 from saelex.cli.curves import app as curves
+from saelex.cli.delete import delete
 from saelex.cli.demo import demo
 from saelex.cli.encode import encode
 from saelex.cli.evaluate import evaluate
@@ -19,6 +21,7 @@ from saelex.cli.fuse import fuse
 from saelex.cli.index import index
 from saelex.cli.label import label
 from saelex.cli.label_free import label_free
+from saelex.cli.merge import merge
 from saelex.cli.mine import mine
 from saelex.cli.mntp import mntp
 from saelex.cli.sae import app as sae
@@ -58,6 +61,9 @@ def _options(
 
 app.command()(demo)
 app.command()(index)
+app.command()(delete)
+app.command()(merge)
+app.command()(check)
 app.command()(search)
 app.command()(explain)
 app.command()(label)

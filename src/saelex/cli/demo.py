@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import DEFAULT_MODEL, Json, load_encoder, print_json
+from saelex.cli.options import DEFAULT_MODEL, Json, load_encoder, print_json, show_progress
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -68,14 +68,13 @@ def open_demo(path: Path, encoder: Encoder) -> Index:
     """The demo's index, made or completed first where need be: labels come last, so an index with labels is whole."""
     from saelex.index.index import Index
 
-    index = Index.open(path, encoder) if path.exists() else Index.create(path, encoder)
+    index = Index.at(path, encoder)
     if index.concepts is None:
-        from saelex.cli.index import fill
         from saelex.corpus.python_docs import python_documentation
 
         try:
             typer.echo(f"indexing the documentation of Python {platform.python_version()} into {path}", err=True)
-            fill(index, list(python_documentation()), resume=True)
+            index.fill(list(python_documentation()), resume=True, progress=show_progress())
         except BaseException:
             index.close()
             raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import sys
 from dataclasses import replace
+from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.cli.encode import read_top_k
-from saelex.cli.options import DEFAULT_MODEL, Model, load_encoder, show_progress
+from saelex.cli.options import DEFAULT_MODEL, Json, Model, load_encoder, print_json, show_progress
 from saelex.cli.runs import DEFAULT_MEASURES, Measures, named_files, split_names
 from saelex.errors import InputError
 
@@ -64,9 +64,10 @@ def evaluate(
         typer.Option(metavar="SYSTEM", help="What all others are compared with; the first --against unless given."),
     ] = None,
     measures: Measures = DEFAULT_MEASURES,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON; or, with a FILE.json after it, write it there beside the table.")
-    ] = False,
+    json: Json = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the rows as JSON, beside the table.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write a report: an HTML page, Markdown, plots and JSON.")
     ] = None,
@@ -87,11 +88,6 @@ def evaluate(
     collection encodes nothing but a small sample, to time it.
     """
     kept = _read_top_k(top_k)
-    # an option whose value may be left out would swallow the folder after it, so the file comes with the folders
-    files = [path for path in paths if path.endswith(".json") and not path.startswith("trec:")]
-    sources = [path for path in paths if path not in files]
-    if len(files) > as_json or not sources:
-        raise InputError("give test collections, and a FILE.json at most once, with --json")
     if report is not None:
         from saelex.evaluation.report import check_target
 
@@ -100,7 +96,7 @@ def evaluate(
     from saelex.corpus.collection import named_split, read_collection
     from saelex.evaluation.evaluate import Plan, evaluate_plan
 
-    collections = [read_collection(*named_split(source, split)) for source in sources]
+    collections = [read_collection(*named_split(source, split)) for source in paths]
     plan = Plan.of(
         _encoder(model, kept),
         against=[name if name in _BASELINES else _other_encoder(name, kept) for name in against],
@@ -114,7 +110,7 @@ def evaluate(
         found = evaluate_plan(plan, collections, indexes=indexes, command=command, progress=show_progress())
         if report is not None:
             _write_report(plan, found, collections, Path(scratch), report)
-    _show(found, as_json, files)
+    _show(found, json, output)
     if runs is not None:
         _write_runs(found, runs)
 
@@ -165,14 +161,14 @@ def _write_runs(found: Evaluation, folder: Path) -> None:
             write_run(folder / f"{name}.trec", one.run, tag=re.sub(r"\s+", "_", one.system))
 
 
-def _show(found: Evaluation, as_json: bool, files: list[str]) -> None:
+def _show(found: Evaluation, json: bool, output: Path | None) -> None:
     from saelex.cli.evaluation_rows import print_evaluation, rows_of
     from saelex.files import write_text
 
-    if as_json:
-        text = json.dumps([row.to_json() for row in rows_of(found)], indent=2) + "\n"
-        if not files:
-            sys.stdout.write(text)
-            return
-        write_text(Path(files[0]), [text])
-    print_evaluation(found)
+    rows = [row.to_json() for row in rows_of(found)]
+    if output is not None:
+        write_text(output, [dumps(rows, indent=2) + "\n"])
+    if json:
+        print_json(rows)
+    else:
+        print_evaluation(found)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from saelex.cli.options import Add, Ban, Boost, Json, Moved, open_index, print_json
-from saelex.errors import InputError
-
-if TYPE_CHECKING:
-    from saelex.index.hits import Hit
-    from saelex.index.index import Index
 
 
 def explain(
@@ -28,8 +23,7 @@ def explain(
 ) -> None:
     """Everything that a document's score for a query is made of; #4711 is a concept's id, to steer by."""
     with open_index(path, model) as index:
-        index.document(document)  # an id that is not there is another matter than a document that does not match
-        hit = _find(index, query, document, boost=boost, ban=ban, add=add, words=words)
+        hit = index.find(query, document, boost=boost, ban=ban, add=add, words=words)
         if json:
             print_json({"query": query, **hit.to_json()})
         else:
@@ -37,18 +31,3 @@ def explain(
 
             typer.echo(f"rank {hit.rank} of {len(index):,} documents")
             show_explanation(hit.explain())
-
-
-def _find(
-    index: Index, query: str, document: str, *, boost: list[str], ban: list[str], add: list[str], words: bool
-) -> Hit:
-    """The document among the hits, looked for ever further down."""
-    k = 100
-    while True:
-        hits = index.search(query, k, boost=boost, ban=ban, add=add, words=words)
-        for hit in hits:
-            if hit.id == document:
-                return hit
-        if len(hits) < k:
-            raise InputError(f"document {document!r} scores 0: it shares no concept and no word with the query")
-        k *= 10

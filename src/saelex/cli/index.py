@@ -1,19 +1,21 @@
-"""`saelex index`: a corpus in, an index out; and the upkeep of one."""
+"""`saelex index`: a corpus in, an index out."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from saelex.cli.options import DEFAULT_MODEL, load_encoder, open_index, show_progress
-from saelex.errors import InputError, SaelexError
+from saelex.cli.check import check as check_index
+from saelex.cli.delete import delete as delete_documents
+from saelex.cli.merge import merge as merge_index
+from saelex.cli.options import DEFAULT_MODEL, load_encoder, show_progress
+from saelex.errors import InputError
 
 if TYPE_CHECKING:
-    from saelex.corpus.documents import Document
     from saelex.index.index import Index
 
 
@@ -21,106 +23,89 @@ def index(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="[SOURCE] INDEX", help="SOURCE: JSONL, TSV (perhaps gzipped), BEIR folder, or - for JSONL on stdin."
+            metavar="SOURCE INDEX", help="SOURCE: JSONL, TSV (perhaps gzipped), BEIR folder, or - for JSONL on stdin."
         ),
     ],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help=f"Embedded model, folder or hub id; {DEFAULT_MODEL} if new.")
     ] = None,
-    words: Annotated[bool, typer.Option(help="Match exact words beside concepts.")] = True,
+    words: Annotated[
+        bool | None, typer.Option("--words/--no-words", help="New index: match exact words beside concepts (default).")
+    ] = None,
     forward: Annotated[
-        bool, typer.Option(help="Keep vectors row by row too: twice the size; labels, capped and two_step need it.")
-    ] = True,
-    labels: Annotated[bool, typer.Option(help="Derive the concepts' labels from the documents.")] = True,
+        bool | None,
+        typer.Option(
+            "--forward/--no-forward",
+            help="New index: keep vectors row by row too (default): twice the size; labels, capped, two_step need it.",
+        ),
+    ] = None,
+    labels: Annotated[
+        bool | None,
+        typer.Option("--labels/--no-labels", help="Derive the concepts' labels from the documents (default)."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on: skip what is in the index already.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Replace documents that have the same id.")] = False,
-    delete: Annotated[list[str], typer.Option("--delete", metavar="ID", help="Delete a document; repeatable.")] = [],  # noqa: B006
-    merge: Annotated[bool, typer.Option("--merge", help="Merge segments and drop deleted documents.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Verify every file of the index.")] = False,
+    # what these did before they were commands of their own
+    delete: Annotated[list[str], typer.Option("--delete", hidden=True)] = [],  # noqa: B006
+    merge: Annotated[bool, typer.Option("--merge", hidden=True)] = False,
+    check: Annotated[bool, typer.Option("--check", hidden=True)] = False,
 ) -> None:
-    """Index a corpus; or look after an index: --delete, --merge and --check, in this order.
+    """Index a corpus. A source that is added to an index that exists needs --resume or --update.
 
-    A source that is added to an index that exists needs --resume or --update.
+    `saelex delete`, `saelex merge` and `saelex check` look after an index.
     """
-    if len(paths) > 2 or (len(paths) == 1 and not (delete or merge or check)):
-        raise InputError("give SOURCE and INDEX; --check, --merge and --delete take INDEX alone")
+    upkeep = bool(delete or merge or check)
+    if len(paths) > 2 or (len(paths) == 1 and not upkeep):
+        raise InputError("give SOURCE and INDEX")
     if resume and update:
         raise InputError("--resume skips what is there and --update replaces it; choose one")
     target = Path(paths[-1])
     if len(paths) == 2:
-        _add(paths[0], target, model, words=words, forward=forward, labels=labels, resume=resume, update=update)
-    if delete or merge or check:
-        _look_after(target, delete, merge, check)
+        given = {name: value for name, value in (("words", words), ("forward", forward)) if value is not None}
+        _fill(paths[0], target, model, given, resume=resume, update=update, labels=labels)
+    if delete:
+        delete_documents(target, delete)
+    if merge:
+        merge_index(target)
+    if check:
+        check_index(target)
 
 
-def _add(
+def _fill(
     source: str,
     target: Path,
     model: str | None,
+    settings: dict[str, Any],
     *,
-    words: bool,
-    forward: bool,
-    labels: bool,
     resume: bool,
     update: bool,
+    labels: bool | None,
 ) -> None:
     from saelex.corpus.reading import read_corpus
+    from saelex.index.index import Index
 
     documents = read_corpus(source)  # a source that is missing stops us before anything is made
-    if target.exists() and not (resume or update):
-        raise InputError(f"{target}: exists already; add --resume to go on with it, or --update to replace documents")
     new = not target.exists()
-    with _opened(target, model, words, forward) as index:
+    if not (new or resume or update):
+        raise InputError(f"{target}: exists already; add --resume to go on with it, or --update to replace documents")
+    encoder = load_encoder(model) if model else partial(load_encoder, DEFAULT_MODEL)
+    with Index.at(target, encoder, **settings) as index:
         try:
-            report = fill(index, documents, resume=resume, update=update, labels=labels and forward)
+            if labels and not index.settings["forward"]:
+                raise InputError(f"{target}: keeps no forward rows, which labels are derived from; leave out --labels")
+            report = index.fill(
+                documents, resume=resume, update=update, labels=labels is not False, progress=show_progress()
+            )
             if new and not len(index):
                 raise InputError(f"{source}: holds no document; nothing was indexed")
         except BaseException:
-            if new and not len(index):
-                index.close()
-                shutil.rmtree(target)  # nothing came of it, so nothing is left to be in the way of the next try
+            _leave_nothing(index, new)
             raise
         typer.echo(f"{target}: {len(index):,} documents; {report}")
 
 
-def _opened(target: Path, model: str | None, words: bool, forward: bool) -> Index:
-    from saelex.index.index import Index
-
-    if target.exists():
-        return open_index(target, model)
-    return Index.create(target, load_encoder(model or DEFAULT_MODEL), words=words, forward=forward)
-
-
-def fill(
-    index: Index, documents: Iterable[Document], *, resume: bool = False, update: bool = False, labels: bool = True
-) -> str:
-    """Add documents, then derive labels; returns what was done, in words."""
-    if update:
-        report = index.update(documents, progress=show_progress())
-    else:
-        report = index.add(documents, resume=resume, progress=show_progress())
-    done = f"{report.added:,} added"
-    done += f" ({report.replaced:,} replaced)" if report.replaced else ""
-    done += f", {report.skipped:,} there already" if report.skipped else ""
-    if labels and (report.added or index.concepts is None) and len(index):
-        done += f", {index.label(progress=show_progress()):,} concepts labelled"
-    return done
-
-
-def _look_after(target: Path, delete: list[str], merge: bool, check: bool) -> None:
-    from saelex.index.index import Index
-
-    with Index.open(target) as index:
-        if delete:
-            index.delete(delete)
-            typer.echo(f"{target}: {len(delete):,} deleted, {len(index):,} documents left")
-        if merge:
-            index.merge()
-            typer.echo(f"{target}: merged")
-        if check:
-            report = index.check()
-            typer.echo(str(report))
-            if report.problems:
-                raise SaelexError(
-                    f"{target}: {len(report.problems)} problems found; restore it from a copy or build it anew"
-                )
+def _leave_nothing(index: Index, new: bool) -> None:
+    """Of a new index that nothing came of nothing is left, to be in the way of the next try."""
+    if new and not len(index):
+        index.close()
+        shutil.rmtree(index.path)

@@ -34,15 +34,8 @@ def judged(index: Index) -> LabelReport:
     """How well labels from four fifths of the documents predict where their latents fire in the others."""
     from saelex.concepts.judging import held_out, judge_labels
     from saelex.concepts.labels import derive_labels
-    from saelex.index.firings import firings
 
-    language = _language(index)
-    seen = firings(index, lambda name: not held_out(name), progress="labels of 80 %" if show_progress() else "")
-    concepts = list(derive_labels(seen, index.encoder.n_latents, language=language))
-    unseen = firings(index, held_out, progress="judging" if show_progress() else "")
-    return judge_labels(concepts, unseen, language=language)
-
-
-def _language(index: Index) -> str:
-    words = index.settings["words"]
-    return "en" if words is None else str(words["language"])
+    seen = index.firings(lambda name: not held_out(name), title="labels of 80 %" if show_progress() else "")
+    concepts = list(derive_labels(seen, index.n_latents, language=index.language))
+    unseen = index.firings(held_out, title="judging" if show_progress() else "")
+    return judge_labels(concepts, unseen, language=index.language)

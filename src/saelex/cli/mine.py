@@ -140,10 +140,7 @@ def _model(encoder: Encoder, corpus: Path, scratch: Path) -> Iterator[Search]:
 
     # by id, so that ties are too: the index gives the document that was added first
     documents = sorted((one for one in read_corpus(corpus) if one.content), key=lambda one: one.id)
-    opened = (
-        Index.open(scratch, encoder) if scratch.exists() else Index.create(scratch, encoder, words=False, forward=False)
-    )
-    with opened as index:
+    with Index.at(scratch, encoder, words=False, forward=False) as index:
         index.add(documents, resume=True, progress=show_progress())
         yield partial(_hits, index)
 

@@ -10,7 +10,7 @@ import typer
 from saelex.cli.options import Add, Ban, Boost, Json, Moved, Where, open_index, print_json, read_where
 
 if TYPE_CHECKING:
-    from saelex.index.batch import Mode
+    from saelex.index.request import Mode
 
 
 def search(
@@ -31,9 +31,12 @@ def search(
 ) -> None:
     """Search an index. Concepts are named by label words, by id (`saelex explain` shows them), or as word:NAME.
 
-    --json gives {"query", "hits": [{"rank", "id", "score", "title", "text", "explanation"}]}, with all contributions.
+    --json gives {"query", "hits": [...]}: rank, id, score, title, text, url, metadata, explanation (all contributions).
     """
+    from saelex.index.request import check_search
+
     filters = read_where(where)
+    check_search(k, mode)  # before a model is loaded
     with open_index(path, model) as index:
         hits = index.search(
             query, k, mode=cast("Mode", mode), boost=boost, ban=ban, add=add, where=filters, words=words

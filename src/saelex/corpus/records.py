@@ -14,6 +14,15 @@ from saelex.errors import InputError
 _OWN_FIELDS = {"_id", "id", "title", "text"}
 
 
+def as_document(value: Document | Mapping[str, Any]) -> Document:
+    """A document as it is, or from a mapping as `document_of_record` reads it. Raises InputError for anything else."""
+    if isinstance(value, Document):
+        return value
+    if isinstance(value, Mapping):
+        return document_of_record(value)
+    raise InputError(f"a document is a Document or a mapping such as {{'id': ..., 'text': ...}}, not {value!r:.60}")
+
+
 def document_of_record(record: Mapping[str, Any]) -> Document:
     """From `_id` or `id`, `text` and perhaps `title`; `metadata`'s fields and all others become metadata."""
     text, title = _text(record), record.get("title") or ""

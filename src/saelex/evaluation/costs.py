@@ -23,8 +23,8 @@ from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
-    from saelex.index.batch import Mode
     from saelex.index.index import Index
+    from saelex.index.request import Mode
 
 MOST_QUERIES = 1000
 """Queries that are timed, evenly spaced over those there are: more would not move a percentile that is reported."""

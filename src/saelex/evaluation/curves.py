@@ -20,7 +20,7 @@ from saelex.index.quantise import Quantiser
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
-    from saelex.index.batch import Mode
+    from saelex.index.request import Mode
     from saelex.index.search import SegmentView, TopRows
 
 DEPTHS = (10, 100)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from saelex.evaluation.fusion import RRF_K, reciprocal_rank_fusion
 from saelex.evaluation.measures import DEPTH, measure, untied
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.index.adding import STATISTICS_DOCUMENTS
-from saelex.index.passages import passage_splitter
+from saelex.index.passages import Passage, passage_splitter
 from saelex.vectors import SparseRows
 
 logger = logging.getLogger(__name__)
@@ -99,11 +99,15 @@ class JudgedDocuments:
         yield from chain.from_iterable((one.id, one.text) for one in self.collection.queries)
         yield from chain.from_iterable((one.id, one.content) for one in self.documents)
 
-    def passages(self, encoder: Encoder) -> list[list[str]]:
+    def borders(self, encoder: Encoder) -> list[list[Passage]]:
         """Each document's passages, as an index of this encoder splits them."""
         split = passage_splitter(encoder, None, None)
+        return [split(one.content) for one in self.documents]
+
+    def passages(self, borders: Sequence[Sequence[Passage]]) -> list[str]:
+        """The texts of these passages, one document's after the other's."""
         contents = (one.content for one in self.documents)
-        return [[content[part.start : part.end] for part in split(content)] for content in contents]
+        return [content[start:end] for content, parts in zip(contents, borders) for start, end in parts]
 
 
 @dataclass(frozen=True)
@@ -125,13 +129,13 @@ class EncodedCollection:
         cls, encoder: Encoder, judged: JudgedDocuments, cache: VectorsCache, *, progress: bool = False
     ) -> EncodedCollection:
         """Vectors from the cache or, once, from the encoder; a model's weighting is in them."""
-        split = judged.passages(encoder)
-        passages = list(chain.from_iterable(split))
-        channel = LexicalChannel().fit(chain.from_iterable(islice(split, STATISTICS_DOCUMENTS)))
+        borders = judged.borders(encoder)
+        passages = judged.passages(borders)
+        channel = LexicalChannel().fit(passages[: sum(map(len, borders[:STATISTICS_DOCUMENTS]))])
         passage_words = channel.document(passages)  # first: words of passages join the vocabulary
         return cls(
             judged,
-            np.cumsum([0, *map(len, split[:-1])], dtype=np.int64),
+            np.cumsum([0, *map(len, borders[:-1])], dtype=np.int64),
             cache.rows(encoder, judged.questions, "query", progress=progress),
             cache.rows(encoder, passages, "document", progress=progress),
             channel.query(judged.questions),

@@ -17,7 +17,6 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.evaluation.costs import MOST_ENCODED, encode_throughput, end_to_end_latency, measure_costs
 from saelex.evaluation.encoded import JudgedDocuments
-from saelex.evaluation.known_vectors import KnownVectors
 from saelex.evaluation.measures import DEPTH
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.index.index import Index
@@ -88,24 +87,26 @@ class Searcher:
         order of ids, so that the index's rule for ties (first added, first found) is that of `measures.untied` down to
         the last rank. folder: where the index stays, a new folder; None: it goes when all is measured.
         """
-        known = KnownVectors.of(self.encoder, judged, cache, progress=progress)
-        with _folder(folder) as path, Index.create(path, known) as index:
-            index.add(judged.documents, progress=progress)
-            queries = {query.id: query.text for query in judged.collection.queries}
+        borders = judged.borders(self.encoder)
+        settings = self.encoder.settings
+        passages = cache.rows(self.encoder, judged.passages(borders), "document", progress=progress)
+        latents = cache.rows(self.encoder, judged.questions, "query", progress=progress).top_k(settings.query_top_k)
+        queries = {query.id: query.text for query in judged.collection.queries}
+        with _folder(folder) as path, Index.create(path, self.encoder) as index:
+            index.add_vectors(judged.documents, passages.top_k(settings.document_top_k), passages=borders)
             speeds = self._speeds(index, judged)
-            with Index.open(path, self.encoder) as encoding:  # `known` would look the queries up
-                return {
-                    name: Found(
-                        search_all(index, queries, depth, words=words, title=name if progress else ""),
-                        replace(
-                            self._costs(index, judged, words),
-                            end_to_end_ms=end_to_end_latency(encoding, judged.questions, words=words),
-                            encode_queries_per_s=speeds["query"],
-                            encode_documents_per_s=speeds["document"],
-                        ),
-                    )
-                    for name, words in self.systems.items()
-                }
+            return {
+                name: Found(
+                    search_all(index, queries, depth, latents=latents, words=words, title=name if progress else ""),
+                    replace(
+                        self._costs(index, judged, latents, words),
+                        end_to_end_ms=end_to_end_latency(index, judged.questions, words=words),
+                        encode_queries_per_s=speeds["query"],
+                        encode_documents_per_s=speeds["document"],
+                    ),
+                )
+                for name, words in self.systems.items()
+            }
 
     def _speeds(self, index: Index, judged: JudgedDocuments) -> dict[Side, float]:
         """Texts encoded a second, of a sample: whether the cache had their vectors makes no difference."""
@@ -113,27 +114,41 @@ class Searcher:
         texts: dict[Side, list[str]] = {"query": judged.questions, "document": passages}
         return {side: encode_throughput(self.encoder, texts[side], side) for side in texts}
 
-    def _costs(self, index: Index, judged: JudgedDocuments, words: bool) -> Costs:
+    def _costs(self, index: Index, judged: JudgedDocuments, latents: SparseRows, words: bool) -> Costs:
         n_latents = self.encoder.n_latents
-        queries = index.query_vectors(judged.questions, words=words)
+        queries = index.query_vectors(judged.questions, words=words, latents=latents)
         passages = stored_vectors(index, queries.n_latents)
         if not words:
             queries, passages = (_first_columns(rows, n_latents) for rows in (queries, passages))
         return measure_costs(queries, passages, n_latents=n_latents, n_documents=len(judged.documents))
 
 
-def search_all(index: Index, queries: Mapping[str, str], depth: int, *, words: bool = True, title: str = "") -> Run:
+def search_all(
+    index: Index,
+    queries: Mapping[str, str],
+    depth: int,
+    *,
+    latents: SparseRows | None = None,
+    words: bool = True,
+    title: str = "",
+) -> Run:
     """What an index finds for queries, given as id -> text: the `depth` best of each. A blank query finds nothing.
 
-    words: match exact words beside concepts. title: of a progress bar; "" shows none.
+    latents: the queries' vectors, [queries, latents], where they are there already. words: match exact words beside
+    concepts. title: of a progress bar; "" shows none.
     """
     run: Run = {query: {} for query in queries}
-    asked = [(query, text) for query, text in queries.items() if text.strip()]
+    asked = [i for i, text in enumerate(queries.values()) if text.strip()]
+    ids, texts = list(queries), list(queries.values())
     with tqdm(total=len(asked), desc=title, unit="query", disable=not title, leave=False) as bar:
         for start in range(0, len(asked), _BATCH):
             batch = asked[start : start + _BATCH]
-            found = index.search_batch([text for _, text in batch], depth, words=words)
-            run |= {query: {hit.id: hit.score for hit in hits} for (query, _), hits in zip(batch, found)}
+            some = [texts[i] for i in batch]
+            if latents is None:
+                answers = index.search_batch(some, depth, words=words)
+            else:
+                answers = index.search_vectors(latents[batch], depth, texts=some, words=words)
+            run |= {ids[i]: {hit.id: hit.score for hit in hits} for i, hits in zip(batch, answers)}
             bar.update(len(batch))
     return run
 

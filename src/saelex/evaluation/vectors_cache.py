@@ -17,7 +17,7 @@ from saelex.errors import InputError
 from saelex.files import cache_folder, read_json, write_text
 from saelex.vectors import SparseRows
 
-_FORMAT = 1  # part of every key: another number forgets all that earlier versions have kept
+_FORMAT = 2  # part of every key: another number forgets all that earlier versions have kept
 
 
 class VectorsCache:

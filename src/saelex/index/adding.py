@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from saelex.corpus.documents import Document
+from saelex.corpus.records import as_document
 from saelex.errors import InputError, SaelexError
 from saelex.index.catalog import StoredDocument, Transaction
-from saelex.index.passages import Passage, Splitter
+from saelex.index.passage_vectors import PassageVectors, Prepared
 from saelex.index.storage import NewRows, Storage
-from saelex.index.text_encoder import TextEncoder
 from saelex.index.word_state import WordState
-from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
     from typing_extensions import Never
@@ -32,7 +30,6 @@ STATISTICS_DOCUMENTS = 20_000
 """Documents of the first add on which the word statistics are counted."""
 
 _LOOKED_UP = 1000  # documents whose ids are looked up together
-_ENCODED = 1024  # passages encoded together, between two steps of the progress bar
 
 
 class AddReport(NamedTuple):
@@ -43,30 +40,33 @@ class AddReport(NamedTuple):
     """There already, with the same content (`resume`)."""
     replaced: int
 
+    def __str__(self) -> str:
+        done = f"{self.added:,} added"
+        done += f" ({self.replaced:,} replaced)" if self.replaced else ""
+        return done + (f", {self.skipped:,} there already" if self.skipped else "")
 
-class _Prepared(NamedTuple):
-    document: Document
-    passages: list[Passage]
-    digest: bytes
-    replaces: int | None  # number of the document that it takes the place of
 
-    @property
-    def texts(self) -> list[str]:
-        content = self.document.content
-        return [content[passage.start : passage.end] for passage in self.passages]
+class FillReport(NamedTuple):
+    """What a `fill` did. labelled: concepts that have a label now; None where none were derived."""
+
+    documents: AddReport
+    labelled: int | None
+
+    def __str__(self) -> str:
+        return str(self.documents) + ("" if self.labelled is None else f", {self.labelled:,} concepts labelled")
 
 
 @dataclass
 class Adder:
-    """One call of `add` or `update`, inside `storage.writing()`.
+    """One call of `add`, `add_vectors` or `update`, inside `storage.writing()`.
 
-    resume: skip documents that are there with the same content. replace: take the place of those with the same id.
+    vectors: where passages and their vectors come from. resume: skip documents that are there with the same content.
+    replace: take the place of those with the same id.
     """
 
     storage: Storage
-    encoder: TextEncoder
     words: WordState | None
-    split: Splitter
+    vectors: PassageVectors
     resume: bool = False
     replace: bool = False
     progress: bool = False
@@ -74,7 +74,7 @@ class Adder:
     skipped: int = field(default=0, init=False)
     replaced: int = field(default=0, init=False)
 
-    def run(self, documents: Iterable[Document]) -> AddReport:
+    def run(self, documents: Iterable[Document | Mapping[str, Any]]) -> AddReport:
         """Add them all. What was committed before an error stays; the error's message says how much."""
         total = len(documents) if isinstance(documents, Sized) else None
         with tqdm(total=total, unit=" documents", disable=not self.progress) as bar:
@@ -93,15 +93,16 @@ class Adder:
                     stay = f"the {self.added} documents before it are in the index; resume when it is mended"
                     raise type(error)(f"{error} ({stay})") from error
                 raise
+        self.vectors.finish(self.added + self.skipped)
         return AddReport(self.added, self.skipped, self.replaced)
 
-    def _prepared(self, documents: Iterable[Document], bar: tqdm[Never]) -> Iterator[_Prepared]:
+    def _prepared(self, documents: Iterable[Document | Mapping[str, Any]], bar: tqdm[Never]) -> Iterator[Prepared]:
         """The documents that are to be added, checked against the index and split into passages."""
-        stream = iter(documents)
+        stream = enumerate(map(as_document, documents))
         while chunk := list(islice(stream, _LOOKED_UP)):
-            digests = list(map(_digest, chunk))
-            known = self.storage.catalog.find([document.id for document in chunk])
-            for document, digest in zip(chunk, digests):
+            digests = [_digest(document) for _, document in chunk]
+            known = self.storage.catalog.find([document.id for _, document in chunk])
+            for (place, document), digest in zip(chunk, digests):
                 number, old_digest = known.get(document.id, (None, None))
                 if number is not None and self.resume and digest == old_digest:
                     self.skipped += 1
@@ -113,23 +114,23 @@ class Adder:
                 content = document.content
                 if not content:
                     raise InputError(f"document {document.id!r} is empty; leave it out or give it a text")
-                yield _Prepared(document, self.split(content), digest, number)
+                yield Prepared(place, document, self.vectors.split(place, document), digest, number)
 
-    def _fitted(self, prepared: Iterator[_Prepared], words: WordState) -> Iterator[_Prepared]:
+    def _fitted(self, prepared: Iterator[Prepared], words: WordState) -> Iterator[Prepared]:
         """The same documents, after the word statistics were counted on the first of them."""
         first = list(islice(prepared, STATISTICS_DOCUMENTS))
         if first:
             words.fit(text for one in first for text in one.texts)
         return chain(first, prepared)
 
-    def _check_unique(self, batch: Sequence[_Prepared]) -> None:
+    def _check_unique(self, batch: Sequence[Prepared]) -> None:
         """Raises InputError for an id that an earlier batch of this call has brought since the id was looked up."""
         known = self.storage.catalog.find([one.document.id for one in batch])
         for one in batch:
             if known.get(one.document.id, (None, None))[0] != one.replaces:
                 raise InputError(f"document id {one.document.id!r} comes twice; ids must be unique")
 
-    def _commit(self, batch: Sequence[_Prepared], bar: tqdm[Never]) -> None:
+    def _commit(self, batch: Sequence[Prepared], bar: tqdm[Never]) -> None:
         counts = [len(one.passages) for one in batch]
         start = int(self.storage.catalog.settings()["next_passage"])
         numbers = start + np.cumsum([0, *counts])
@@ -137,7 +138,9 @@ class Adder:
             StoredDocument(number, one.document, one.passages, one.digest)
             for number, one in zip(numbers[:-1].tolist(), batch)
         ]
-        vectors = self._encode([text for one in batch for text in one.texts], np.cumsum(counts), bar)
+        vectors = self.vectors.of(batch, bar.update)
+        if self.words is not None:
+            vectors = vectors.beside(self.words.document([text for one in batch for text in one.texts]))
         passages = np.arange(start, numbers[-1], dtype=np.int64)
         rows = NewRows(vectors, passages, np.repeat(numbers[:-1], counts).astype(np.int64))
 
@@ -150,24 +153,14 @@ class Adder:
         self.storage.commit(rows, fill, replaced)
         if self.words is not None:
             self.words.committed()
+        self.vectors.committed(start)
         self.added += len(batch)
         self.replaced += len(replaced)
 
-    def _encode(self, texts: list[str], ends: NDArray[np.int64], bar: tqdm[Never]) -> SparseRows:
-        """Vectors of the passages; the bar moves on with every document whose last passage is done."""
-        parts: list[SparseRows] = []
-        for first in range(0, len(texts), _ENCODED):
-            part = texts[first : first + _ENCODED]
-            parts.append(self.encoder.encode_document(part))
-            done = np.searchsorted(ends, [first, first + len(part)], side="right")
-            bar.update(int(done[1] - done[0]))
-        latents = SparseRows.concatenate(parts)
-        return latents if self.words is None else latents.beside(self.words.document(texts))
 
-
-def _batches(prepared: Iterator[_Prepared]) -> Iterator[list[_Prepared]]:
+def _batches(prepared: Iterator[Prepared]) -> Iterator[list[Prepared]]:
     """Batches of about BATCH_PASSAGES. Raises InputError for an id that comes twice in one."""
-    batch: list[_Prepared] = []
+    batch: list[Prepared] = []
     ids: set[str] = set()
     n_passages = 0
     for one in prepared:

@@ -6,15 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal
 
-from saelex.errors import InputError
 from saelex.index.quantise import QuantisedQuery
+from saelex.index.request import Mode, check_search
 from saelex.index.search import SegmentView, TopRows, search_capped, search_exact, search_two_step
 
-Mode = Literal["exact", "capped", "two_step"]
-
-_SEARCHES: dict[str, Callable[..., TopRows]] = {
+_SEARCHES: dict[Mode, Callable[..., TopRows]] = {
     "exact": search_exact,
     "capped": search_capped,
     "two_step": search_two_step,
@@ -26,10 +23,7 @@ def search_views(views: Sequence[SegmentView], queries: Sequence[QuantisedQuery]
 
     Raises InputError for k < 1, an unknown mode, or one that needs forward rows which the index does not keep.
     """
-    if k < 1:
-        raise InputError(f"k is the number of hits wanted, at least 1, not {k}")
-    if mode not in _SEARCHES:
-        raise InputError(f"unknown search mode {mode!r}; choose one of {', '.join(_SEARCHES)}")
+    check_search(k, mode)
     k = min(k, max(1, sum(view.n_rows for view in views)))  # what is asked for beyond that would only take memory
     search = partial(_SEARCHES[mode], views)
     if len(queries) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from saelex.index.word_state import WordState
 from saelex.vectors import SparseRows
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Hit:
     """A found document.
 
@@ -31,7 +31,7 @@ class Hit:
     score: float
     document: Document
     passage: Passage
-    explain: Callable[[], Explanation] = field(repr=False)
+    explain: Callable[[], Explanation]
     """The contributions of latents and words that sum to the score; made when asked for."""
 
     @property
@@ -40,9 +40,18 @@ class Hit:
         return self.document.id
 
     @property
+    def url(self) -> str | None:
+        """Where the document is to be read, if its metadata say so under `url`."""
+        url = self.document.metadata.get("url")
+        return url if isinstance(url, str) else None
+
+    @property
     def text(self) -> str:
         """The best passage."""
         return self.document.content[self.passage.start : self.passage.end]
+
+    def __repr__(self) -> str:
+        return f"Hit(rank={self.rank}, score={self.score:.6g}, id={self.id!r}, title={self.document.title!r})"
 
     def to_json(self, explanation: bool = True) -> dict[str, Any]:
         """As JSON values."""
@@ -52,12 +61,14 @@ class Hit:
             "score": self.score,
             "title": self.document.title,
             "text": self.text,
+            "url": self.url,
+            "metadata": dict(self.document.metadata),
         }
         return {**values, "explanation": self.explain().to_json()} if explanation else values
 
 
 def hits_to_json(query: str, hits: Sequence[Hit], explanation: bool = True) -> dict[str, Any]:
-    """A whole search as JSON values: `{"query", "hits": [{"rank", "id", "score", "title", "text", "explanation"}]}`."""
+    """A whole search as JSON values: `{"query", "hits": [...]}`, each hit as `Hit.to_json` has it."""
     return {"query": query, "hits": [hit.to_json(explanation) for hit in hits]}
 
 
@@ -75,7 +86,9 @@ class SearchedQuery:
     scale: float
     steering: Steering
     snapshot: Snapshot
-    encoder: TextEncoder
+    n_latents: int
+    encoder: Callable[[], TextEncoder]
+    """Loaded only when somebody asks why."""
     words: WordState | None
     concepts: ConceptStore | None
 
@@ -91,16 +104,16 @@ class SearchedQuery:
             self._fired_document(text, row),
             document_id=document.id,
             scale=self.scale,
-            n_latents=self.encoder.n_latents,
+            n_latents=self.n_latents,
             label=self.label,
             steering=self.steering,
         )
 
     def label(self, latent: int) -> str:
         """A latent's label, or a word after "word:"."""
-        if self.words is not None and latent >= self.encoder.n_latents:
-            return WORD_PREFIX + self.words.word(latent - self.encoder.n_latents)
-        return self.encoder.label(latent) if self.concepts is None else self.concepts.label(latent)
+        if self.words is not None and latent >= self.n_latents:
+            return WORD_PREFIX + self.words.word(latent - self.n_latents)
+        return self.encoder().label(latent) if self.concepts is None else self.concepts.label(latent)
 
     def _fired_query(self) -> FiredText:
         positions = None
@@ -111,7 +124,7 @@ class SearchedQuery:
             self.quantised.latents,
             self.quantised.weights,
             positions,
-            self.encoder.token_spans(self.text, "query"),
+            self.encoder().token_spans(self.text, "query"),
             self._word_spans(self.text),
         )
 
@@ -126,14 +139,13 @@ class SearchedQuery:
         if forward is not None and forward.positions is not None:
             positions = token_positions(forward.positions[entries])
         else:
-            fired = self.encoder.encode_document([text])
+            fired = self.encoder().encode_document([text])
             known = dict(zip(fired.latents.tolist(), [] if fired.positions is None else fired.positions.tolist()))
             positions = np.array([known.get(latent, -1) for latent in latents.tolist()], np.int32)
-        spans = self.encoder.token_spans(text, "document")
+        spans = self.encoder().token_spans(text, "document")
         return FiredText(text, latents, weights, positions, spans, self._word_spans(text))
 
     def _word_spans(self, text: str) -> list[tuple[int, int, int]]:
         if self.words is None:
             return []
-        n_latents = self.encoder.n_latents
-        return [(n_latents + dimension, start, end) for dimension, start, end in self.words.channel.spans(text)]
+        return [(self.n_latents + dimension, start, end) for dimension, start, end in self.words.channel.spans(text)]

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from saelex.concepts.steering import Steering, resolver
+from saelex.concepts.steering import resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
-from saelex.errors import CorruptIndexError, InputError, MismatchError
-from saelex.index.filters import Where, condition
-from saelex.index.hits import Hit, SearchedQuery
+from saelex.errors import InputError, MismatchError
+from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
-from saelex.index.passages import Passage, passage_splitter
-from saelex.index.quantise import Quantiser
-from saelex.index.snapshot import Snapshot
+from saelex.index.passages import passage_splitter
+from saelex.index.request import Request
 from saelex.index.storage import Storage
+from saelex.index.stored import StoredRows, firings, stored_rows
 from saelex.index.word_state import WordState
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from saelex.concepts.concept import Concept
-    from saelex.index.adding import AddReport
-    from saelex.index.batch import Mode
+    from saelex.concepts.explanation import Explanation
+    from saelex.concepts.labels import Firing
+    from saelex.index.adding import AddReport, FillReport
     from saelex.index.checking import CheckReport
-    from saelex.index.search import SegmentView
-    from saelex.index.segments import SegmentArrays
+    from saelex.index.filters import Where
+    from saelex.index.passage_vectors import PassageVectors
+    from saelex.index.request import Mode, SearchOptions
     from saelex.index.text_encoder import TextEncoder
 
-_FILTERS_KEPT = 16
+MOST_LABELLED = 50_000
+"""Passages that labels are derived from: this goes through some hundreds a second, so it takes minutes."""
 
 
 class Index:
@@ -51,9 +50,7 @@ class Index:
         self._storage = storage
         self._encoder: TextEncoder | None = None
         self._concepts: ConceptStore | None = None
-        self._filters: OrderedDict[tuple[int, str], list[SegmentView]] = OrderedDict()
-        settings = storage.settings
-        word_settings = settings["words"]
+        word_settings = storage.settings["words"]
         self._words = None if word_settings is None else WordState(storage.catalog, LexicalSettings(**word_settings))
         if encoder is not None:
             self._take(encoder)
@@ -109,9 +106,46 @@ class Index:
             storage.close()
             raise
 
+    @classmethod
+    def at(
+        cls,
+        path: str | Path,
+        encoder: TextEncoder | Callable[[], TextEncoder] | None = None,
+        **settings: Any,
+    ) -> Index:
+        """The index at a path: opened where there is one, else created.
+
+        encoder: for a new index; or what gives it, which is asked only if need be. settings: those of `create`.
+
+        Raises InputError for a new index without an encoder, and for settings that one that is there was not created
+        with; else as `open` and `create` do.
+        """
+        if not Path(path).exists():
+            if encoder is None:
+                raise InputError(f"{path}: no such index; give the encoder to make it with")
+            return cls.create(path, encoder() if callable(encoder) else encoder, **settings)
+        index = cls.open(path, None if callable(encoder) else encoder)
+        try:
+            index._check_created_with(settings)
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def _check_created_with(self, settings: Mapping[str, Any]) -> None:
+        for name, value in settings.items():
+            there: Any = self.settings[name]
+            if name == "words" and isinstance(value, bool):
+                there = there is not None
+            elif name == "words" and value is not None:
+                value = vars(value)
+            if there != value:
+                raise InputError(
+                    f"{self.path}: was created with {name}={there}, not {value}; leave it out, or make a new index"
+                )
+
     def close(self) -> None:
         """Let go of all files."""
-        self._filters.clear()
         if self._concepts is not None:
             self._concepts.close()
         self._storage.close()
@@ -123,6 +157,10 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        words = "" if self._words is None else f", {len(self._words):,} words"
+        return f"Index({str(self.path)!r}, {len(self):,} documents{words}, encoder {self.settings['encoder']!r})"
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
@@ -156,6 +194,16 @@ class Index:
         self._encoder = encoder
 
     @property
+    def n_latents(self) -> int:
+        """Latents of its vectors, words not counted."""
+        return int(self.settings["n_latents"])
+
+    @property
+    def language(self) -> str:
+        """In which its words are cut and its labels derived, as `LexicalSettings.language` has it."""
+        return "en" if self._words is None else self._words.channel.settings.language
+
+    @property
     def fingerprint(self) -> str:
         """sha256, in hex, of all that turns a text into scores here: encoder, word statistics and integer step."""
         words = None if self._words is None else self._storage.catalog.state("words")
@@ -172,15 +220,32 @@ class Index:
     def label(self, *, progress: bool = False) -> int:
         """Derive what its latents mean from its own documents, without a language model, and store it beside them.
 
-        Of more than 50,000 passages a random sample of so many is read (`saelex.index.firings`). Returns how many
-        latents have a label; see `saelex.concepts.labels`. Raises InputError without forward rows.
+        Of more than MOST_LABELLED passages a random sample of so many is read. Returns how many latents have a label;
+        see `saelex.concepts.labels`. Raises InputError without forward rows.
         """
         from saelex.concepts.labels import derive_labels
-        from saelex.index.firings import firings
 
-        language = "en" if self._words is None else self._words.channel.settings.language
-        fired = firings(self, progress="labels" if progress else "")
-        return len(self.write_concepts(derive_labels(fired, self.encoder.n_latents, language=language)))
+        fired = self.firings(title="labels" if progress else "")
+        return len(self.write_concepts(derive_labels(fired, self.n_latents, language=self.language)))
+
+    def firings(
+        self,
+        keep: Callable[[str], bool] = lambda name: True,
+        *,
+        most: int | None = MOST_LABELLED,
+        title: str = "",
+    ) -> Iterator[Firing]:
+        """Passages with their latents, stored weights and tokens, as labels are derived from them. Streams.
+
+        keep: whether a document of this id belongs to it. most: of an index with more passages, so many are drawn at
+        random (the same ones every time, kept or not); None reads them all. title: of a progress bar, which says so; ""
+        shows none. Raises InputError for an index without forward rows.
+        """
+        total = self.n_passages
+        if most is not None and most < total:
+            title = title and f"{title}, from a sample of {most:,} of {total:,} passages"
+            total = most
+        return firings(self.stored(sample=most), self.encoder, keep, total, title)
 
     def write_concepts(self, concepts: Iterable[Concept]) -> ConceptStore:
         """Store what its latents mean beside it, in place of what was there."""
@@ -217,64 +282,89 @@ class Index:
         sample: of an index with more passages than that, so many drawn at random, always the same ones.
         Raises InputError for an index without forward rows.
         """
-        if not self.settings["forward"]:
-            raise InputError(f"{self.path}: keeps no forward rows; create it with forward=True")
         self._refresh()
-        snapshot = self._storage.snapshot
-        drawn: NDArray[np.int64] | None = None
-        if sample is not None and sample < snapshot.n_rows:
-            drawn = np.sort(np.random.default_rng(0).choice(snapshot.n_rows, sample, replace=False))
-        for segment, first_row in zip(snapshot.segments, snapshot.first_rows):
-            for first in range(0, segment.arrays.n_rows, chunk):
-                last = min(first + chunk, segment.arrays.n_rows)
-                chosen = np.arange(first, last)
-                if drawn is not None:
-                    low, high = np.searchsorted(drawn, [first_row + first, first_row + last])
-                    chosen = drawn[low:high] - first_row
-                if len(chosen):
-                    yield self._stored(segment.arrays, chosen)
-
-    def _stored(self, arrays: SegmentArrays, chosen: NDArray[np.int64]) -> StoredRows:
-        catalog = self._storage.catalog
-        numbers, owners = arrays.passages[chosen].tolist(), arrays.documents[chosen].tolist()
-        with catalog.reading():
-            documents, borders = catalog.documents(set(owners)), catalog.passages(numbers)
-        ids: list[str] = []
-        texts: list[str] = []
-        for number, owner in zip(numbers, owners):
-            if owner in documents:  # else it is deleted
-                content = documents[owner].content
-                start, end = borders.get(number, (0, len(content)))
-                ids.append(documents[owner].id)
-                texts.append(content[start:end])
-        live = np.array([owner in documents for owner in owners])
-        first, last = int(chosen[0]), int(chosen[-1]) + 1
-        return StoredRows(ids, texts, arrays.floats(first, last, self._quantiser.step)[chosen[live] - first])
+        return stored_rows(self._storage, chunk, sample)
 
     # ---- changing it ------------------------------------------------------------------------------------------------
 
-    def add(self, documents: Iterable[Document], *, resume: bool = False, progress: bool = False) -> AddReport:
+    def add(
+        self, documents: Iterable[Document | Mapping[str, Any]], *, resume: bool = False, progress: bool = False
+    ) -> AddReport:
         """Add documents from any source, in commits of about 10,000 passages.
 
+        documents: `Document`s, or mappings with `id` (or `_id`), `text`, perhaps `title`; further fields are metadata.
         resume: skip documents that are there already with the same content, as after an interrupted add.
+
+        Passages of equal text get equal vectors within one call; between calls their last bits may differ.
 
         Raises InputError for an id that is there already (with resume: with other content) or comes twice, for an empty
         text, and whatever the source raises. The documents of earlier commits stay and the message counts them; none of
         the batch at fault is added.
         """
-        return self._add(documents, resume=resume, progress=progress)
+        return self._add(documents, self._encoded_passages(), resume=resume, progress=progress)
 
-    def update(self, documents: Iterable[Document], *, progress: bool = False) -> AddReport:
+    def update(self, documents: Iterable[Document | Mapping[str, Any]], *, progress: bool = False) -> AddReport:
         """Add documents in place of those with the same ids, if there are any, each batch in one commit."""
-        return self._add(documents, replace=True, progress=progress)
+        return self._add(documents, self._encoded_passages(), replace=True, progress=progress)
 
-    def _add(self, documents: Iterable[Document], **options: bool) -> AddReport:
-        from saelex.index.adding import Adder
+    def add_vectors(
+        self,
+        documents: Iterable[Document | Mapping[str, Any]],
+        rows: SparseRows,
+        *,
+        passages: Sequence[Sequence[tuple[int, int]]] | None = None,
+        resume: bool = False,
+        progress: bool = False,
+    ) -> AddReport:
+        """Add documents whose vectors were made elsewhere, by the encoder that the index is bound to.
+
+        rows: vectors over the latents, [passages, latents], stored as they are: no Top-K, no encoding. Words are added
+        here, from the texts. passages: of every document the characters (start, end) of `Document.content` that each of
+        its rows is of; None: every document is one passage with one row.
+
+        Raises InputError as `add` does, and where vectors, passages and documents do not go together in number;
+        MismatchError for rows with another number of latents.
+        """
+        from saelex.index.passage_vectors import GivenPassages
+
+        self._check_columns(rows)
+        return self._add(documents, GivenPassages(rows, passages), resume=resume, progress=progress)
+
+    def fill(
+        self,
+        documents: Iterable[Document | Mapping[str, Any]],
+        *,
+        resume: bool = False,
+        update: bool = False,
+        labels: bool = True,
+        progress: bool = False,
+    ) -> FillReport:
+        """`add` (or `update`), then derive labels where something is new and the index keeps forward rows."""
+        from saelex.index.adding import FillReport
+
+        if update:
+            report = self.update(documents, progress=progress)
+        else:
+            report = self.add(documents, resume=resume, progress=progress)
+        lacking = bool(report.added) or self.concepts is None
+        if labels and lacking and self.settings["forward"] and len(self):
+            return FillReport(report, self.label(progress=progress))
+        return FillReport(report, None)
+
+    def _encoded_passages(self) -> PassageVectors:
+        from saelex.index.passage_vectors import EncodedPassages
 
         split = passage_splitter(self.encoder, self.settings["passage_tokens"], self.settings["passage_overlap"])
+        return EncodedPassages(self.encoder, split, self._storage)
+
+    def _add(
+        self, documents: Iterable[Document | Mapping[str, Any]], vectors: PassageVectors, **options: bool
+    ) -> AddReport:
+        from saelex.index.adding import Adder
+
         with self._storage.writing():
             self._catch_up()
-            return Adder(self._storage, self.encoder, self._words, split, **options).run(documents)
+            return Adder(self._storage, self._words, vectors, **options).run(documents)
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete documents by id, in one commit. Raises InputError, and deletes none, when an id is not there."""
@@ -314,44 +404,76 @@ class Index:
         Only documents with a score above zero are hits; among equal scores the one added first comes first.
         Raises InputError for an empty query and for concepts, filters or modes that mean nothing here.
         """
-        return self.search_batch([query], k, mode=mode, boost=boost, ban=ban, add=add, where=where, words=words)[0]
+        options: SearchOptions = {
+            "mode": mode, "boost": boost, "ban": ban, "add": add, "where": where, "words": words,
+        }  # fmt: skip
+        return self.search_batch([query], k, **options)[0]
 
-    def search_batch(
-        self,
-        queries: Sequence[str],
-        k: int = 10,
-        *,
-        mode: Mode = "exact",
-        boost: Iterable[str] = (),
-        ban: Iterable[str] = (),
-        add: Iterable[str] = (),
-        where: Where | None = None,
-        words: bool = True,
-    ) -> list[list[Hit]]:
-        """The hits of many queries, searched on all cores; arguments as in `search`."""
+    def search_batch(self, queries: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]) -> list[list[Hit]]:
+        """The hits of many queries, searched on all cores; options as in `search`."""
         if isinstance(queries, str):
             raise InputError("search_batch takes a list of queries; for one query there is search")
         for i, query in enumerate(queries):
-            if not isinstance(query, str) or not query.strip():
-                raise InputError(f"query {i + 1} is empty; give it a word at least")
+            _check_query(query, i)
+        request = self._request(k, options)
         if not queries:
             return []
+        return self._search(self.encoder.encode_query(list(queries)), queries, request)
+
+    def search_vectors(
+        self, rows: SparseRows, k: int = 10, *, texts: Sequence[str] | None = None, **options: Unpack[SearchOptions]
+    ) -> list[list[Hit]]:
+        """The hits of queries whose vectors were made elsewhere, by the encoder that the index is bound to.
+
+        rows: [queries, latents], or [queries, latents + words] as `query_vectors` gives them. texts: what the rows are
+        of; words are then matched beside rows of latents alone, and explanations name the query's words. Options as in
+        `search`; a row without entries finds nothing.
+
+        Raises MismatchError for rows with another number of columns.
+        """
+        request = self._request(k, options)
+        if not self.n_latents < rows.n_latents <= self.n_latents + (0 if self._words is None else len(self._words)):
+            self._check_columns(rows)
+        if texts is not None and len(texts) != len(rows):
+            raise InputError(f"{len(texts)} texts for {len(rows)} query vectors; give one for each")
+        return self._search(rows, [""] * len(rows) if texts is None else texts, request) if len(rows) else []
+
+    def find(self, query: str, document_id: str, **options: Unpack[SearchOptions]) -> Hit:
+        """The hit that one document is for a query, at whatever rank; options as in `search`.
+
+        Raises InputError for an id that is not in the index, and for a document that scores 0.
+        """
+        _check_query(query)
+        request = self._request(max(1, self.n_passages), options)
+        self.document(document_id)  # an id that is not there is another matter than a document that does not match
+        hits = self._search(self.encoder.encode_query([query]), [query], request, only=document_id)[0]
+        if not hits:
+            raise InputError(f"document {document_id!r} scores 0: it shares no concept and no word with the query")
+        return hits[0]
+
+    def explain(self, query: str, document_id: str, **options: Unpack[SearchOptions]) -> Explanation:
+        """Why a document has its score for a query, whether it is among the best or not; as `find`."""
+        return self.find(query, document_id, **options).explain()
+
+    def _request(self, k: int, options: SearchOptions) -> Request:
+        """Read before anything is loaded or encoded, so that what cannot be is said at once."""
         self._refresh()
-        latents = self.encoder.encode_query(list(queries))
         channel = None if self._words is None else self._words.channel
-        steering = Steering.parse(boost, ban, add, resolver(self.encoder.n_latents, self.concepts, channel))
-        while True:
-            snapshot = self._storage.snapshot
-            views = self._views(snapshot, where)
-            if views is not None:
-                rows = self._beside_words(latents, queries, words)
-                searched = [self._searched(text, rows[i], steering, snapshot) for i, text in enumerate(queries)]
-                hits = self._hits(searched, self._best_rows(searched, k, mode, views, snapshot))
-                if hits is not None:
-                    return hits
-            # something was committed meanwhile: search what is there now; another thread may have gone on to it already
-            if not self._refresh() and self._storage.snapshot is snapshot:
-                raise CorruptIndexError(f"{self.path}: a document of the index is missing; run `saelex index --check`")
+        request = Request.read(k, resolver(self.n_latents, self.concepts, channel), **options)
+        if request.mode != "exact" and not self.settings["forward"]:
+            raise InputError(
+                f"{request.mode} search needs forward rows, which {self.path} keeps none of; search exactly"
+            )
+        return request
+
+    def _search(
+        self, latents: SparseRows, texts: Sequence[str], request: Request, only: str | None = None
+    ) -> list[list[Hit]]:
+        from saelex.index.searching import Search
+
+        return Search(
+            self._storage, self._words, self.concepts, lambda: self.encoder, self._refresh, self.n_latents, request
+        ).run(latents, texts, only)
 
     def _refresh(self) -> bool:
         """Go on to the last commit: vectors and words at once, so that no thread has the one without the other."""
@@ -365,98 +487,30 @@ class Index:
         if self._words is not None:
             self._words.catch_up()
 
-    @property
-    def _quantiser(self) -> Quantiser:
-        return self._storage.quantiser or Quantiser(1.0)  # of an empty index, where every step is as good
-
-    def query_vectors(self, texts: Sequence[str], *, words: bool = True) -> SparseRows:
+    def query_vectors(
+        self, texts: Sequence[str], *, words: bool = True, latents: SparseRows | None = None
+    ) -> SparseRows:
         """The vectors with which the index searches for these texts, before any steering.
 
         One row a text; the columns are the encoder's latents and, in an index that has them, the words after them.
-        words: False leaves the words' columns empty, as in `search`.
+        words: False leaves the words' columns empty, as in `search`. latents: the texts' vectors over the latents,
+        where they are there already.
         """
+        from saelex.index.searching import beside_words
+
         self._refresh()
-        return self._beside_words(self.encoder.encode_query(list(texts)), texts, words)
+        if latents is None:
+            latents = self.encoder.encode_query(list(texts))
+        return beside_words(latents, self._words, texts if words else [""] * len(texts))
 
-    def _beside_words(self, latents: SparseRows, texts: Sequence[str], words: bool) -> SparseRows:
-        if self._words is None:
-            return latents
-        return latents.beside(self._words.query(list(texts) if words else [""] * len(texts)))
-
-    def _searched(self, text: str, row: SparseRows, steering: Steering, snapshot: Snapshot) -> SearchedQuery:
-        if steering:
-            row = steering.apply(row)
-        quantiser = self._quantiser
-        quantised = quantiser.query(row.latents, row.weights)
-        scale = quantised.step * quantiser.step
-        return SearchedQuery(text, row, quantised, scale, steering, snapshot, self.encoder, self._words, self.concepts)
-
-    def _views(self, snapshot: Snapshot, where: Where | None) -> list[SegmentView] | None:
-        """What to search of the snapshot. None when a filter is needed and the catalogue has gone on to a later commit.
-
-        Its documents then have other numbers: one that was updated would be in neither.
-        """
-        if not where:
-            return snapshot.views
-        sql, parameters = condition(where)
-        key = snapshot.generation, json.dumps([sql, parameters])
-        views = self._filters.get(key)
-        if views is None:
-            catalog = self._storage.catalog
-            with catalog.reading():
-                if catalog.generation() != snapshot.generation:
-                    return None
-                documents = catalog.filtered(sql, parameters)
-            views = self._filters[key] = snapshot.views_of(documents)
-            while len(self._filters) > _FILTERS_KEPT:
-                self._filters.popitem(last=False)
-        return views
-
-    def _best_rows(
-        self, searched: Sequence[SearchedQuery], k: int, mode: Mode, views: Sequence[SegmentView], snapshot: Snapshot
-    ) -> list[list[tuple[int, int]]]:
-        """Row and score of the best passage of the k best documents of every query."""
-        from saelex.index.batch import search_views
-
-        best: list[list[tuple[int, int]]] = [[] for _ in searched]
-        pending, wanted = list(range(len(searched))), k
-        while pending:
-            tops = search_views(views, [searched[i].quantised for i in pending], wanted, mode)
-            short: list[int] = []
-            for i, top in zip(pending, tops):
-                first = np.sort(np.unique(snapshot.documents[top.rows], return_index=True)[1])[:k]
-                best[i] = list(zip(top.rows[first].tolist(), top.scores[first].tolist()))
-                if len(first) < k and len(top.rows) == wanted:
-                    short.append(i)  # several passages of one document: look further down
-            pending, wanted = short, 4 * wanted
-        return best
-
-    def _hits(
-        self, searched: Sequence[SearchedQuery], found: Sequence[Sequence[tuple[int, int]]]
-    ) -> list[list[Hit]] | None:
-        """Hits out of rows, or None when a document is gone."""
-        catalog, snapshot = self._storage.catalog, searched[0].snapshot
-        rows = np.array(sorted({row for best in found for row, _ in best}), np.int64)
-        numbers = dict(zip(rows.tolist(), snapshot.documents[rows].tolist()))
-        passages = dict(zip(rows.tolist(), snapshot.passages[rows].tolist()))
-        with catalog.reading():
-            documents, borders = catalog.documents(set(numbers.values())), catalog.passages(passages.values())
-        if len(documents) < len(set(numbers.values())):
-            return None
-        hits: list[list[Hit]] = []
-        for query, best in zip(searched, found):
-            hits.append([])
-            for rank, (row, score) in enumerate(best, start=1):
-                document = documents[numbers[row]]
-                passage = Passage(*borders.get(passages[row], (0, len(document.content))))
-                reasons = partial(query.explain, document, passage, row)
-                hits[-1].append(Hit(rank, score * query.scale, document, passage, reasons))
-        return hits
+    def _check_columns(self, rows: SparseRows) -> None:
+        if rows.n_latents != self.n_latents:
+            raise MismatchError(
+                f"{self.path}: its vectors have {self.n_latents} latents, these {rows.n_latents}; "
+                "use the encoder that the index was made with"
+            )
 
 
-class StoredRows(NamedTuple):
-    """Some passages of an index: ids of their documents, their texts, and their vectors as stored."""
-
-    ids: list[str]
-    texts: list[str]
-    rows: SparseRows
+def _check_query(query: str, i: int = 0) -> None:
+    if not isinstance(query, str) or not query.strip():
+        raise InputError(f"query {i + 1} is empty; give it a word at least")

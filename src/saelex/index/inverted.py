@@ -16,8 +16,8 @@ from saelex.index.storage import NewRows, Storage
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
-    from saelex.index.batch import Mode
     from saelex.index.checking import CheckReport
+    from saelex.index.request import Mode
 
 
 class Hits(NamedTuple):

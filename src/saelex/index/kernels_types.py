@@ -37,6 +37,14 @@ class ForwardRows(NamedTuple):
     def n_rows(self) -> int:
         return len(self.indptr) - 1
 
+    def entries_of(self, rows: NDArray[np.int64]) -> ForwardRows:
+        """Some of the rows, in the order given."""
+        lengths = self.indptr[rows + 1] - self.indptr[rows]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
+        positions = None if self.positions is None else self.positions[entries]
+        return ForwardRows(indptr, self.latents[entries], self.weights[entries], positions)
+
 
 class CappedPostings(NamedTuple):
     """Of every column with more than `cap` postings the `cap` heaviest, rows ascending; all other columns are empty.

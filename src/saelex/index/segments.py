@@ -54,18 +54,30 @@ class SegmentArrays(NamedTuple):
         entries = np.array(found, np.int64).reshape(-1, 2)
         return entries[:, 0].astype(np.int32), weights[entries[:, 1]]
 
-    def floats(self, first: int, last: int, step: float) -> SparseRows:
-        """The forward rows first..last as vectors: integers times the step. Only where forward rows are kept."""
-        assert self.forward is not None
-        forward = self.forward
-        entries = slice(forward.indptr[first], forward.indptr[last])
+    def rows_of(self, rows: NDArray[np.int64], step: float) -> SparseRows:
+        """Some rows (ascending) as vectors: integers times the step.
+
+        Where no forward rows are kept they are gathered from the postings, all of which that reads, and have no
+        positions.
+        """
+        entries = self._entries_of(rows) if self.forward is None else self.forward.entries_of(rows)
         return SparseRows(
-            forward.indptr[first : last + 1] - forward.indptr[first],
-            forward.latents[entries],
-            forward.weights[entries].astype(np.float32) * np.float32(step),
+            entries.indptr,
+            entries.latents,
+            entries.weights.astype(np.float32) * np.float32(step),
             self.postings.n_columns,
-            None if forward.positions is None else token_positions(forward.positions[entries]),
+            None if entries.positions is None else token_positions(entries.positions),
         )
+
+    def _entries_of(self, rows: NDArray[np.int64]) -> ForwardRows:
+        place = np.full(self.n_rows, -1, np.int32)  # of a row among those wanted
+        place[rows] = np.arange(len(rows))
+        owners = place[self.postings.rows]
+        entries = np.flatnonzero(owners >= 0)
+        columns = np.searchsorted(self.postings.indptr, entries, side="right") - 1
+        order = np.argsort(owners[entries], kind="stable")  # columns stay ascending inside a row
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(owners[entries], minlength=len(rows)))]).astype(np.int64)
+        return ForwardRows(indptr, columns[order].astype(np.int32), self.postings.weights[entries[order]])
 
 
 @dataclass(frozen=True, eq=False)

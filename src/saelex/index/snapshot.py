@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from saelex.index.search import SegmentView
 from saelex.index.segments import Segment
+
+_FILTERS_KEPT = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,7 @@ class Snapshot:
     generation: int
     segments: tuple[Segment, ...]
     tombstones: NDArray[np.int64]
+    _filtered: OrderedDict[str, list[SegmentView]] = field(default_factory=OrderedDict, init=False)
 
     @cached_property
     def passages(self) -> NDArray[np.int64]:
@@ -62,6 +66,18 @@ class Snapshot:
                     first_step=arrays.first_step,
                 )
             )
+        return views
+
+    @property
+    def filtered(self) -> Mapping[str, Sequence[SegmentView]]:
+        """The views of the last filters used, by filter; they go with the snapshot."""
+        return self._filtered
+
+    def keep_filtered(self, name: str, documents: NDArray[np.int64]) -> Sequence[SegmentView]:
+        """The views of a filter that lets these documents through ([documents], ascending), kept for the next time."""
+        views = self._filtered[name] = self.views_of(documents)
+        while len(self._filtered) > _FILTERS_KEPT:
+            self._filtered.popitem(last=False)
         return views
 
     def views_of(self, documents: NDArray[np.int64]) -> list[SegmentView]:

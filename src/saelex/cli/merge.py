@@ -1,0 +1,17 @@
+"""`saelex merge`: few large segments out of many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saelex.cli.options import open_index
+
+
+def merge(path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")]) -> None:
+    """Merge an index's segments and give the space of deleted documents back."""
+    with open_index(path) as index:
+        index.merge()
+        typer.echo(f"{path}: merged")

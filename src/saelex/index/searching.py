@@ -1,0 +1,149 @@
+"""From query vectors to hits: the best rows of one snapshot, as documents, each with its best passage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from saelex.concepts.store import ConceptStore
+from saelex.errors import CorruptIndexError
+from saelex.index.batch import search_views
+from saelex.index.hits import Hit, SearchedQuery
+from saelex.index.passages import Passage
+from saelex.index.quantise import Quantiser
+from saelex.index.request import Request
+from saelex.index.search import SegmentView
+from saelex.index.snapshot import Snapshot
+from saelex.index.storage import Storage
+from saelex.index.text_encoder import TextEncoder
+from saelex.index.word_state import WordState
+from saelex.vectors import SparseRows
+
+
+class _Place(NamedTuple):
+    """Where a document came out: its rank, from 1, and row and integer score of its best passage."""
+
+    rank: int
+    row: int
+    score: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search of an open index.
+
+    encoder: loaded only when somebody asks why. refresh: goes on to the last commit; whether there was a later one.
+    """
+
+    storage: Storage
+    words: WordState | None
+    concepts: ConceptStore | None
+    encoder: Callable[[], TextEncoder]
+    refresh: Callable[[], bool]
+    n_latents: int
+    request: Request
+
+    def run(self, latents: SparseRows, texts: Sequence[str], only: str | None = None) -> list[list[Hit]]:
+        """The hits of every query, best first.
+
+        latents: [queries, latents], or with words' columns after them; texts: [queries]. only: the id of the one
+        document that is made a hit of, at the rank that it has among the k best.
+        """
+        while True:
+            snapshot = self.storage.snapshot
+            views = self._views(snapshot)
+            if views is not None:
+                asked = texts if self.request.words else [""] * len(texts)
+                rows = latents if latents.n_latents > self.n_latents else beside_words(latents, self.words, asked)
+                searched = [self._searched(text, rows[i], snapshot) for i, text in enumerate(texts)]
+                best = self._best_rows(searched, views, snapshot)
+                if only is not None:
+                    numbers = [number for number, _ in self.storage.catalog.find([only]).values()]
+                    best = [[place for place in each if snapshot.documents[place.row] in numbers] for each in best]
+                hits = self._hits(searched, best, snapshot)
+                if hits is not None:
+                    return hits
+            # something was committed meanwhile: search what is there now; another thread may have gone on to it already
+            if not self.refresh() and self.storage.snapshot is snapshot:
+                raise CorruptIndexError(
+                    f"{self.storage.folder}: a document of the index is missing; run `saelex check` on it"
+                )
+
+    def _views(self, snapshot: Snapshot) -> Sequence[SegmentView] | None:
+        """What to search of the snapshot. None when a filter is needed and the catalogue has gone on to a later commit.
+
+        Its documents then have other numbers: one that was updated would be in neither.
+        """
+        if self.request.condition is None:
+            return snapshot.views
+        name = json.dumps(self.request.condition)
+        known = snapshot.filtered.get(name)
+        if known is not None:
+            return known
+        catalog = self.storage.catalog
+        with catalog.reading():
+            if catalog.generation() != snapshot.generation:
+                return None
+            documents = catalog.filtered(*self.request.condition)
+        return snapshot.keep_filtered(name, documents)
+
+    def _searched(self, text: str, row: SparseRows, snapshot: Snapshot) -> SearchedQuery:
+        steering = self.request.steering
+        if steering:
+            row = steering.apply(row)
+        quantiser = self.storage.quantiser or Quantiser(1.0)  # of an empty index, where every step is as good
+        quantised = quantiser.query(row.latents, row.weights)
+        scale = quantised.step * quantiser.step
+        parts = (snapshot, self.n_latents, self.encoder, self.words, self.concepts)
+        return SearchedQuery(text, row, quantised, scale, steering, *parts)
+
+    def _best_rows(
+        self, searched: Sequence[SearchedQuery], views: Sequence[SegmentView], snapshot: Snapshot
+    ) -> list[list[_Place]]:
+        """The best passage of the k best documents of every query."""
+        best: list[list[_Place]] = [[] for _ in searched]
+        k = deep = self.request.k
+        pending = list(range(len(searched)))
+        while pending:
+            tops = search_views(views, [searched[i].quantised for i in pending], deep, self.request.mode)
+            short: list[int] = []
+            for i, top in zip(pending, tops):
+                first = np.sort(np.unique(snapshot.documents[top.rows], return_index=True)[1])[:k]
+                ranked = enumerate(zip(top.rows[first].tolist(), top.scores[first].tolist()), start=1)
+                best[i] = [_Place(rank, row, score) for rank, (row, score) in ranked]
+                if len(first) < k and len(top.rows) == deep:
+                    short.append(i)  # several passages of one document: look further down
+            pending, deep = short, 4 * deep
+        return best
+
+    def _hits(
+        self, searched: Sequence[SearchedQuery], best: Sequence[Sequence[_Place]], snapshot: Snapshot
+    ) -> list[list[Hit]] | None:
+        """Hits out of rows, or None when a document is gone."""
+        catalog = self.storage.catalog
+        rows = np.array(sorted({place.row for each in best for place in each}), np.int64)
+        numbers = dict(zip(rows.tolist(), snapshot.documents[rows].tolist()))
+        passages = dict(zip(rows.tolist(), snapshot.passages[rows].tolist()))
+        with catalog.reading():
+            documents, borders = catalog.documents(set(numbers.values())), catalog.passages(passages.values())
+        if len(documents) < len(set(numbers.values())):
+            return None
+        hits: list[list[Hit]] = []
+        for query, each in zip(searched, best):
+            hits.append([])
+            for rank, row, score in each:
+                document = documents[numbers[row]]
+                passage = Passage(*borders.get(passages[row], (0, len(document.content))))
+                reasons = partial(query.explain, document, passage, row)
+                hits[-1].append(Hit(rank, score * query.scale, document, passage, reasons))
+        return hits
+
+
+def beside_words(latents: SparseRows, words: WordState | None, texts: Sequence[str]) -> SparseRows:
+    """Query vectors over latents with the words of their texts after them, in an index that has words."""
+    return latents if words is None else latents.beside(words.query(list(texts)))

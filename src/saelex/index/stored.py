@@ -1,0 +1,97 @@
+"""What an index holds, read back: passages with their vectors, for labels, statistics, exports and copies of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from saelex.concepts.labels import Firing
+from saelex.errors import InputError
+from saelex.index.catalog import Catalog
+from saelex.index.segments import SegmentArrays
+from saelex.index.snapshot import Snapshot
+from saelex.index.storage import Storage
+from saelex.index.text_encoder import TextEncoder
+from saelex.vectors import SparseRows
+
+
+class StoredRows(NamedTuple):
+    """Some passages of an index: ids of their documents, their texts, and their vectors as stored."""
+
+    ids: list[str]
+    texts: list[str]
+    rows: SparseRows
+
+
+def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[StoredRows]:
+    """All passages of the last commit, in chunks; see `Index.stored`. Raises InputError without forward rows."""
+    if not storage.settings["forward"]:
+        raise InputError(f"{storage.folder}: keeps no forward rows; create it with forward=True")
+    snapshot, quantiser = storage.snapshot, storage.quantiser
+    drawn: NDArray[np.int64] | None = None
+    if sample is not None and sample < snapshot.n_rows:
+        drawn = np.sort(np.random.default_rng(0).choice(snapshot.n_rows, sample, replace=False))
+    for segment, first_row in zip(snapshot.segments, snapshot.first_rows):
+        for first in range(0, segment.arrays.n_rows, chunk):
+            last = min(first + chunk, segment.arrays.n_rows)
+            chosen = np.arange(first, last)
+            if drawn is not None:
+                low, high = np.searchsorted(drawn, [first_row + first, first_row + last])
+                chosen = drawn[low:high] - first_row
+            if len(chosen) and quantiser is not None:  # where there are rows, there is a step
+                yield _with_texts(storage.catalog, segment.arrays, chosen, quantiser.step)
+
+
+def _with_texts(catalog: Catalog, arrays: SegmentArrays, chosen: NDArray[np.int64], step: float) -> StoredRows:
+    """Some rows of a segment (ascending); those of deleted documents are left out."""
+    numbers, owners = arrays.passages[chosen].tolist(), arrays.documents[chosen].tolist()
+    with catalog.reading():
+        documents, borders = catalog.documents(set(owners)), catalog.passages(numbers)
+    ids: list[str] = []
+    texts: list[str] = []
+    for number, owner in zip(numbers, owners):
+        if owner in documents:  # else it is deleted
+            content = documents[owner].content
+            start, end = borders.get(number, (0, len(content)))
+            ids.append(documents[owner].id)
+            texts.append(content[start:end])
+    live = np.array([owner in documents for owner in owners])
+    return StoredRows(ids, texts, arrays.rows_of(chosen[live], step))
+
+
+def vectors_of_passages(snapshot: Snapshot, step: float, numbers: NDArray[np.int64]) -> SparseRows:
+    """The stored vectors of these passages of the snapshot (ascending, each once), [passages, columns]."""
+    rows = np.searchsorted(snapshot.passages, numbers)
+    borders = np.searchsorted(rows, [*snapshot.first_rows, snapshot.n_rows])
+    n_columns = max(segment.arrays.postings.n_columns for segment in snapshot.segments)
+    parts = [
+        segment.arrays.rows_of(rows[low:high] - first_row, step)
+        for segment, first_row, low, high in zip(snapshot.segments, snapshot.first_rows, borders, borders[1:])
+        if low < high
+    ]
+    return SparseRows.concatenate([replace(part, n_latents=n_columns) for part in parts])
+
+
+def firings(
+    chunks: Iterable[StoredRows], encoder: TextEncoder, keep: Callable[[str], bool], total: int, title: str
+) -> Iterator[Firing]:
+    """The passages as labels are derived from them: latents, stored weights and tokens; words are left out. Streams.
+
+    keep: whether a document of this id belongs to it. total: passages of all chunks. title: of a progress bar; "" shows
+    none.
+    """
+    with tqdm(desc=title, total=total, unit="passage", disable=not title, leave=False) as bar:
+        for ids, texts, rows in chunks:
+            for i, (name, text) in enumerate(zip(ids, texts)):
+                if keep(name):
+                    row = rows[i]
+                    last = row.latents.searchsorted(encoder.n_latents)  # words follow the latents
+                    positions = None if row.positions is None else row.positions[:last]
+                    spans = encoder.token_spans(text, "document")
+                    yield Firing(name, text, row.latents[:last], row.weights[:last], positions, spans)
+            bar.update(len(ids))
