@@ -44,7 +44,7 @@ def test_a_question_and_json(saelex: Saelex, small_world: list[int]) -> None:
     saelex("demo")
     answer = json.loads(saelex("demo", "zip archive", "--json", "-k", 2).out)
     assert answer["query"] == "zip archive" and len(answer["hits"]) == 2
-    assert list(answer["hits"][0]) == ["rank", "id", "score", "title", "text", "explanation"]
+    assert list(answer["hits"][0]) == ["rank", "id", "score", "title", "text", "url", "metadata", "explanation"]
     assert [each["query"] for each in json.loads(saelex("demo", "--json").out)] == list(demo.QUESTIONS)
 
 

@@ -20,7 +20,7 @@ def test_json_is_the_search_with_all_contributions(saelex: Saelex, index: Path) 
         wanted = opened.search("zip archive", 3)
         assert [hit["id"] for hit in found["hits"]] == [hit.id for hit in wanted]
     for rank, hit in enumerate(found["hits"], start=1):
-        assert list(hit) == ["rank", "id", "score", "title", "text", "explanation"]
+        assert list(hit) == ["rank", "id", "score", "title", "text", "url", "metadata", "explanation"]
         assert hit["rank"] == rank
         assert math.fsum(row["contribution"] for row in hit["explanation"]) == hit["score"]
         for row in hit["explanation"]:

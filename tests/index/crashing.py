@@ -45,7 +45,7 @@ def crash_repeatedly(folder: Path, kills: int, seed: int = 0) -> Iterator[Killed
     state: State = {}
     operation = 0
     for _ in range(kills):
-        finished = operation + _write_until_killed(path, operation, generator.uniform(0.005, 0.5))
+        finished = operation + _write_until_killed(path, operation, generator.uniform(0.0, 2.5))
         for number in range(operation, finished):
             state = applied(state, number)
         with Index.open(path, FakeEncoder(_LATENTS)) as index:
@@ -107,8 +107,11 @@ def _deleted(operation: int) -> list[str]:
     return [f"d{100 * operation - 200}", f"d{100 * operation - 300 + 99}"]
 
 
-def _write_until_killed(path: Path, operation: int, delay: float) -> int:
-    """Let a process write, kill it, and return how many operations it finished."""
+def _write_until_killed(path: Path, operation: int, progress: float) -> int:
+    """Let a process write, kill it after so many operations and a part of one, and return how many it finished.
+
+    Progress and not time: on a busy machine the kills meet the same work.
+    """
     # forked: everything is imported already, so the kill meets a writer at work and not an interpreter starting
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -116,11 +119,15 @@ def _write_until_killed(path: Path, operation: int, delay: float) -> int:
     writer.start()
     sender.close()
     receiver.recv()  # it has opened the index
-    time.sleep(delay)
+    whole, started, finished = int(progress), time.monotonic(), 0
+    while finished < whole:
+        receiver.recv()
+        finished += 1
+    took = (time.monotonic() - started) / finished if finished else 0.02  # seconds of one operation
+    time.sleep(took * (progress - whole))
     assert writer.pid is not None
     os.kill(writer.pid, signal.SIGKILL)
     writer.join()
-    finished = 0
     try:
         while True:
             receiver.recv()
