@@ -1,16 +1,22 @@
 # Two commands: `make demo` and `make test`. Both install what is missing into .venv, and are quick when nothing is.
+# `make test-all` adds the longest end-to-end runs; CI runs it.
 PYTHON ?= python3
 BIN := .venv/bin
+# two processes, a thread each: tiny models gain nothing from more threads
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types format parity clean
+.PHONY: demo test test-all lint types format parity clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
 	$(BIN)/saelex demo
 
 test: .venv/.dev lint types
-	$(BIN)/pytest
+	$(PYTEST) -m "not slow"
+
+test-all: test
+	$(PYTEST) -m slow
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

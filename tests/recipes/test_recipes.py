@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from _pytest.mark import ParameterSet
 from tests.recipes.toy import commands, languages, stage, toy_mntp, toy_retrieval, toy_sae
 from tests.recipes.world import SIZE, World, texts_of
 
@@ -30,10 +31,12 @@ from saelex.training.sae_states import train_sae_on_text
 
 RECIPES = [path for path in sorted(Path("recipes").glob("*/*.yaml")) if path.read_text().startswith("# saelex train ")]
 KINDS = {"train": RetrievalRecipe, "mntp": MntpRecipe, "train-sae": SaeRecipe}
+ALWAYS = ("default/minilm", "splare/gemma3_1b", "splade/distilbert")
+"""Learn with every `make test`; the others with `make test-all`."""
 FALLBACK_SAE = Path("recipes/sae/minilm.yaml")  # for a recipe whose SAE nobody publishes, and no command makes
 
 
-def named(paths: list[Path]) -> list[object]:
+def named(paths: list[Path]) -> list[ParameterSet]:
     return [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in paths]
 
 
@@ -136,7 +139,13 @@ class Stages:
         return folder
 
 
-@pytest.mark.parametrize("path", named(RECIPES))
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(*one.values, id=one.id, marks=() if one.id in ALWAYS else pytest.mark.slow)
+        for one in named(RECIPES)
+    ],
+)
 def test_a_recipe_learns_and_its_flops_term_lowers_what_it_is_for(
     path: Path, world: World, stages: Stages, tmp_path: Path
 ) -> None:
