@@ -435,7 +435,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_loaded(index: Index, tm
         assert unloaded.search_vectors(rows)[0][0].id == "wing"
     with (
         Index.create(tmp_path / "bare", FakeEncoder(), forward=False) as bare,
-        pytest.raises(InputError, match="capped search needs forward rows, which .* keeps none of"),
+        pytest.raises(InputError, match="capped search needs forward rows"),
     ):
         bare.search("wing", mode="capped")
 
