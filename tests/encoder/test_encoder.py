@@ -14,6 +14,7 @@ from tests.encoder.tiny_models import LONG_TEXT, TEXTS, tiny_checkpoint
 from transformers import AutoModelForCausalLM
 
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.vocabulary import load_vocabulary
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
 from saelex.encoder.settings import EncoderSettings, Side
@@ -229,6 +230,9 @@ def test_from_sae_encodes_with_the_sae(gate: JumpReLU | TopK, tmp_path: Path) ->
         Encoder.from_sae(Backbone.load(folder, layer=3), sae, layer=1)
     with pytest.raises(MismatchError, match="final norm"):
         Encoder.from_sae(Backbone.load(folder, layer=1, output="final"), sae)
+    with pytest.raises(InputError, match="this backbone is loaded"):
+        Encoder.from_sae(encoder.backbone, sae, dtype="bfloat16")
+    assert Encoder.from_sae(folder, sae, dtype="bfloat16").backbone.dtype == torch.bfloat16
 
 
 def test_from_vocabulary_of_a_decoder_caps_its_logits(tmp_path: Path) -> None:
@@ -243,3 +247,5 @@ def test_from_vocabulary_of_a_decoder_caps_its_logits(tmp_path: Path) -> None:
         encoder.encode_document(TEXTS[1]).to_dense()[0], wanted, rtol=1e-4, atol=1e-4
     )  # other batches, other kernels
     assert isinstance(encoder.head, LinearHead) and encoder.head.softcap == 3.0
+    with pytest.raises(InputError, match="this model is loaded"):
+        Encoder.from_vocabulary(load_vocabulary(folder), device="cpu")

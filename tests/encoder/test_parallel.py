@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,14 @@ def test_a_bad_text_is_named_by_its_index(encoder: Encoder) -> None:
 
 def test_a_worker_that_dies_is_an_error_not_a_hang(encoder: Encoder, tmp_path: Path) -> None:
     with pytest.raises(SaelexError, match="encoding process died or could not start"):
-        list(encode_windows(tmp_path / "gone", torch.float32, ["cpu"], [["lift"]], "query", None))
+        list(encode_windows(partial(Encoder.load, tmp_path / "gone"), ["cpu"], [["lift"]], "query", None))
 
 
 def test_workers_compute_in_the_dtype_of_the_encoder(tmp_path: Path) -> None:
     tiny_encoder(tmp_path / "bert").save_pretrained(tmp_path / "model", include_backbone=False)
     half = Encoder.load(tmp_path / "model", device="cpu", dtype=torch.bfloat16)
-    (rows,) = encode_windows(tmp_path / "model", half.backbone.dtype, ["cpu"], [TEXTS], "document", None)
+    load = partial(Encoder.load, tmp_path / "model", dtype=half.backbone.dtype)
+    (rows,) = encode_windows(load, ["cpu"], [TEXTS], "document", None)
     np.testing.assert_array_equal(rows.to_dense(), half.encode_document(TEXTS, top_k=None).to_dense())
     whole = Encoder.load(tmp_path / "model", device="cpu").encode_document(TEXTS, top_k=None)
     assert not np.array_equal(rows.to_dense(), whole.to_dense())

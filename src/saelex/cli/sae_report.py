@@ -139,11 +139,9 @@ def push(
 
 
 def _load(source: str, device: str, dtype: str | None = None) -> SparseAutoencoder:
-    import torch
-
     from saelex.sae.autoencoder import SparseAutoencoder
 
-    return SparseAutoencoder.load(source, device=device, dtype=getattr(torch, dtype) if dtype else None)
+    return SparseAutoencoder.load(source, device=device, dtype=dtype)
 
 
 def _states(sae: SparseAutoencoder, max_length: int | None, device: str) -> TokenStates:

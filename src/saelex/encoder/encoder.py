@@ -4,220 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.backbone.vocabulary import Vocabulary, load_transform, load_vocabulary
 from saelex.encoder.batching import windows
-from saelex.encoder.files.identity import BackboneIdentity, HeadIdentity, fingerprint
-from saelex.encoder.head import LinearHead, Pooling, Saturation
 from saelex.encoder.inference import encode_texts, median_norm
 from saelex.encoder.parallel import Processes, encode_windows, worker_devices
-from saelex.encoder.settings import DEFAULT, EncoderSettings, Side, TopKChoice
-from saelex.encoder.tokens import TextTokenizer, check_texts, rust_tokenizer
+from saelex.encoder.parts import EncoderParts
+from saelex.encoder.settings import DEFAULT, Side, TopKChoice
+from saelex.encoder.tokens import check_texts
 from saelex.errors import InputError, MismatchError
+from saelex.loading import Loading, LoadingOptions
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
-    from saelex.encoder.token_weights import TokenWeights
-    from saelex.encoder.weighting import LatentWeighting
-    from saelex.sae.autoencoder import SparseAutoencoder
+    from typing_extensions import Unpack
 
 WINDOW = 4096
 """Texts that are tokenised and sorted by length together."""
 
-BATCH_TOKENS = 4096
-"""Tokens of one forward pass, padding counted, unless `Encoder.batch_tokens` says otherwise."""
 
+class Encoder(EncoderParts):
+    """Text in, sparse vectors out: an encoder's parts, which `EncoderParts` names one by one, at work.
 
-class Encoder:
-    """A backbone, a head over its hidden states, and what turns text into the one and maxima into vectors.
-
-    backbone: hidden states of every token.
-    head: latents of every token, and their pooling over a text.
-    settings: prompts, lengths, masked tokens and Top-K defaults.
-    weighting: frozen corpus statistics over the latents, applied after pooling and before Top-K.
-    token_weights: the query side of a doc-only model, which then needs no backbone for queries.
-    labels: what is known of latents, by latent; `decode` uses it.
-    description: what the model card tells: SAE, training data, licence.
-    backbone_identity, head_digest: for the fingerprint, where a model folder has recorded and checked them.
-    extra_files: content of more files of the model folder, by relative name: what made the model, in `training/`.
-
-    Raises MismatchError when head and backbone differ in width.
+    Made by `load`, `from_sae` or `from_vocabulary`, or of the parts themselves.
     """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        head: LinearHead,
-        settings: EncoderSettings | None = None,
-        *,
-        weighting: LatentWeighting | None = None,
-        token_weights: TokenWeights | None = None,
-        labels: Mapping[int, str] | None = None,
-        description: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        backbone_identity: Mapping[str, Any] | None = None,
-        head_digest: str | None = None,
-        extra_files: Mapping[str, bytes | str] | None = None,
-    ) -> None:
-        if head.d_model != backbone.d_model:
-            raise MismatchError(
-                f"the head reads {head.d_model} dimensions but {backbone.model_id} gives {backbone.d_model}; "
-                "use the backbone that the head was made for"
-            )
-        self.backbone = backbone.eval()
-        self.head = head.eval()
-        self.weighting = weighting
-        self.token_weights = token_weights
-        self.labels = dict(labels or {})
-        self.description = dict(description or {})
-        self.extra_files = dict(extra_files or {})
-        self.name = name or backbone.model_id
-        self.batch_tokens = BATCH_TOKENS
-        self._rust_tokenizer = rust_tokenizer(backbone)
-        self.settings = settings or EncoderSettings()
-        self.backbone_identity = BackboneIdentity(backbone, backbone_identity)
-        self.head_identity = HeadIdentity(head, head_digest)
 
     # ---- making one -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load(
-        cls,
-        source: str | Path,
-        *,
-        device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        revision: str | None = None,
-        token: str | None = None,
-    ) -> Encoder:
+    def load(cls, source: str | Path, **options: Unpack[LoadingOptions]) -> Encoder:
         """An encoder from a name, a folder or a Hugging Face hub id.
 
         source: "saelex-minilm" is the embedded default; a folder that `save_pretrained` wrote; a SPLADE checkpoint
             (a masked language model); a sentence-transformers SparseEncoder; an OpenSearch doc-only model.
-        device: where to compute; a GPU where there is one. dtype: of the backbone; None keeps the checkpoint's.
+        options: device (a GPU where there is one, unless told otherwise), dtype of the backbone, revision and token, as
+            in `saelex.loading.Loading`.
 
         Raises InputError for anything else, MismatchError when parts of the folder do not belong together.
         """
         from saelex.encoder.files.folder import load_encoder
 
-        return load_encoder(source, device=device, dtype=dtype, revision=revision, token=token)
-
-    @classmethod
-    def from_sae(
-        cls,
-        backbone: str | Path | Backbone,
-        sae: str | Path | SparseAutoencoder,
-        layer: int | None = None,
-        *,
-        path_in_repo: str | None = None,
-        pooling: Pooling = "max",
-        saturation: Saturation = "log1p",
-        transform: bool | None = None,
-        bidirectional: bool | None = None,
-        settings: EncoderSettings | None = None,
-        device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        revision: str | None = None,
-    ) -> Encoder:
-        """SPLARE's starting point: a backbone cut at the layer that the SAE reads, and the SAE's encoder as the head.
-
-        layer: 0-based block whose output the SAE reads; the SAE's own config where it says. bidirectional: attention of
-        a decoder; None takes the backbone's default. transform: the model's masked-LM transform comes before the SAE;
-        None asks the SAE whether it was trained on that (SAE-SPLADE's "h"). Raises MismatchError when SAE, backbone,
-        layer and transform do not belong together, InputError for a transform of a model that has none.
-        """
-        from saelex.sae.autoencoder import SparseAutoencoder
-
-        if not isinstance(sae, SparseAutoencoder):
-            sae = SparseAutoencoder.load(sae, path_in_repo, decoder=False)
-        layer = sae.config.layer if layer is None else layer
-        transform = sae.config.reads_transform if transform is None else transform
-        if not isinstance(backbone, Backbone):
-            if layer is None and not transform:
-                raise InputError("the SAE does not say which layer it reads; give layer=...")
-            backbone = Backbone.load(
-                backbone,
-                layer=layer,
-                output="final" if transform else "residual",
-                bidirectional=bidirectional,
-                device=device,
-                dtype=dtype,
-                revision=revision,
-            )
-        elif (bidirectional, device, dtype, revision) != (None, None, None, None):
-            raise InputError("bidirectional, device, dtype and revision are for loading; this backbone is loaded")
-        elif layer is not None and backbone.layer != layer:
-            raise MismatchError(
-                f"the backbone is cut at layer {backbone.layer}, not {layer}; load it with layer={layer}"
-            )
-        if not backbone.raw and not transform:
-            raise MismatchError(
-                f"{backbone.model_id} applies its final norm, which no SAE has seen; drop output='final'"
-            )
-        sae.check_belongs(backbone.base_model, backbone.layer, backbone.d_model, transform=transform)
-        before = load_transform(backbone) if transform else None
-        head = LinearHead.from_sae(sae, pooling, saturation, transform=before).to(backbone.device)
-        return cls(backbone, head, settings, description={"sae": sae.config.source})
-
-    @classmethod
-    def from_vocabulary(
-        cls,
-        model: str | Path | Vocabulary,
-        *,
-        pooling: Pooling = "max",
-        saturation: Saturation = "log1p",
-        bidirectional: bool | None = None,
-        settings: EncoderSettings | None = None,
-        device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        revision: str | None = None,
-        token: str | None = None,
-    ) -> Encoder:
-        """SPLADE's head: the output embedding of a masked or causal language model, after its own transform or norm.
-
-        The latents are the tokens of the vocabulary, and labelled with them.
-        """
-        if not isinstance(model, Vocabulary):
-            model = load_vocabulary(
-                model, bidirectional=bidirectional, dtype=dtype, device=device, revision=revision, token=token
-            )
-        head = LinearHead.from_vocabulary(
-            model.transform, model.weight, model.bias, model.softcap, pooling=pooling, saturation=saturation
-        )
-        encoder = cls(model.backbone, head, settings)
-        encoder.labels = {i: token for token, i in encoder._rust_tokenizer.get_vocab().items()}
-        return encoder
-
-    # ---- what it is -------------------------------------------------------------------------------------------------
-
-    @property
-    def n_latents(self) -> int:
-        """Number of latents: columns of every vector."""
-        return self.head.n_latents
-
-    @property
-    def device(self) -> torch.device:
-        """Where the encoder computes."""
-        return self.head.weight.device
-
-    @property
-    def settings(self) -> EncoderSettings:
-        """Prompts, lengths, masks and Top-K defaults; to change them, assign a `dataclasses.replace`d copy."""
-        return self._settings
-
-    @settings.setter
-    def settings(self, settings: EncoderSettings) -> None:
-        self._settings = settings
-        self.tokenizer = TextTokenizer(self._rust_tokenizer, settings, self.backbone.max_length)
+        return load_encoder(cls, source, Loading(**options).on_best_device())
 
     # ---- text to vectors --------------------------------------------------------------------------------------------
 
@@ -292,10 +127,8 @@ class Encoder:
 
         with bar, ExitStack() as stack:
             if devices:
-                folder = stack.enter_context(self._as_folder())
-                encoded = stack.enter_context(
-                    closing(encode_windows(folder, self.backbone.dtype, devices, chunks(), side, k))
-                )
+                load = partial(Encoder.load, stack.enter_context(self._as_folder()), dtype=self.backbone.dtype)
+                encoded = stack.enter_context(closing(encode_windows(load, devices, chunks(), side, k)))
                 for rows in encoded:
                     bar.update(len(rows))
                     yield rows
@@ -342,14 +175,6 @@ class Encoder:
         return self.labels.get(latent, f"latent {latent}")
 
     # ---- identity and files -----------------------------------------------------------------------------------------
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256, in hex, over all that changes a vector: settings (Top-K aside), head, weighting, backbone.
-
-        Equal before saving and after loading. An index keeps it and refuses queries from another encoder.
-        """
-        return fingerprint(self)
 
     def save_pretrained(
         self,

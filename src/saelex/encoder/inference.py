@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,14 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from saelex.encoder.batching import PackedStates, pack, pad, token_budget_batches, unpack_positions
+from saelex.encoder.parts import EncoderParts
 from saelex.encoder.pooling import pool_rows
 from saelex.encoder.settings import Side
 from saelex.encoder.tokens import TokenizedText
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
-
-if TYPE_CHECKING:
-    from saelex.encoder.encoder import Encoder
 
 _POOLED_ENTRIES = 2**23
 """Most texts x latents of one forward pass: their maxima and arg-max tokens take 8 bytes each."""
@@ -28,7 +25,7 @@ _POOLED_ENTRIES = 2**23
 
 @torch.inference_mode()
 def encode_texts(
-    encoder: Encoder, texts: Sequence[str], side: Side, top_k: int | None, done: Callable[[int], object]
+    encoder: EncoderParts, texts: Sequence[str], side: Side, top_k: int | None, done: Callable[[int], object]
 ) -> SparseRows:
     """Rows of the texts, in their order. done: called with the number of texts of each batch, when it is through."""
     tokenized = encoder.tokenizer.tokenize(texts, side)
@@ -46,7 +43,7 @@ def encode_texts(
 
 
 @torch.inference_mode()
-def encode_batch(encoder: Encoder, texts: Sequence[TokenizedText], side: Side, top_k: int | None) -> SparseRows:
+def encode_batch(encoder: EncoderParts, texts: Sequence[TokenizedText], side: Side, top_k: int | None) -> SparseRows:
     """Rows of one batch of tokenised texts: the whole way from token ids to Top-K, in one forward pass."""
     if side == "query" and encoder.token_weights is not None:
         return encoder.token_weights.rows(texts, encoder.tokenizer.special_ids).top_k(top_k)
@@ -57,7 +54,7 @@ def encode_batch(encoder: Encoder, texts: Sequence[TokenizedText], side: Side, t
         return _pool(encoder, packed, side, top_k)
 
 
-def _pool(encoder: Encoder, packed: PackedStates, side: Side, top_k: int | None) -> SparseRows:
+def _pool(encoder: EncoderParts, packed: PackedStates, side: Side, top_k: int | None) -> SparseRows:
     if (weighting := encoder.weighting) is None:
         rows = pool_rows(packed.hidden, packed.offsets, encoder.head, top_k)
     else:
@@ -66,7 +63,7 @@ def _pool(encoder: Encoder, packed: PackedStates, side: Side, top_k: int | None)
     return unpack_positions(rows, packed)
 
 
-def median_norm(encoder: Encoder, texts: Sequence[str]) -> float:
+def median_norm(encoder: EncoderParts, texts: Sequence[str]) -> float:
     """Median L2 norm of the hidden states of the texts' pooled tokens. Raises InputError where there are none."""
     norms: list[Tensor] = []
     tokenized = [text for text in encoder.tokenizer.tokenize(texts, "document") if len(text.ids)]

@@ -12,20 +12,28 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import Queue
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from saelex.encoder.settings import Side
 from saelex.errors import InputError, SaelexError
 from saelex.vectors import SparseRows
 
-if TYPE_CHECKING:
-    import torch
-
-    from saelex.encoder.encoder import Encoder
-
 Processes = int | Sequence[str] | None
 """A number of processes on the encoder's device, or one device per process (`["cuda:0", "cuda:1"]`)."""
+
+
+class TextEncoder(Protocol):
+    """What a worker does its work with: an `Encoder`, which lies above this module."""
+
+    def encode(self, texts: list[str], *, side: Side, top_k: int | None) -> SparseRows:
+        """Rows of the texts, in their order."""
+
+
+class LoadEncoder(Protocol):
+    """Makes a worker's encoder; it is sent to the new process, pickled."""
+
+    def __call__(self, *, device: str) -> TextEncoder:
+        """The encoder, on the device."""
 
 
 def worker_devices(processes: Processes, device: str) -> list[str]:
@@ -42,8 +50,7 @@ def worker_devices(processes: Processes, device: str) -> list[str]:
 
 
 def encode_windows(
-    encoder_folder: Path,
-    dtype: torch.dtype,
+    load: LoadEncoder,
     devices: Sequence[str],
     windows: Iterable[list[str]],
     side: Side,
@@ -51,7 +58,8 @@ def encode_windows(
 ) -> Generator[SparseRows, None, None]:
     """Rows of every window, in order, from one worker process per device.
 
-    dtype: of the workers' backbones: a folder that names its backbone by a hub id does not say.
+    load: `Encoder.load` with all it takes but the device, the dtype of the backbone included: a folder that names its
+        backbone by a hub id does not say.
 
     At most two windows per worker are under way, so that memory does not grow with the stream. The windows' texts are
     checked already. Raises SaelexError when a worker dies (out of memory, usually).
@@ -63,7 +71,7 @@ def encode_windows(
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     under_way: deque[Future[SparseRows]] = deque()
     with ProcessPoolExecutor(
-        len(devices), mp_context=context, initializer=_start_worker, initargs=(encoder_folder, dtype, waiting, threads)
+        len(devices), mp_context=context, initializer=_start_worker, initargs=(load, waiting, threads)
     ) as pool:
         try:
             for window in windows:
@@ -82,20 +90,18 @@ def encode_windows(
                 future.cancel()
 
 
-_encoder: Encoder | None = None
+_encoder: TextEncoder | None = None
 """A worker process's own encoder."""
 
 
-def _start_worker(folder: Path, dtype: torch.dtype, waiting: Queue[str], threads: int) -> None:
+def _start_worker(load: LoadEncoder, waiting: Queue[str], threads: int) -> None:
     # both are read when the libraries first start their thread pools, which they have not done yet in a new process
     os.environ["RAYON_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
-    from saelex.encoder.encoder import Encoder
-
     torch.set_num_threads(threads)
     global _encoder
-    _encoder = Encoder.load(folder, device=waiting.get(), dtype=dtype)
+    _encoder = load(device=waiting.get())
 
 
 def _encode_window(texts: list[str], side: Side, top_k: int | None) -> SparseRows:

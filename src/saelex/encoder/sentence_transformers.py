@@ -26,6 +26,7 @@ from saelex.encoder.pooling import pool
 from saelex.encoder.settings import Side
 from saelex.encoder.tokens import TokenizedText
 from saelex.errors import InputError
+from saelex.loading import Loading
 from saelex.vectors import SparseRows
 
 
@@ -113,13 +114,8 @@ class LatentModule(InputModule):  # type: ignore[misc]
         **_: Any,
     ) -> LatentModule:
         """The module of a saved model; `model_kwargs={"dtype": ...}` sets the backbone's dtype."""
-        folder = resolve(
-            model_name_or_path,
-            revision=revision,
-            token=token,
-            cache_folder=cache_folder,
-            local_files_only=local_files_only,
-        )
+        loading = Loading(revision=revision, token=token)
+        folder = resolve(model_name_or_path, loading, cache_folder=cache_folder, local_files_only=local_files_only)
         wanted = model_kwargs or {}
         return cls(Encoder.load(folder, device="cpu", dtype=wanted.get("dtype", wanted.get("torch_dtype"))))
 

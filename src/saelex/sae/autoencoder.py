@@ -6,14 +6,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from saelex.errors import InputError, MismatchError
+from saelex.loading import Loading, LoadingOptions
 from saelex.sae.activations import Activation
 from saelex.sae.normalisation import TokenNorm
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 MLM_TRANSFORM = "mlm_transform"
 """Hook of an SAE that reads what a masked-LM head's transform makes of the last block (SAE-SPLADE's "h")."""
@@ -128,35 +132,26 @@ class SparseAutoencoder(nn.Module):
         path_in_repo: str | None = None,
         *,
         format: str | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
-        revision: str | None = None,
-        token: str | None = None,
         activation_scale: str = "raw",
         decoder: bool = True,
+        **options: Unpack[LoadingOptions],
     ) -> SparseAutoencoder:
         """Load a published SAE, its format recognised by the files.
 
         source: a folder, a name of the catalogue such as "gemma-scope/2b/16/65k/128" (`saelex sae list`), or a hub id
             such as "google/gemma-scope-2b-pt-res" with path_in_repo="layer_16/width_65k/average_l0_128".
         format: name of a format (`saelex.sae.formats`) where a folder would fit several.
-        dtype: of the weights; None keeps the file's. Biases, scales and thresholds stay float32.
         activation_scale: Llama Scope only: "raw" latents (OpenMOSS's own) or "normalised" ones (SAELens').
         decoder: False leaves the decoder's weights in the file; encoding is all that retrieval needs.
+        options: device (the CPU unless told otherwise), dtype, revision and token, as in `saelex.loading.Loading`; the
+            dtype is that of the weights, while biases, scales and thresholds stay float32.
         Raises InputError for a missing, damaged or unknown file.
         """
         from saelex.sae.formats.registry import load_sae
 
-        sae = load_sae(
-            source,
-            path_in_repo,
-            format=format,
-            revision=revision,
-            token=token,
-            activation_scale=activation_scale,
-            decoder=decoder,
-        )
-        return sae.to(device=device, dtype=dtype)
+        loading = Loading(**options)
+        sae = load_sae(source, path_in_repo, loading, format=format, activation_scale=activation_scale, decoder=decoder)
+        return sae.to(device=loading.place, dtype=loading.torch_dtype)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder in SAELens' native layout (`cfg.json`, `sae_weights.safetensors`), whole or not at all."""

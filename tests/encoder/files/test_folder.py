@@ -19,6 +19,7 @@ from saelex.encoder.files.folder import embedded_folder, resolve
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError, MismatchError
+from saelex.loading import Loading
 from saelex.sae.activations import JumpReLU, ReLU, TopK
 
 
@@ -287,12 +288,12 @@ def test_a_hub_repository_is_looked_at_before_it_is_fetched(
         return str(repositories[repo])
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert resolve("me/model", revision="main", token="secret") == saved
+    assert resolve("me/model", Loading(revision="main", token="secret")) == saved
     assert [options.get("allow_patterns") for options in asked] == [["*.json"], None]
     assert asked[1]["revision"] == "main" and asked[1]["token"] == "secret"
     asked.clear()
     with pytest.raises(InputError, match="from_sae"):
-        resolve("meta/llm")
+        resolve("meta/llm", Loading())
     assert len(asked) == 1
 
 

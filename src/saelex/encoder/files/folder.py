@@ -26,13 +26,13 @@ from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.files.card import model_card
 from saelex.encoder.files.extra import read_extra_files, write_extra_files
 from saelex.encoder.files.head import head_config, head_digest, head_tensors, read_head, write_head
-from saelex.encoder.files.identity import fingerprint
+from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError, MismatchError
 from saelex.files import read_json, sha256_of
+from saelex.loading import Loading
 
 if TYPE_CHECKING:
-    from saelex.encoder.encoder import Encoder
     from saelex.encoder.token_weights import TokenWeights
     from saelex.encoder.weighting import LatentWeighting
 
@@ -70,12 +70,7 @@ def embedded_folder(name: str) -> Path:
 
 
 def resolve(
-    source: str | Path,
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_folder: str | None = None,
-    local_files_only: bool = False,
+    source: str | Path, loading: Loading, *, cache_folder: str | None = None, local_files_only: bool = False
 ) -> Path:
     """The folder that a name, a path or a hub id stands for; a hub repository is fetched once it proves to be a model.
 
@@ -94,12 +89,7 @@ def resolve(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    options: dict[str, Any] = {
-        "revision": revision,
-        "token": token,
-        "cache_dir": cache_folder,
-        "local_files_only": local_files_only,
-    }
+    options: dict[str, Any] = {**loading.hub, "cache_dir": cache_folder, "local_files_only": local_files_only}
     try:
         described = Path(snapshot_download(name, allow_patterns=_DESCRIPTIONS, **options))
         check_kind(described, name)
@@ -124,45 +114,33 @@ def check_kind(folder: Path, name: str) -> None:
         )
 
 
-def load_encoder(
-    source: str | Path,
-    *,
-    device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    revision: str | None = None,
-    token: str | None = None,
-) -> Encoder:
-    """See `Encoder.load`."""
-    folder = resolve(source, revision=revision, token=token)
+def load_encoder(kind: type[Kind], source: str | Path, loading: Loading) -> Kind:
+    """See `Encoder.load`. kind: the class that the parts are put into."""
+    folder = resolve(source, loading)
     check_kind(folder, str(source))
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if (folder / CONFIG).is_file():
-        encoder = read_encoder(folder, device=device, dtype=dtype, token=token)
+        encoder = read_encoder(kind, folder, loading)
     else:
         from saelex.encoder.files.published import load_checkpoint
 
-        encoder = load_checkpoint(folder, device=device, dtype=dtype)
+        encoder = load_checkpoint(kind, folder, loading)
     encoder.name = str(source)
     return encoder
 
 
-def read_encoder(
-    folder: Path, *, device: str | torch.device, dtype: torch.dtype | None = None, token: str | None = None
-) -> Encoder:
+def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     """The encoder of a folder that `write_encoder` wrote.
 
     Raises InputError for a malformed folder, MismatchError where a file is not the one its config was written with.
     """
-    from saelex.encoder.encoder import Encoder
-
     config = _read_config(folder)
     try:
-        backbone = _read_backbone(folder, config["backbone"], device=device, dtype=dtype, token=token)
+        backbone = _read_backbone(folder, config["backbone"], loading)
         _check_file(folder / HEAD, config["head"]["sha256"])
         head = read_head(folder / HEAD, config["head"])
-        encoder = Encoder(
+        return kind(
             backbone,
-            head.to(device),
+            head.to(loading.place),
             EncoderSettings.from_dict(config["settings"]),
             weighting=_read_weighting(folder, config["weighting"]),
             token_weights=_read_token_weights(folder, config["token_weights"]),
@@ -174,7 +152,6 @@ def read_encoder(
         )
     except KeyError as error:
         raise InputError(f"{folder / CONFIG}: {error} is missing; save the model again") from error
-    return encoder
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -196,9 +173,7 @@ def _check_file(path: Path, expected: str) -> None:
         )
 
 
-def _read_backbone(
-    folder: Path, config: Mapping[str, Any], *, device: str | torch.device, dtype: torch.dtype | None, token: str | None
-) -> Backbone:
+def _read_backbone(folder: Path, config: Mapping[str, Any], loading: Loading) -> Backbone:
     included = config["model"] is None
     model = str(folder / BACKBONE) if included else config["model"]
     if included:
@@ -214,10 +189,10 @@ def _read_backbone(
         output=config["output"],
         window=config["window"],
         update=update,
-        dtype=dtype,
-        device=device,
+        device=loading.device,
+        dtype=loading.dtype,
         revision=config["revision"],
-        token=token,
+        token=loading.token,
     )
     backbone.base_model = config["base_model"]
     if included:
@@ -263,7 +238,7 @@ def _read_labels(folder: Path) -> dict[int, str]:
 
 
 def save_encoder(
-    encoder: Encoder,
+    encoder: EncoderParts,
     folder: Path,
     *,
     include_backbone: bool | None = None,
@@ -307,7 +282,7 @@ def check_target(folder: Path) -> None:
 
 
 def write_encoder(
-    encoder: Encoder,
+    encoder: EncoderParts,
     folder: Path,
     *,
     include_backbone: bool | None = None,
@@ -340,12 +315,12 @@ def write_encoder(
         _write_json(folder / LABELS, {str(latent): label for latent, label in sorted(encoder.labels.items())})
     _write_json(folder / "modules.json", _MODULES)
     _write_json(folder / "config_sentence_transformers.json", _sentence_transformers_config(encoder.settings))
-    card = model_card(config, card_name, fingerprint(encoder, head["digest"]))
+    card = model_card(config, card_name, encoder.fingerprint_with(head["digest"]))
     (folder / "README.md").write_text(card, encoding="utf-8")
     _write_json(folder / CONFIG, config)
 
 
-def _write_backbone(encoder: Encoder, folder: Path, include: bool | None) -> dict[str, Any]:
+def _write_backbone(encoder: EncoderParts, folder: Path, include: bool | None) -> dict[str, Any]:
     backbone = encoder.backbone
     changed = encoder.backbone_identity.changed()
     if include is None:

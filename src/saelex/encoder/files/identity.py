@@ -17,7 +17,8 @@ from saelex.encoder.files.head import head_config, head_digest, head_tensors
 from saelex.encoder.head import LinearHead
 
 if TYPE_CHECKING:
-    from saelex.encoder.encoder import Encoder
+    from saelex.encoder.settings import EncoderSettings
+    from saelex.encoder.token_weights import TokenWeights
     from saelex.encoder.weighting import LatentWeighting
 
 
@@ -64,14 +65,20 @@ class HeadIdentity:
         return self._known[1]
 
 
-def fingerprint(encoder: Encoder, saved_head_digest: str | None = None) -> str:
-    """See `Encoder.fingerprint`. saved_head_digest: of the head as it is saved, where that rounds it."""
+def fingerprint(
+    settings: EncoderSettings,
+    backbone_facts: Mapping[str, Any],
+    head_digest: str,
+    weighting: LatentWeighting | None,
+    token_weights: TokenWeights | None,
+) -> str:
+    """See `Encoder.fingerprint`. backbone_facts: see `BackboneIdentity.facts`."""
     parts = {
-        "settings": encoder.settings.identity(),
-        "backbone": encoder.backbone_identity.facts(),
-        "head": saved_head_digest or encoder.head_identity.digest(encoder.head),
-        "weighting": None if encoder.weighting is None else weighting_digest(encoder.weighting),
-        "token_weights": None if encoder.token_weights is None else encoder.token_weights.digest(),
+        "settings": settings.identity(),
+        "backbone": backbone_facts,
+        "head": head_digest,
+        "weighting": None if weighting is None else weighting_digest(weighting),
+        "token_weights": None if token_weights is None else token_weights.digest(),
     }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from saelex.encoder.backbone.vocabulary import load_vocabulary
-from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import Pooling, Saturation
+from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.token_weights import TokenWeights
 from saelex.errors import InputError, MismatchError
 from saelex.files import read_json
+from saelex.loading import Loading
 
 SPLADE = EncoderSettings(query_top_k=None, document_top_k=None, mask_special_tokens=False)
 """How SPLADE models are trained and published: every token pooled, every active term kept."""
@@ -40,17 +40,19 @@ class _Layout:
     token_weights: Path | None = None
 
 
-def load_checkpoint(folder: Path, *, device: str | torch.device, dtype: torch.dtype | None = None) -> Encoder:
+def load_checkpoint(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     """The encoder of a folder with `modules.json`, or of a masked language model with or without `idf.json`.
 
     Raises InputError for modules that are not SPLADE's, MismatchError when query weights and vocabulary differ.
     """
     layout = _sparse_encoder(folder) if (folder / "modules.json").is_file() else _masked_language_model(folder)
-    encoder = Encoder.from_vocabulary(
-        load_vocabulary(layout.language_model, device=device, dtype=dtype),
+    encoder = kind.from_vocabulary(
+        layout.language_model,
         pooling=layout.pooling,
         saturation=layout.saturation,
         settings=_settings(folder, layout.language_model),
+        device=loading.device,
+        dtype=loading.dtype,
     )
     if layout.token_weights is not None:
         encoder.token_weights = _token_weights(layout.token_weights, encoder)
@@ -129,7 +131,7 @@ def _tokenizer_limit(folder: Path) -> int | None:
     return int(limit) if limit is not None and limit < 1e9 else None
 
 
-def _token_weights(source: Path, encoder: Encoder) -> TokenWeights:
+def _token_weights(source: Path, encoder: EncoderParts) -> TokenWeights:
     """Query weights per token: a SparseStaticEmbedding's folder, or a JSON file of token: weight."""
     tokenizer = encoder.tokenizer.tokenizer
     if source.is_dir():
@@ -156,7 +158,7 @@ def _fit(weight: torch.Tensor, n_latents: int, source: Path) -> torch.Tensor:
     return weight
 
 
-def _check_same_vocabulary(source: Path, encoder: Encoder) -> None:
+def _check_same_vocabulary(source: Path, encoder: EncoderParts) -> None:
     from tokenizers import Tokenizer
 
     path = source / "tokenizer.json"

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import torch
 from tqdm import tqdm
 
 from saelex.corpus.documents import Run
@@ -235,7 +234,7 @@ def load_search(
 
     Raises MismatchError for an encoder of another fingerprint, and as `Encoder.load` does.
     """
-    encoder = Encoder.load(source, device=device, dtype=None if dtype is None else getattr(torch, dtype))
+    encoder = Encoder.load(source, device=device, dtype=dtype)
     own = encoder.settings
     encoder.settings = replace(
         own,

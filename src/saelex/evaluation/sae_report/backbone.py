@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from saelex.encoder.backbone import minilm
 from saelex.encoder.backbone.architectures import architecture_of
 from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.errors import InputError
+from saelex.loading import Loading
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.catalogue import models
 from saelex.training.text_settings import TokenStates
@@ -56,5 +56,5 @@ def _hub_name(name: str | None) -> str | None:
 
 
 def _is_decoder(name: str, revision: str | None) -> bool:
-    place = minilm.locate() if name == minilm.MODEL_ID and revision is None else name
-    return architecture_of(Checkpoint(place, revision=revision).settings, name)[0].decoder
+    checkpoint = open_checkpoint(name, Loading(revision=revision))
+    return architecture_of(checkpoint.settings, name)[0].decoder

@@ -6,6 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from saelex.errors import InputError
+from saelex.loading import Loading
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.catalogue import resolve
 from saelex.sae.formats.common import RAW, SaeFormat, Wanted
@@ -37,10 +38,9 @@ _SUFFIXES = (".npz", ".safetensors", ".json", ".pt", ".pth")  # what makes a pat
 def load_sae(
     source: str | Path,
     path_in_repo: str | None = None,
+    loading: Loading | None = None,
     *,
     format: str | None = None,
-    revision: str | None = None,
-    token: str | None = None,
     activation_scale: str = RAW,
     decoder: bool = True,
 ) -> SparseAutoencoder:
@@ -55,7 +55,7 @@ def load_sae(
         folder = folder / path_in_repo if path_in_repo else folder
         named = str(folder.resolve())  # so that a relative path still names layer and model
     else:
-        folder = _download(str(source), path_in_repo, format, revision, token)
+        folder = _download(str(source), path_in_repo, format, loading or Loading())
     file = folder if folder.is_file() else None
     folder = folder if file is None else folder.parent
     known = _recognise(folder, file, _asked(format), named)
@@ -80,7 +80,7 @@ def _recognise(folder: Path, file: Path | None, asked: list[SaeFormat], named: s
     raise InputError(f"{named}: no SAE here; name the SAE's own folder, which holds the files of a format ({wanted})")
 
 
-def _download(repo: str, path_in_repo: str | None, format: str | None, revision: str | None, token: str | None) -> Path:
+def _download(repo: str, path_in_repo: str | None, format: str | None, loading: Loading) -> Path:
     """The files of one SAE from the hub (or its cache): only those its format has, not the other SAEs of the suite."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise InputError(f"{repo}: no such folder, and not a hub id of the form owner/name")
@@ -93,10 +93,8 @@ def _download(repo: str, path_in_repo: str | None, format: str | None, revision:
     named = {str(folder / name) for known in _asked(format) for name in known.files}
     patterns = {name for name in named if "*" in name}
     try:
-        one = [str(place)] if is_file else _the_only_file(repo, patterns, revision, token)
-        root = snapshot_download(
-            repo, revision=revision, token=token, allow_patterns=sorted((named - patterns).union(one))
-        )
+        one = [str(place)] if is_file else _the_only_file(repo, patterns, loading)
+        root = snapshot_download(repo, allow_patterns=sorted((named - patterns).union(one)), **loading.hub)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -106,7 +104,7 @@ def _download(repo: str, path_in_repo: str | None, format: str | None, revision:
     return Path(root) / place
 
 
-def _the_only_file(repo: str, patterns: set[str], revision: str | None, token: str | None) -> list[str]:
+def _the_only_file(repo: str, patterns: set[str], loading: Loading) -> list[str]:
     """What a repository has of the files that stand for an SAE each: one at most. Raises InputError for several.
 
     Nothing where there are no such files, or the hub cannot be asked: then its cache has the answer.
@@ -117,7 +115,7 @@ def _the_only_file(repo: str, patterns: set[str], revision: str | None, token: s
     if not patterns:
         return []
     try:
-        held = HfApi(token=token).list_repo_files(repo, revision=revision)
+        held = HfApi(token=loading.token).list_repo_files(repo, revision=loading.revision)
     except (HfHubHTTPError, OSError):
         return []
     found = sorted(name for name in held if any(PurePosixPath(name).match(pattern) for pattern in patterns))

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from saelex.encoder.backbone import minilm
 from saelex.encoder.backbone.architectures import Architecture, architecture_of
 from saelex.encoder.backbone.attention import attention_implementation, make_bidirectional
-from saelex.encoder.backbone.backbone import floating_dtype
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.backbone.dropout import set_dropout
+from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
+from saelex.loading import Loading
 from saelex.training.lora import LoraRecipe, add_adapters
 from saelex.training.mntp.recipe import MntpRecipe
 
@@ -86,8 +86,7 @@ def load_masked_model(recipe: MntpRecipe) -> Loaded:
 
     Raises InputError for a missing, unsupported or multimodal model, and for a decoder without its head.
     """
-    path = minilm.locate() if recipe.model == minilm.MODEL_ID and recipe.revision is None else recipe.model
-    checkpoint = Checkpoint(path, revision=recipe.revision)
+    checkpoint = open_checkpoint(recipe.model, Loading(revision=recipe.revision))
     architecture, settings = architecture_of(checkpoint.settings, recipe.model)
     if checkpoint.settings["model_type"] != settings["model_type"]:
         raise InputError(f"{recipe.model} holds a vision model too; give a text-only checkpoint")
@@ -96,7 +95,7 @@ def load_masked_model(recipe: MntpRecipe) -> Loaded:
         raise InputError(f"{recipe.model} has no language model head; give the checkpoint that has one")
     import transformers
 
-    where = {"revision": checkpoint.revision}
+    where = checkpoint.loading.hub
     config = transformers.AutoConfig.from_pretrained(checkpoint.model_id, **where)
     kind = transformers.AutoModelForCausalLM if architecture.decoder else transformers.AutoModelForMaskedLM
     with torch.random.fork_rng(devices=[]):
@@ -136,4 +135,4 @@ def adapt(model: MaskedLanguageModel, lora: LoraRecipe, seed: int) -> PeftModel:
 
 
 def _dtype(recipe: MntpRecipe) -> torch.dtype | str:
-    return floating_dtype(recipe.dtype) or (torch.float32 if recipe.tune == "full" else "auto")
+    return Loading(dtype=recipe.dtype).torch_dtype or (torch.float32 if recipe.tune == "full" else "auto")

@@ -15,11 +15,12 @@ from torch import nn
 
 from saelex.encoder.backbone.architectures import architecture_of
 from saelex.encoder.backbone.attention import resolve_bidirectional
-from saelex.encoder.backbone.backbone import build_skeleton, cut_settings, floating_dtype, model_config
+from saelex.encoder.backbone.backbone import build_skeleton, cut_settings, model_config
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.files.folder import BACKBONE, CONFIG, EMBEDDED, embedded_folder
 from saelex.errors import InputError, MismatchError
 from saelex.files import read_json
+from saelex.loading import Loading
 from saelex.sae.catalogue import models, resolve
 from saelex.sae.memory import BaseModel
 from saelex.training.retrieval.settings import ModelRecipe
@@ -126,7 +127,7 @@ def _shape(
     config = model_config(text)
     cut, layer = cut_settings(text, config, layer, name)
     wanted = model.bidirectional if bidirectional is None else bidirectional
-    dtype = floating_dtype(model.dtype) or stored
+    dtype = Loading(dtype=model.dtype).torch_dtype or stored
     with torch.device("meta"):
         skeleton = build_skeleton(cut, "keep", dtype)
     if architecture.final_norm is not None and model.head != "vocabulary":
@@ -169,7 +170,7 @@ def _settings(backbone: str, revision: str | None) -> tuple[Mapping[str, Any], t
             return _as_config(known), torch.bfloat16
         if backbone in _KNOWN:
             return _KNOWN[backbone], torch.float32
-    settings = Checkpoint(backbone, revision=revision).settings
+    settings = Checkpoint(backbone, Loading(revision=revision)).settings
     text = settings.get("text_config", settings)
     stored = getattr(torch, str(text.get("dtype") or text.get("torch_dtype") or "float32"), torch.float32)
     return settings, stored

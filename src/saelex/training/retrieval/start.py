@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from saelex.encoder.backbone.backbone import Backbone, floating_dtype
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.dropout import set_dropout
 from saelex.encoder.backbone.vocabulary import load_transform, load_vocabulary
 from saelex.encoder.batching import pack, pad
@@ -18,6 +18,7 @@ from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling.fused import linear_max
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError
+from saelex.loading import LoadingOptions
 from saelex.sae.activations import Activation, ReLU, TopK
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.training.lora import add_adapters
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def starting_encoder(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:
     """The untrained encoder of a recipe. Raises what `Encoder.load` and `Encoder.from_sae` raise."""
     if model.encoder:
-        encoder = Encoder.load(model.encoder, device=device, dtype=floating_dtype(model.dtype))
+        encoder = Encoder.load(model.encoder, device=device, dtype=model.dtype)
         encoder.settings = settings
     else:
         made = {"sae": _from_sae, "vocabulary": _from_vocabulary, "random": _from_nothing}[model.head]
@@ -90,20 +91,12 @@ def _from_sae(model: ModelRecipe, settings: EncoderSettings, device: torch.devic
         transform=model.transform or None,
         bidirectional=model.bidirectional,
         settings=settings,
-        device=device,
-        dtype=floating_dtype(model.dtype),
-        revision=model.revision,
+        **_loading(model, device),
     )
 
 
 def _from_vocabulary(model: ModelRecipe, settings: EncoderSettings, device: torch.device | str) -> Encoder:
-    vocabulary = load_vocabulary(
-        model.backbone,
-        bidirectional=model.bidirectional,
-        dtype=model.dtype,
-        device=device,
-        revision=model.revision,
-    )
+    vocabulary = load_vocabulary(model.backbone, bidirectional=model.bidirectional, **_loading(model, device))
     return Encoder.from_vocabulary(vocabulary, pooling=model.pooling, saturation=model.saturation, settings=settings)
 
 
@@ -113,9 +106,7 @@ def _from_nothing(model: ModelRecipe, settings: EncoderSettings, device: torch.d
         layer=model.layer,
         output="final" if model.transform else "residual",
         bidirectional=model.bidirectional,
-        dtype=model.dtype,
-        device=device,
-        revision=model.revision,
+        **_loading(model, device),
     )
     transform = load_transform(backbone) if model.transform else None
     # as SAE-SPLADE's encoder begins (kaiming_uniform, a = sqrt 5, over d_model), but never trained on states
@@ -124,6 +115,10 @@ def _from_nothing(model: ModelRecipe, settings: EncoderSettings, device: torch.d
     bias = torch.zeros(model.n_latents, device=device)
     head = LinearHead(weight, bias, ReLU(), transform=transform, pooling=model.pooling, saturation=model.saturation)
     return Encoder(backbone, head, settings, description={"sae": "none: latents drawn at random"})
+
+
+def _loading(model: ModelRecipe, device: torch.device | str) -> LoadingOptions:
+    return {"device": device, "dtype": model.dtype, "revision": model.revision}
 
 
 def _per_token(head: LinearHead, k: int) -> Activation:

@@ -1,0 +1,205 @@
+"""EncoderParts: what an encoder is made of, and how it is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.vocabulary import Vocabulary, load_transform, load_vocabulary
+from saelex.encoder.files.identity import BackboneIdentity, HeadIdentity, fingerprint
+from saelex.encoder.head import LinearHead, Pooling, Saturation
+from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
+from saelex.errors import InputError, MismatchError
+from saelex.loading import Loading, LoadingOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from saelex.encoder.token_weights import TokenWeights
+    from saelex.encoder.weighting import LatentWeighting
+    from saelex.sae.autoencoder import SparseAutoencoder
+
+Kind = TypeVar("Kind", bound="EncoderParts")
+"""The class that a reader of files makes of the parts: `Encoder`, which lies above all that reads and computes."""
+
+BATCH_TOKENS = 4096
+"""Tokens of one forward pass, padding counted, unless `Encoder.batch_tokens` says otherwise."""
+
+
+class EncoderParts:
+    """A backbone, a head over its hidden states, and what turns text into the one and maxima into vectors.
+
+    backbone: hidden states of every token.
+    head: latents of every token, and their pooling over a text.
+    settings: prompts, lengths, masked tokens and Top-K defaults.
+    weighting: frozen corpus statistics over the latents, applied after pooling and before Top-K.
+    token_weights: the query side of a doc-only model, which then needs no backbone for queries.
+    labels: what is known of latents, by latent; `decode` uses it.
+    description: what the model card tells: SAE, training data, licence.
+    backbone_identity, head_digest: for the fingerprint, where a model folder has recorded and checked them.
+    extra_files: content of more files of the model folder, by relative name: what made the model, in `training/`.
+
+    Raises MismatchError when head and backbone differ in width.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: LinearHead,
+        settings: EncoderSettings | None = None,
+        *,
+        weighting: LatentWeighting | None = None,
+        token_weights: TokenWeights | None = None,
+        labels: Mapping[int, str] | None = None,
+        description: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        backbone_identity: Mapping[str, Any] | None = None,
+        head_digest: str | None = None,
+        extra_files: Mapping[str, bytes | str] | None = None,
+    ) -> None:
+        if head.d_model != backbone.d_model:
+            raise MismatchError(
+                f"the head reads {head.d_model} dimensions but {backbone.model_id} gives {backbone.d_model}; "
+                "use the backbone that the head was made for"
+            )
+        self.backbone = backbone.eval()
+        self.head = head.eval()
+        self.weighting = weighting
+        self.token_weights = token_weights
+        self.labels = dict(labels or {})
+        self.description = dict(description or {})
+        self.extra_files = dict(extra_files or {})
+        self.name = name or backbone.model_id
+        self.batch_tokens = BATCH_TOKENS
+        self._rust_tokenizer = rust_tokenizer(backbone)
+        self.settings = settings or EncoderSettings()
+        self.backbone_identity = BackboneIdentity(backbone, backbone_identity)
+        self.head_identity = HeadIdentity(head, head_digest)
+
+    # ---- making one -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_sae(
+        cls,
+        backbone: str | Path | Backbone,
+        sae: str | Path | SparseAutoencoder,
+        layer: int | None = None,
+        *,
+        path_in_repo: str | None = None,
+        pooling: Pooling = "max",
+        saturation: Saturation = "log1p",
+        transform: bool | None = None,
+        bidirectional: bool | None = None,
+        settings: EncoderSettings | None = None,
+        **options: Unpack[LoadingOptions],
+    ) -> Self:
+        """SPLARE's starting point: a backbone cut at the layer that the SAE reads, and the SAE's encoder as the head.
+
+        layer: 0-based block whose output the SAE reads; the SAE's own config where it says. bidirectional: attention of
+        a decoder; None takes the backbone's default. transform: the model's masked-LM transform comes before the SAE;
+        None asks the SAE whether it was trained on that (SAE-SPLADE's "h"). options: device (the CPU unless told
+        otherwise), dtype and revision of the backbone, and the hub's token, as in `saelex.loading.Loading`. Raises
+        MismatchError when SAE, backbone, layer and transform do not belong together, InputError for a transform of a
+        model that has none.
+        """
+        from saelex.sae.autoencoder import SparseAutoencoder
+
+        if not isinstance(sae, SparseAutoencoder):
+            sae = SparseAutoencoder.load(sae, path_in_repo, decoder=False, token=options.get("token"))
+        layer = sae.config.layer if layer is None else layer
+        transform = sae.config.reads_transform if transform is None else transform
+        if not isinstance(backbone, Backbone):
+            if layer is None and not transform:
+                raise InputError("the SAE does not say which layer it reads; give layer=...")
+            backbone = Backbone.load(
+                backbone,
+                layer=layer,
+                output="final" if transform else "residual",
+                bidirectional=bidirectional,
+                **options,
+            )
+        elif _for_loading(bidirectional, options):
+            raise InputError("bidirectional, device, dtype and revision are for loading; this backbone is loaded")
+        elif layer is not None and backbone.layer != layer:
+            raise MismatchError(
+                f"the backbone is cut at layer {backbone.layer}, not {layer}; load it with layer={layer}"
+            )
+        if not backbone.raw and not transform:
+            raise MismatchError(
+                f"{backbone.model_id} applies its final norm, which no SAE has seen; drop output='final'"
+            )
+        sae.check_belongs(backbone.base_model, backbone.layer, backbone.d_model, transform=transform)
+        before = load_transform(backbone) if transform else None
+        head = LinearHead.from_sae(sae, pooling, saturation, transform=before).to(backbone.device)
+        return cls(backbone, head, settings, description={"sae": sae.config.source})
+
+    @classmethod
+    def from_vocabulary(
+        cls,
+        model: str | Path | Vocabulary,
+        *,
+        pooling: Pooling = "max",
+        saturation: Saturation = "log1p",
+        bidirectional: bool | None = None,
+        settings: EncoderSettings | None = None,
+        **options: Unpack[LoadingOptions],
+    ) -> Self:
+        """SPLADE's head: the output embedding of a masked or causal language model, after its own transform or norm.
+
+        The latents are the tokens of the vocabulary, and labelled with them. options: as in `from_sae`.
+        """
+        if not isinstance(model, Vocabulary):
+            model = load_vocabulary(model, bidirectional=bidirectional, **options)
+        elif _for_loading(bidirectional, options):
+            raise InputError("bidirectional, device, dtype and revision are for loading; this model is loaded")
+        head = LinearHead.from_vocabulary(
+            model.transform, model.weight, model.bias, model.softcap, pooling=pooling, saturation=saturation
+        )
+        encoder = cls(model.backbone, head, settings)
+        encoder.labels = {i: token for token, i in encoder._rust_tokenizer.get_vocab().items()}
+        return encoder
+
+    # ---- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def n_latents(self) -> int:
+        """Number of latents: columns of every vector."""
+        return self.head.n_latents
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder computes."""
+        return self.head.weight.device
+
+    @property
+    def settings(self) -> EncoderSettings:
+        """Prompts, lengths, masks and Top-K defaults; to change them, assign a `dataclasses.replace`d copy."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: EncoderSettings) -> None:
+        self._settings = settings
+        self.tokenizer = TextTokenizer(self._rust_tokenizer, settings, self.backbone.max_length)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256, in hex, over all that changes a vector: settings (Top-K aside), head, weighting, backbone.
+
+        Equal before saving and after loading. An index keeps it and refuses queries from another encoder.
+        """
+        return self.fingerprint_with(self.head_identity.digest(self.head))
+
+    def fingerprint_with(self, head_digest: str) -> str:
+        """The fingerprint that the encoder has with a head of this digest, such as one that is rounded to be saved."""
+        return fingerprint(
+            self.settings, self.backbone_identity.facts(), head_digest, self.weighting, self.token_weights
+        )
+
+
+def _for_loading(bidirectional: bool | None, options: LoadingOptions) -> bool:
+    return bidirectional is not None or Loading(**options) != Loading()
