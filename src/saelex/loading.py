@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from saelex.errors import InputError
 
@@ -16,13 +16,6 @@ class LoadingOptions(TypedDict, total=False):
 
     device: torch.device | str | None
     dtype: torch.dtype | str | None
-    revision: str | None
-    token: str | bool | None
-
-
-class HubOptions(TypedDict):
-    """The keywords that huggingface_hub's downloads and transformers' `from_pretrained` share."""
-
     revision: str | None
     token: str | bool | None
 
@@ -60,8 +53,8 @@ class Loading:
         return named
 
     @property
-    def hub(self) -> HubOptions:
-        """Revision and token, for a call that asks the hub."""
+    def hub(self) -> dict[str, Any]:
+        """Revision and token, as huggingface_hub's downloads and transformers' `from_pretrained` take them."""
         return {"revision": self.revision, "token": self.token}
 
     def on_best_device(self) -> Loading:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saelex.encoder.batching import pack, pad, token_budget_batches, unpack_positions, windows
+from saelex.encoder.batching import DistinctTexts, pack, pad, token_budget_batches, unpack_positions, windows
 from saelex.encoder.tokens import TokenizedText
 from saelex.vectors import SparseRows
 
@@ -33,6 +33,15 @@ def test_windows_are_consecutive(items: list[int], size: int) -> None:
     parts = list(windows(iter(items), size))
     assert [item for part in parts for item in part] == items
     assert all(len(part) == size for part in parts[:-1])
+
+
+def test_distinct_texts_know_their_copies() -> None:
+    distinct = DistinctTexts.of(["b", "a", "b", "c", "b", "a"])
+    assert distinct.texts == ["b", "a", "c"]
+    assert (distinct.copies.tolist(), distinct.which.tolist()) == ([3, 2, 1], [0, 1, 0, 2, 0, 1])
+    parts = [(part.texts, part.copies.tolist(), part.which.tolist()) for part in distinct.windows(2)]
+    assert parts == [(["b", "a"], [3, 2], [0, 1]), (["c"], [1], [0])]
+    assert DistinctTexts.of([]).texts == [] and len(DistinctTexts.of([]).copies) == 0
 
 
 def text(*ids: int, pooled: str) -> TokenizedText:

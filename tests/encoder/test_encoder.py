@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -142,6 +144,77 @@ def test_a_stream_gives_the_same_rows_chunk_by_chunk_and_reads_no_further(encode
     np.testing.assert_allclose(
         SparseRows.concatenate(parts).to_dense(), whole.to_dense(), rtol=1e-4, atol=1e-4
     )  # other batches, other kernels
+
+
+def copies_among_others() -> list[str]:
+    """64 texts, each three times, and 60 others once, of all lengths and in any order; a blank text is among them."""
+    words = " ".join(TEXTS).split()
+    texts = ["", *(" ".join([*words[i % 19 : i % 19 + i % 11 + 1], str(i)]) for i in range(123))]
+    shuffled = texts[:64] * 3 + texts[64:]
+    Random(0).shuffle(shuffled)
+    return shuffled
+
+
+def assert_equal_rows(rows: SparseRows, texts: list[str]) -> None:
+    """Rows of equal texts are equal bit by bit, and those of different ones are not all the same."""
+    assert rows.positions is not None and len(rows) == len(texts)
+    for text in set(texts):
+        first, *copies = (rows[i] for i, other in enumerate(texts) if other == text)
+        for copy in copies:
+            for name in ("indptr", "latents", "weights", "positions"):
+                np.testing.assert_array_equal(getattr(copy, name), getattr(first, name))
+    assert len({rows[i].weights.tobytes() for i in range(len(rows))}) > len(set(texts)) / 2
+
+
+def test_equal_texts_get_equal_vectors_and_are_encoded_once(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = copies_among_others()
+    tokenized: list[str] = []
+    run: list[int] = []
+    tokenize = encoder.tokenizer.tokenize
+    monkeypatch.setattr("saelex.encoder.encoder.WINDOW", 50)
+    monkeypatch.setattr(encoder, "batch_tokens", 60)
+    monkeypatch.setattr(
+        encoder.tokenizer, "tokenize", lambda given, side: tokenized.extend(given) or tokenize(given, side)
+    )
+    handle = encoder.backbone.register_forward_hook(lambda _, arguments, __: run.append(len(arguments[0])))
+    try:
+        rows = encoder.encode_document(texts, top_k=None)
+    finally:
+        handle.remove()
+    assert tokenized == list(dict.fromkeys(texts))  # over three windows
+    assert sum(run) == len(set(texts)) - 1 and len(run) > 20  # a blank text is not run
+    assert_equal_rows(rows, texts)
+    assert_expected(encoder, rows[:30], texts[:30], "document")
+
+
+def test_equal_texts_of_a_chunk_get_equal_vectors(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = copies_among_others()
+    monkeypatch.setattr(encoder, "batch_tokens", 60)
+    chunks = list(encoder.encode_stream(iter(texts), side="query", chunk_size=200))
+    assert [len(chunk) for chunk in chunks] == [200, 52]
+    assert_equal_rows(chunks[0], texts[:200])
+
+
+def test_progress_counts_the_texts_that_were_given(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = copies_among_others()
+    bars: list[tuple[int | None, list[int]]] = []
+
+    class Bar(AbstractContextManager["Bar"]):
+        def __init__(self, total: int | None, **_: object) -> None:
+            bars.append((total, []))
+
+        def update(self, n: int) -> None:
+            bars[-1][1].append(n)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr("saelex.encoder.encoder.tqdm", Bar)
+    monkeypatch.setattr(encoder, "batch_tokens", 60)
+    encoder.encode_document(texts, progress=True)
+    list(encoder.encode_stream(texts, chunk_size=100, progress=True))
+    list(encoder.encode_stream(iter(texts), chunk_size=100, progress=True))
+    assert [(total, sum(done)) for total, done in bars] == [(252, 252), (252, 252), (None, 252)]
+    assert len(bars[0][1]) > 20  # batch by batch
 
 
 def test_what_is_no_text_is_named_by_its_index(encoder: Encoder) -> None:

@@ -40,6 +40,17 @@ def test_two_processes_give_the_rows_of_one_in_order_and_read_little_ahead(encod
     np.testing.assert_array_equal(rows.positions, alone.positions)
 
 
+def test_equal_texts_get_equal_vectors_from_two_processes(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [" ".join([TEXTS[i % 7]] * (i % 5 + 1)) for i in range(70)]  # each of 35 twice
+    monkeypatch.setattr("saelex.encoder.encoder.WINDOW", 9)
+    monkeypatch.setattr(encoder, "batch_tokens", 60)
+    rows = encoder.encode_document(texts, processes=2)
+    alone = encoder.encode_document(texts)
+    for name in ("latents", "weights", "positions"):
+        np.testing.assert_array_equal(getattr(rows[:35], name), getattr(rows[35:], name))
+        np.testing.assert_allclose(getattr(rows, name), getattr(alone, name), rtol=1e-5)
+
+
 def test_processes_become_devices() -> None:
     assert worker_devices(None, "cpu") == []
     assert worker_devices(1, "cpu") == []

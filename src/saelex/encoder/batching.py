@@ -33,6 +33,27 @@ class PackedStates(NamedTuple):
     positions: Tensor  # int64 [tokens]: index of each in its text's token sequence
 
 
+class DistinctTexts(NamedTuple):
+    """Texts without their copies: equal texts get equal vectors because only one of them is encoded."""
+
+    texts: list[str]
+    copies: NDArray[np.int64]  # [texts]: how many of the given texts each stands for
+    which: NDArray[np.int64]  # [given texts]: which of `texts` each of them is
+
+    @classmethod
+    def of(cls, given: Sequence[str]) -> DistinctTexts:
+        """In the order in which the texts first occur."""
+        place = {text: i for i, text in enumerate(dict.fromkeys(given))}
+        which = np.array([place[text] for text in given], np.int64)
+        return cls(list(place), np.bincount(which, minlength=len(place)), which)
+
+    def windows(self, size: int) -> Iterator[DistinctTexts]:
+        """Consecutive parts of up to `size` texts, which keep their copies' number but not their places."""
+        for start in range(0, len(self.texts), size):
+            texts = self.texts[start : start + size]
+            yield DistinctTexts(texts, self.copies[start : start + size], np.arange(len(texts)))
+
+
 def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Consecutive lists of up to `size` items: all that a stream ever holds."""
     iterator = iter(items)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from itertools import tee
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from saelex.encoder.batching import windows
+from saelex.encoder.batching import DistinctTexts, windows
 from saelex.encoder.inference import encode_texts, median_norm
 from saelex.encoder.parallel import Processes, encode_windows, worker_devices
 from saelex.encoder.parts import EncoderParts
@@ -91,11 +92,16 @@ class Encoder(EncoderParts):
         progress: bool = False,
         processes: Processes = None,
     ) -> SparseRows:
-        """Vectors of one side; `encode_query` and `encode_document` are this with the side named."""
+        """Vectors of one side; `encode_query` and `encode_document` are this with the side named.
+
+        Equal texts of one call get equal vectors, bit by bit: each different text is encoded once. Between calls a
+        text's vector may differ in the last bits, because products of other shapes add up in another order.
+        """
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_texts(texts)
-        rows = list(self.encode_stream(texts, side=side, top_k=top_k, progress=progress, processes=processes))
-        return SparseRows.concatenate(rows) if rows else SparseRows.empty(self.n_latents)
+        distinct = DistinctTexts.of(texts)
+        rows = list(self._encoded(distinct.windows(WINDOW), len(texts), side, top_k, progress, processes))
+        return SparseRows.concatenate(rows)[distinct.which] if rows else SparseRows.empty(self.n_latents)
 
     def encode_stream(
         self,
@@ -109,31 +115,46 @@ class Encoder(EncoderParts):
     ) -> Iterator[SparseRows]:
         """Rows in input order, a chunk of `chunk_size` texts at a time: a generator of a million texts never adds up.
 
-        Batches are made inside a chunk, so a small one pads more. Arguments as in `encode_query`.
+        Batches are made inside a chunk, so a small one pads more. Equal texts get equal vectors, bit by bit, where they
+        are in one chunk; `encode` says what holds otherwise. Arguments as in `encode_query`.
         """
-        k = self.settings.top_k(side, top_k)
         if chunk_size < 1:
             raise InputError(f"chunk_size is at least 1, not {chunk_size}")
-        devices = worker_devices(processes, str(self.device))
-        total = len(texts) if isinstance(texts, Sequence) else None
-        bar = tqdm(total=total, unit="text", desc=f"encode {side}", disable=not progress)
 
-        def chunks() -> Iterator[list[str]]:
+        def chunks() -> Iterator[DistinctTexts]:
             seen = 0
             for chunk in windows(texts, chunk_size):
                 check_texts(chunk, seen)
                 seen += len(chunk)
-                yield chunk
+                yield DistinctTexts.of(chunk)
 
-        with bar, ExitStack() as stack:
+        total = len(texts) if isinstance(texts, Sequence) else None
+        return self._encoded(chunks(), total, side, top_k, progress, processes)
+
+    def _encoded(
+        self,
+        chunks: Iterable[DistinctTexts],
+        total: int | None,
+        side: Side,
+        top_k: TopKChoice,
+        progress: bool,
+        processes: Processes,
+    ) -> Iterator[SparseRows]:
+        """Rows of every chunk's texts as they were given. total: of given texts, for the progress bar."""
+        k = self.settings.top_k(side, top_k)
+        devices = worker_devices(processes, str(self.device))
+        with ExitStack() as stack:
+            bar = stack.enter_context(tqdm(total=total, unit="text", desc=f"encode {side}", disable=not progress))
             if devices:
                 load = partial(Encoder.load, stack.enter_context(self._as_folder()), dtype=self.backbone.dtype)
-                encoded = stack.enter_context(closing(encode_windows(load, devices, chunks(), side, k)))
-                for rows in encoded:
-                    bar.update(len(rows))
-                    yield rows
+                handed_out, waited_for = tee(chunks)
+                texts = (chunk.texts for chunk in handed_out)
+                encoded = stack.enter_context(closing(encode_windows(load, devices, texts, side, k)))
+                for rows, chunk in zip(encoded, waited_for):
+                    bar.update(int(chunk.copies.sum()))
+                    yield rows[chunk.which]
             else:
-                for chunk in chunks():
+                for chunk in chunks:
                     yield encode_texts(self, chunk, side, k, bar.update)
 
     def token_spans(self, text: str, side: Side) -> list[tuple[int, int]]:

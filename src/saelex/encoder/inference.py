@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from saelex.encoder.batching import PackedStates, pack, pad, token_budget_batches, unpack_positions
+from saelex.encoder.batching import DistinctTexts, PackedStates, pack, pad, token_budget_batches, unpack_positions
 from saelex.encoder.parts import EncoderParts
 from saelex.encoder.pooling import pool_rows
 from saelex.encoder.settings import Side
@@ -25,21 +25,22 @@ _POOLED_ENTRIES = 2**23
 
 @torch.inference_mode()
 def encode_texts(
-    encoder: EncoderParts, texts: Sequence[str], side: Side, top_k: int | None, done: Callable[[int], object]
+    encoder: EncoderParts, texts: DistinctTexts, side: Side, top_k: int | None, done: Callable[[int], object]
 ) -> SparseRows:
-    """Rows of the texts, in their order. done: called with the number of texts of each batch, when it is through."""
-    tokenized = encoder.tokenizer.tokenize(texts, side)
+    """Rows of the texts as they were given. done: called with the number of given texts that a batch has settled."""
+    tokenized = encoder.tokenizer.tokenize(texts.texts, side)
     order: list[NDArray[np.int64]] = []
     parts: list[SparseRows] = []
     most_texts = max(1, _POOLED_ENTRIES // encoder.n_latents)
     for batch in token_budget_batches([len(text.ids) for text in tokenized], encoder.batch_tokens, most_texts):
         parts.append(encode_batch(encoder, [tokenized[i] for i in batch], side, top_k))
         order.append(batch)
-        done(len(batch))
+        done(int(texts.copies[batch].sum()))
     blank = np.array([i for i, text in enumerate(tokenized) if not len(text.ids)], np.int64)
     parts.append(_blank_rows(len(blank), encoder.n_latents))
-    done(len(blank))
-    return SparseRows.concatenate(parts)[np.argsort(np.concatenate([*order, blank]))]
+    done(int(texts.copies[blank].sum()))
+    place = np.argsort(np.concatenate([*order, blank]))  # [distinct texts]
+    return SparseRows.concatenate(parts)[place[texts.which]]
 
 
 @torch.inference_mode()

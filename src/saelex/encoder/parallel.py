@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import Queue
@@ -29,11 +29,8 @@ class TextEncoder(Protocol):
         """Rows of the texts, in their order."""
 
 
-class LoadEncoder(Protocol):
-    """Makes a worker's encoder; it is sent to the new process, pickled."""
-
-    def __call__(self, *, device: str) -> TextEncoder:
-        """The encoder, on the device."""
+LoadEncoder = Callable[..., TextEncoder]
+"""Makes a worker's encoder when it is given a `device`; it is sent to the new process, pickled."""
 
 
 def worker_devices(processes: Processes, device: str) -> list[str]:
@@ -62,7 +59,7 @@ def encode_windows(
         backbone by a hub id does not say.
 
     At most two windows per worker are under way, so that memory does not grow with the stream. The windows' texts are
-    checked already. Raises SaelexError when a worker dies (out of memory, usually).
+    checked already and differ from each other. Raises SaelexError when a worker dies (out of memory, usually).
     """
     context = multiprocessing.get_context("spawn")
     waiting: Queue[str] = context.Queue()
