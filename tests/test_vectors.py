@@ -183,3 +183,8 @@ def test_json_lines_that_cannot_be_read_name_file_and_line(tmp_path: Path) -> No
         path.write_bytes(good + bad)
         with pytest.raises(InputError, match=r"rows\.jsonl:2: not a line of the form"):
             SparseRows.read_jsonl(path, 4)
+
+
+def test_repr_tells_the_size() -> None:
+    rows = SparseRows.from_dicts([{1: 0.5, 3: 2.0}, {}, {0: 1.0}], 16384)
+    assert repr(rows) == "SparseRows(3 rows, 16384 latents, 3 non-zeros)"

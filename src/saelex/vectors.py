@@ -150,6 +150,9 @@ class SparseRows:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
+    def __repr__(self) -> str:
+        return f"SparseRows({len(self)} rows, {self.n_latents} latents, {self.n_nonzero} non-zeros)"
+
     @property
     def n_nonzero(self) -> int:
         """Number of stored entries over all rows."""

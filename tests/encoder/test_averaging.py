@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.encoder.test_low_rank import QUERY, random_update
+from tests.encoder.backbone.test_low_rank import QUERY, random_update
 from tests.encoder.tiny_encoders import SETTINGS, random_head
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 

@@ -322,3 +322,12 @@ def test_from_vocabulary_of_a_decoder_caps_its_logits(tmp_path: Path) -> None:
     assert isinstance(encoder.head, LinearHead) and encoder.head.softcap == 3.0
     with pytest.raises(InputError, match="this model is loaded"):
         Encoder.from_vocabulary(load_vocabulary(folder), device="cpu")
+
+
+def test_repr_tells_head_backbone_and_what_is_kept(encoder: Encoder) -> None:
+    backbone, at = encoder.backbone, encoder.backbone.model_id
+    told = f"Backbone({at}, layer 2, residual, bidirectional, float32 on cpu)"
+    gate = "JumpReLU(n_thresholds=96), max, log1p"
+    assert repr(encoder) == f"Encoder({at}: 96 latents, {gate}, keeps 7 / 20; {told})"
+    named = Encoder(backbone, random_head(32, TopK(4)), EncoderSettings(document_top_k=None), name="me/model")
+    assert repr(named) == f"Encoder(me/model: 96 latents, TopK(k=4), max, log1p, keeps 40 / all; {told})"

@@ -166,6 +166,12 @@ class EncoderParts:
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        head, kept = self.head, (self.settings.query_top_k, self.settings.document_top_k)
+        top_k = " / ".join("all" if k is None else str(k) for k in kept)
+        gate = f"{head.activation}, {head.pooling}, {head.saturation}"
+        return f"{type(self).__name__}({self.name}: {head.n_latents} latents, {gate}, keeps {top_k}; {self.backbone})"
+
     @property
     def n_latents(self) -> int:
         """Number of latents: columns of every vector."""

@@ -242,8 +242,11 @@ class SparseAutoencoder(nn.Module):
                 f"{here} reads the output of block {mine.layer}, not of block {layer}: choose that layer"
             )
 
-    def extra_repr(self) -> str:
-        return f"d_model={self.config.d_model}, n_latents={self.config.n_latents}, {self.W_enc.dtype}"
+    def __repr__(self) -> str:
+        config, dtype = self.config, str(self.W_enc.dtype).removeprefix("torch.")
+        reads = " of ".join(known for known in (config.hook_name, config.model_name) if known)
+        parts = (f"{config.d_model} -> {config.n_latents}", self.activation, dtype, reads)
+        return f"SparseAutoencoder({', '.join(str(part) for part in parts if str(part))})"
 
 
 def _precise(tensor: Tensor) -> Tensor:

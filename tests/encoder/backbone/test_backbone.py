@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 
 from saelex.encoder.backbone.architectures import ARCHITECTURES
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 
 ALL_TYPES = tuple(TINY_MODELS)
@@ -338,3 +339,14 @@ def test_unfit_weights_are_refused(tmp_path: Path, checkpoints: dict[str, Path])
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match="holds no weights"):
         Backbone.load(folder)
+
+
+def test_repr_tells_model_cut_and_place(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = checkpoints["llama"]
+    backbone = Backbone.load(folder, layer=1, bidirectional=False, dtype="bfloat16")
+    assert repr(backbone) == f"Backbone({folder}, layer 1, residual, causal, bfloat16 on cpu)"
+    assert repr(Backbone.load(folder, output="final")).endswith("layer 3, final, bidirectional, float32 on cpu)")
+    assert repr(backbone.checkpoint) == f"Checkpoint({folder})"
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, name, **_: folder / name)
+    # the hub's cache calls a snapshot's folder by its commit
+    assert repr(Checkpoint("me/llama")) == f"Checkpoint(me/llama, revision {folder.name})"

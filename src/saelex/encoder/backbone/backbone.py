@@ -182,6 +182,11 @@ class Backbone(nn.Module):
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
 
+    def __repr__(self) -> str:
+        direction = "bidirectional" if self.bidirectional else "causal"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"Backbone({self.model_id}, layer {self.layer}, {self.output}, {direction}, {dtype} on {self.device})"
+
     @property
     def d_model(self) -> int:
         return self.model.get_parameter(ARCHITECTURES[self.settings["model_type"]].embedding).shape[1]
