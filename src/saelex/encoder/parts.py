@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +13,7 @@ import torch
 
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.vocabulary import Vocabulary, load_transform, load_vocabulary
-from saelex.encoder.files.identity import BackboneIdentity, HeadIdentity, fingerprint
+from saelex.encoder.files.identity import BackboneIdentity, HeadIdentity, weighting_digest
 from saelex.encoder.head import LinearHead, Pooling, Saturation
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
@@ -157,10 +160,9 @@ class EncoderParts:
             model = load_vocabulary(model, bidirectional=bidirectional, **options)
         elif _for_loading(bidirectional, options):
             raise InputError("bidirectional, device, dtype and revision are for loading; this model is loaded")
-        head = LinearHead.from_vocabulary(
-            model.transform, model.weight, model.bias, model.softcap, pooling=pooling, saturation=saturation
-        )
-        encoder = cls(model.backbone, head, settings)
+        backbone, transform, weight, bias, softcap = model
+        head = LinearHead.from_vocabulary(transform, weight, bias, softcap, pooling, saturation)
+        encoder = cls(backbone, head, settings)
         encoder.labels = {i: token for token, i in encoder._rust_tokenizer.get_vocab().items()}
         return encoder
 
@@ -202,10 +204,16 @@ class EncoderParts:
 
     def fingerprint_with(self, head_digest: str) -> str:
         """The fingerprint that the encoder has with a head of this digest, such as one that is rounded to be saved."""
-        return fingerprint(
-            self.settings, self.backbone_identity.facts(), head_digest, self.weighting, self.token_weights
-        )
+        identity = {
+            "settings": self.settings.identity(),
+            "backbone": self.backbone_identity.facts(),
+            "head": head_digest,
+            "weighting": None if self.weighting is None else weighting_digest(self.weighting),
+            "token_weights": None if self.token_weights is None else self.token_weights.digest(),
+        }
+        return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _for_loading(bidirectional: bool | None, options: LoadingOptions) -> bool:
-    return bidirectional is not None or Loading(**options) != Loading()
+    """Whether anything is said of how the language model is loaded; the token may be the SAE's."""
+    return bidirectional is not None or replace(Loading(**options), token=None) != Loading()

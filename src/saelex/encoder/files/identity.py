@@ -17,8 +17,6 @@ from saelex.encoder.files.head import head_config, head_digest, head_tensors
 from saelex.encoder.head import LinearHead
 
 if TYPE_CHECKING:
-    from saelex.encoder.settings import EncoderSettings
-    from saelex.encoder.token_weights import TokenWeights
     from saelex.encoder.weighting import LatentWeighting
 
 
@@ -63,24 +61,6 @@ class HeadIdentity:
         if self._known is None or self._known[0] != state:
             self._known = (state, head_digest(head_config(head), head_tensors(head)))
         return self._known[1]
-
-
-def fingerprint(
-    settings: EncoderSettings,
-    backbone_facts: Mapping[str, Any],
-    head_digest: str,
-    weighting: LatentWeighting | None,
-    token_weights: TokenWeights | None,
-) -> str:
-    """See `Encoder.fingerprint`. backbone_facts: see `BackboneIdentity.facts`."""
-    parts = {
-        "settings": settings.identity(),
-        "backbone": backbone_facts,
-        "head": head_digest,
-        "weighting": None if weighting is None else weighting_digest(weighting),
-        "token_weights": None if token_weights is None else token_weights.digest(),
-    }
-    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def weighting_digest(weighting: LatentWeighting) -> str:
