@@ -22,14 +22,14 @@ Processes = int | Sequence[str] | None
 """A number of processes on the encoder's device, or one device per process (`["cuda:0", "cuda:1"]`)."""
 
 
-class TextEncoder(Protocol):
+class WorkerEncoder(Protocol):
     """What a worker does its work with: an `Encoder`, which lies above this module."""
 
     def encode(self, texts: list[str], *, side: Side, top_k: int | None) -> SparseRows:
         """Rows of the texts, in their order."""
 
 
-LoadEncoder = Callable[..., TextEncoder]
+LoadEncoder = Callable[..., WorkerEncoder]
 """Makes a worker's encoder when it is given a `device`; it is sent to the new process, pickled."""
 
 
@@ -87,7 +87,7 @@ def encode_windows(
                 future.cancel()
 
 
-_encoder: TextEncoder | None = None
+_encoder: WorkerEncoder | None = None
 """A worker process's own encoder."""
 
 
