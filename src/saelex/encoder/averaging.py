@@ -19,8 +19,8 @@ from torch import Tensor
 from saelex.encoder.digest import tensors_digest
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.files.extra import TRAINING
-from saelex.encoder.files.head import head_config
-from saelex.encoder.files.identity import weighting_digest
+from saelex.encoder.identity import weighting_digest
+from saelex.encoder.stored_head import head_config
 from saelex.errors import InputError, MismatchError
 
 _FIXED = ("scale", "activation.threshold")

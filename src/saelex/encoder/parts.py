@@ -13,8 +13,8 @@ import torch
 
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.vocabulary import Vocabulary, load_transform, load_vocabulary
-from saelex.encoder.files.identity import BackboneIdentity, HeadIdentity, weighting_digest
 from saelex.encoder.head import LinearHead, Pooling, Saturation
+from saelex.encoder.identity import BackboneIdentity, HeadIdentity, weighting_digest
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError, MismatchError

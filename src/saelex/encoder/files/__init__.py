@@ -1,1 +1,1 @@
-"""An encoder on disk: model folders written and read, published layouts, identity."""
+"""An encoder on disk: model folders written and read, and published layouts."""

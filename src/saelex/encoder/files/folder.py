@@ -25,9 +25,9 @@ from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.files.card import model_card
 from saelex.encoder.files.extra import read_extra_files, write_extra_files
-from saelex.encoder.files.head import head_config, head_digest, head_tensors, read_head, write_head
 from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.stored_head import head_config, head_digest, head_tensors, read_head, write_head
 from saelex.errors import InputError, MismatchError
 from saelex.files import read_json, sha256_of
 from saelex.loading import Loading

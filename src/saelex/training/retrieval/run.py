@@ -19,7 +19,7 @@ from saelex import __version__
 from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.files.folder import check_target
-from saelex.encoder.files.identity import BackboneIdentity
+from saelex.encoder.identity import BackboneIdentity
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError
 from saelex.files import write_text

@@ -13,8 +13,8 @@ from torch import nn
 
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.digest import tensors_digest
-from saelex.encoder.files.head import head_config, head_digest, head_tensors
 from saelex.encoder.head import LinearHead
+from saelex.encoder.stored_head import head_config, head_digest, head_tensors
 
 if TYPE_CHECKING:
     from saelex.encoder.weighting import LatentWeighting

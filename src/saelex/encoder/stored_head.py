@@ -1,4 +1,4 @@
-"""A head on disk: its tensors as safetensors, its shape as JSON, and the digest of what both mean."""
+"""A head as it is stored: its tensors as safetensors, its shape as JSON, and the digest of what both mean."""
 
 from __future__ import annotations
 
