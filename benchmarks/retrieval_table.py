@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from default_model import sampled
 from report import PACKAGES, table
 from saelex.corpus.collection import named_split, read_collection
 from saelex.encoder.backbone.minilm import MODEL_ID
@@ -39,6 +38,7 @@ from saelex.evaluation.measures import MEASURES
 from saelex.evaluation.provenance import machine, versions
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.files import write_text
+from top_k import cut_name, read_cut
 
 NDCG = "nDCG@10"
 
@@ -149,12 +149,18 @@ def as_text(header: Sequence[str], body: Sequence[Sequence[Cell]]) -> str:
 
 
 def as_markdown(header: Sequence[str], body: Sequence[Sequence[Cell]]) -> str:
-    """The best of every column of measures in bold; numbers to the right."""
+    """The best of every column of measures in bold; numbers to the right.
+
+    Raises ValueError for a row longer or shorter than the header: a renderer cuts or fills it in silence.
+    """
+    if uneven := [line[0].text for line in body if len(line) != len(header)]:
+        raise ValueError(f"rows of other than {len(header)} cells: {', '.join(uneven)}")
     best = [max((cell.value or 0.0 for cell in column), default=0.0) for column in zip(*body)]
     lines = [list(header), ["---" if i == 0 else "---:" for i in range(len(header))]]
     lines += [[f"**{cell.text}**" if cell.value == most else cell.text for cell, most in zip(line, best)]
               for line in body]  # fmt: skip
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    escaped = ((cell.replace("|", r"\|") for cell in line) for line in lines)  # a | within a cell would end it
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped) + "\n"
 
 
 def as_json(rows: Sequence[Row], groups: dict[str, list[str]]) -> dict[str, Any]:
@@ -178,19 +184,6 @@ def as_json(rows: Sequence[Row], groups: dict[str, list[str]]) -> dict[str, Any]
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def cut_name(top_k: TopK) -> str:
-    return "/".join(str(k or "all") for k in top_k)
-
-
-def read_cut(text: str) -> TopK:
-    """40/400, or all/all."""
-    query, _, document = text.partition("/")
-    top_k = tuple(None if part == "all" else int(part) for part in (query, document))
-    if any(k is not None and k < 1 for k in top_k):
-        raise ValueError(text)
-    return top_k[0], top_k[1]
-
-
 def read_pair(text: str) -> tuple[str, str]:
     """NAME=VALUE."""
     name, separator, value = text.partition("=")
@@ -211,12 +204,7 @@ def read_arguments() -> argparse.Namespace:
     cuts, scales = (lambda text: list(map(read_cut, text.split(",")))), (lambda text: list(map(float, text.split(","))))
     add("--sweep-top-k", type=cuts, metavar="CUT,CUT", help="a row for each: 20/200,40/400,all/all")
     add("--word-scales", type=scales, metavar="X,X", help="a row for each, instead of the model's own: 1,2,3,4,5,6,8")
-    add(
-        "--dense",
-        default=MODEL_ID,
-        metavar="MODEL",
-        help="the dense baseline: a sentence-transformers model",
-    )
+    add("--dense", default=MODEL_ID, metavar="MODEL", help="the dense baseline: a sentence-transformers model")
     add("--queries", type=int, metavar="N", help="at most so many of each set, drawn at random: for a quick look")
     add("--cache", type=Path, metavar="FOLDER", help="vectors and runs (default: in the user's cache folder)")
     add("--markdown", type=Path, metavar="FILE", help="write the tables for the README")
@@ -241,7 +229,7 @@ def read_sets(arguments: argparse.Namespace) -> tuple[dict[str, JudgedDocuments]
         groups[group] = folders
         for folder in folders:
             collection = read_collection(*named_split(str(arguments.data / folder)))
-            sets[folder] = JudgedDocuments.read(sampled(collection, arguments.queries or len(collection.queries)))
+            sets[folder] = JudgedDocuments.read(collection.with_queries(arguments.queries or len(collection.queries)))
     return sets, groups
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from saelex.corpus.documents import Document, Qrels, Query
@@ -60,6 +61,13 @@ class Collection:
     def documents(self) -> Iterator[Document]:
         """All documents of the corpus, read anew at each call."""
         return self.read_documents()
+
+    def with_queries(self, most: int) -> Collection:
+        """The same documents, and at most so many of the queries: those that one seed draws."""
+        if len(self.queries) <= most:
+            return self
+        drawn = random.Random(0).sample(self.queries, most)
+        return replace(self, queries=drawn, qrels={query.id: self.qrels[query.id] for query in drawn})
 
 
 def read_collection(source: str | Path, split: str = "test") -> Collection:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sae_study_states import TextStates, text_states
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.recipe import load_recipe
-from saelex.sae.buffer import ArrayStates
-from saelex.sae.training.run import train_sae
 from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.sae_recipe import SaeRecipe
 from saelex.training.sae_states import read_texts
+from studies.states import TextStates, train_on_states, training_states
 
 SAES = "saes"
 
@@ -132,30 +129,14 @@ class Runs:
         return self.output / f"{name}.stopped"
 
     def _train_sae(self, sae: StudySae) -> None:
-        folder = self.output / SAES / sae.name
-        if (folder / "cfg.json").exists():
-            return
-        print(f"SAE {sae.name} ...", flush=True)
-        recipe = self.recipe.sae
-        training = replace(recipe.training, n_latents=sae.width)
-        train_sae(
-            ArrayStates(self._states[sae.layer].states, seed=training.seed),
-            training,
-            output=folder,
-            model_name=recipe.model,
-            layer=sae.layer,
-            metadata={"data": [Path(one).name for one in recipe.data.corpora], "states": asdict(recipe.states)},
-            progress=True,
-        )
+        training = replace(self.recipe.sae.training, n_latents=sae.width)
+        train_on_states(self.recipe.sae, self._states[sae.layer], sae.layer, training, self.output / SAES / sae.name)
 
     @cached_property
     def _states(self) -> dict[int, TextStates]:
         """Of every layer, from one pass over the texts."""
         recipe = self.recipe.sae
         backbone = Backbone.load(recipe.model, dtype=recipe.states.dtype)
-        settings = EncoderSettings(
-            max_document_length=recipe.states.max_length, mask_special_tokens=recipe.states.mask_special_tokens
-        )
         texts = list(islice(read_texts(recipe.data), recipe.data.max_texts))
         layers = sorted({sae.layer for sae in self.recipe.saes}, reverse=True)
-        return text_states(backbone, layers, texts, settings, "document", recipe.states.token_budget)
+        return training_states(recipe, backbone, layers, texts)

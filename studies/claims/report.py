@@ -8,13 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claims_list import LAYERS, WIDTHS, Claim, Figures, all_claims
-from claims_measured import NDCG, Study
-from report import PACKAGES
 from saelex.evaluation.curve_plots import flops_picture
 from saelex.evaluation.plots import draw, line_style
-from saelex.evaluation.provenance import machine, versions
+from saelex.evaluation.provenance import PACKAGES, machine, versions
 from saelex.files import write_text
+from studies.claims.claims import LAYERS, WIDTHS, Claim, Figures, all_claims
+from studies.claims.measured import NDCG, Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

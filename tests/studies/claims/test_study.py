@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
-from tests.benchmarks.toy_study import LANGUAGE, toy_study
+import torch
 from tests.recipes.world import World
+from tests.studies.claims.toy_study import LANGUAGE, toy_study
 
-import claims_runs
-from claims_measured import NDCG, STANDARD, Study, measure_runs
-from claims_report import write_claims
-from claims_runs import Runs
 from saelex.errors import InputError
 from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval
+from studies import states
+from studies.claims import runs as claims_runs
+from studies.claims.measured import NDCG, STANDARD, Study, measure_runs
+from studies.claims.report import write_claims
+from studies.claims.runs import Runs
 
 GUARD = "step 2: the loss is nan; lower training.learning_rate (now 0.0001), or raise loss.temperature (now 5)"
 
@@ -45,7 +48,18 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def one_thread() -> Iterator[None]:
+    """Numba's parallel kernels wake all of OpenMP's threads, and torch's tiny products would wait for each other."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
+
+
+@pytest.fixture(scope="module")
+def finished(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     root = tmp_path_factory.mktemp("study")
     recipe, output = toy_study(World(root)), root / "out"
     output.mkdir()
@@ -62,7 +76,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
             written.append(json.loads((output / "claims.json").read_text()))
             times.append({path: path.stat().st_mtime_ns for path in sorted(output.rglob("*.safetensors"))})
             patch.setattr(claims_runs, "train_retrieval", refused)
-            patch.setattr(claims_runs, "train_sae", refused)
+            patch.setattr(states, "train_sae", refused)
         yield Finished(runs, study, written, times)
 
 

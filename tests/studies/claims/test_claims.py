@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from tests.benchmarks.made_study import (
+from tests.studies.claims.made_study import (
     EVERY,
     FAR,
     NEAR,
@@ -21,7 +21,7 @@ from tests.benchmarks.made_study import (
     point,
 )
 
-from claims_list import (
+from studies.claims.claims import (
     HEADER,
     Claim,
     Figures,
@@ -42,8 +42,8 @@ from claims_list import (
     use,
     widths,
 )
-from claims_measured import NDCG, PRUNED, STANDARD, MeasuredRun, Study, Translated
-from claims_report import markdown, verdict
+from studies.claims.measured import NDCG, PRUNED, STANDARD, MeasuredRun, Study, Translated
+from studies.claims.report import markdown, verdict
 
 STOPPED = "step 7: the loss is nan"
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from claims_measured import NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
-from claims_runs import ClaimsRecipe
-from claims_tokens import TokenUse
 from saelex.evaluation.costs import Costs, Latency
 from saelex.evaluation.curves import QualityCurve, QualityPoint
 from saelex.evaluation.encoded import Measured, TopK
 from saelex.recipe import load_recipe
+from studies.claims.measured import NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
+from studies.claims.runs import ClaimsRecipe
+from studies.claims.tokens import TokenUse
 
 RECIPE = Path("recipes/study/claims.yaml")
 NEAR, FAR = ["near"], ["far one", "far two"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from claims_measured import COMPARED, HEADS, NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
 from saelex.evaluation.curves import QualityPoint
 from saelex.evaluation.encoded import Measured, TopK
 from saelex.evaluation.significance import paired_t_test
+from studies.claims.measured import COMPARED, HEADS, NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
 
 ALPHA = 0.05
 WIDTHS = {4096: "width-4096", 8192: "width-8192", 16384: "latents", 32768: "width-32768"}

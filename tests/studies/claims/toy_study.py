@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.benchmarks.made_study import RECIPE
 from tests.encoder.tiny_models import tiny_model
 from tests.recipes.world import World, word_tokenizer
+from tests.studies.claims.made_study import RECIPE
 
 LANGUAGE = "de"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from claims_runs import ClaimsRecipe, Runs
-from claims_tokens import TokenUse, anisotropy, token_use
-from default_model import sampled
-from saelex.corpus.collection import Collection, named_split, read_collection
+from saelex.corpus.collection import named_split, read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.costs import Costs, measure_costs
@@ -31,6 +28,9 @@ from saelex.evaluation.encoded import (
 from saelex.evaluation.measures import measure, measure_queries
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.vectors import SparseRows
+from studies.claims.runs import ClaimsRecipe, Runs
+from studies.claims.tokens import TokenUse, anisotropy, token_use
+from studies.samples import judged_sample
 
 NDCG = "nDCG@10"
 STANDARD: TopK = (40, 400)
@@ -110,15 +110,6 @@ def measure_runs(runs: Runs) -> Study:
     return Study(recipe, found, baselines, sizes, runs.sae_facts())
 
 
-def judged_sample(collection: Collection, queries: int, documents: int) -> JudgedDocuments:
-    """A collection cut to some of its queries, the documents judged for them, and others drawn at random."""
-    judged = JudgedDocuments.read(sampled(collection, queries))
-    wanted = {document for grades in judged.collection.qrels.values() for document in grades}
-    drawn = random.Random(0).sample(judged.documents, len(judged.documents))
-    kept = sorted(drawn, key=lambda one: one.id not in wanted)[: max(documents, len(wanted))]
-    return replace(judged, documents=sorted(kept, key=lambda one: one.id))
-
-
 def _measure(
     run: MeasuredRun, encoder: Encoder, samples: dict[str, JudgedDocuments], recipe: ClaimsRecipe, cache: VectorsCache
 ) -> None:
@@ -162,7 +153,7 @@ def _translated(encoder: Encoder, folder: Path, language: str, recipe: ClaimsRec
     sides = {}
     for name in ("en", language):
         collection = read_collection(f"{folder / 'en'}+{folder / name}", "test")
-        judged = JudgedDocuments.read(sampled(collection, recipe.queries))
+        judged = JudgedDocuments.read(collection.with_queries(recipe.queries))
         sides[name] = EncodedCollection.encode(encoder, judged, cache)
     first, second = (_document_rows(sides[name]).top_k(STANDARD[1]) for name in ("en", language))
     overlaps = jaccard(first, second)

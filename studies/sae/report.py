@@ -1,6 +1,6 @@
-"""Table and plot of a study that benchmarks/sae_study.py has measured.
+"""Table and plot of a study that is measured.
 
-python benchmarks/sae_study_report.py runs/study/study.json --output docs/images
+python -m studies.sae.report runs/study/study.json --output docs/images
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ def collection_table(study: dict[str, Any]) -> Iterator[str]:
     names = list(study["baselines"]["bm25"])
     yield f"| nDCG@10 | {' | '.join(names)} |"
     yield f"|---|{'---|' * len(names)}"
-    rows = [("BM25, words", study["baselines"]["bm25"]), ("dense, all-MiniLM-L6-v2", study["baselines"]["dense"])]
+    rows = [
+        ("BM25, words", study["baselines"]["bm25"]),
+        (f"dense, {Path(study['model']).name}", study["baselines"]["dense"]),
+    ]
     for stage in FIELDS:
         choice = [study["winners"][stage][name] for name in FIELDS]
         best = _best(next(run for run in study["runs"] if _choice(run) == choice))

@@ -7,14 +7,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.made_study import RECIPE, made_study
+from tests.studies.claims.made_study import RECIPE, made_study
 
-from claims_list import all_claims
-from claims_runs import SAES, ClaimsRecipe, Runs
 from saelex.errors import InputError
 from saelex.recipe import load_recipe
 from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.retrieval.validation import validate
+from studies.claims.claims import all_claims
+from studies.claims.runs import SAES, ClaimsRecipe, Runs
 
 STUDY = load_recipe(ClaimsRecipe, RECIPE)
 NAMES = [run.name for run in STUDY.runs]

@@ -8,12 +8,13 @@ import pytest
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS
 
-from claims_measured import NDCG, _ndcg_per_query, _translated, jaccard, judged_sample
-from claims_runs import ClaimsRecipe
 from saelex.corpus.collection import Collection, read_collection
 from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.vectors import SparseRows
+from studies.claims.measured import NDCG, _ndcg_per_query, _translated, jaccard
+from studies.claims.runs import ClaimsRecipe
+from studies.samples import judged_sample
 
 
 def write_beir(folder: Path, documents: dict[str, str], queries: dict[str, str], qrels: list[tuple[str, str, int]]):

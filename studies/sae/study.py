@@ -1,9 +1,5 @@
 """Which SAE the embedded default is made of, measured in stages: first the layer, then the width, then k.
 
-    python benchmarks/sae_study.py recipes/study/sae_minilm.yaml --output runs/study \\
-        --set sae.data.corpora='[squad-dev, medquad, ...]' --set sae.data.exclude='[xquad/en]' \\
-        --set collections='[squad-dev:train70, fairytaleqa:dev, tldr:dev, nl2bash:dev]'
-
 Every SAE is trained on the same number of tokens of the same texts. It is measured on texts that none of them has seen
 (those that follow the training texts in reading order): fraction of variance unexplained, active latents per token, and
 latents that no token activates. And label-free, on the development splits: BM25 over latents, whose statistics are
@@ -13,14 +9,12 @@ The rule, for each stage and for the default: the best mean nDCG@10 of concepts 
 per token gives more; what lies within `tie` of it wins if it is the lower layer, the narrower SAE or the smaller k. An
 SAE whose model folder would be larger than `folder_limit_mb` is measured but not chosen.
 
-A run that is done is a line of runs.jsonl, and is not done again. At the end: study.json, table.md, study.svg and .png.
+A run that is done is a line of runs.jsonl, and is not done again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -28,28 +22,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from default_model import Encoded, ndcg, sampled
-from sae_study_report import write_report
-from sae_study_states import TextStates, pooled_rows, reconstruct, text_states
-from saelex.corpus.collection import Collection, named_split, read_collection
-from saelex.corpus.documents import Document
+from saelex.corpus.collection import named_split, read_collection
+from saelex.corpus.documents import Run
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
 from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.evaluation.baselines import SentenceEmbedder, dense_run
+from saelex.evaluation.encoded import JudgedDocuments
+from saelex.evaluation.exact import exact_run
 from saelex.evaluation.measures import measure
-from saelex.evaluation.provenance import machine, versions
 from saelex.files import write_text
-from saelex.recipe import load_recipe
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.buffer import ArrayStates
-from saelex.sae.training.run import train_sae
 from saelex.training.sae_recipe import SaeRecipe
 from saelex.training.sae_states import read_texts
 from saelex.training.text_settings import TextData
 from saelex.vectors import SparseRows
+from studies.sae.codes import pooled_rows, reconstruct
+from studies.samples import judged_sample
+from studies.states import TextStates, text_states, train_on_states, training_states
 
 Result = dict[str, Any]
 
@@ -60,11 +52,11 @@ class StudyRecipe:
 
     sae: SaeRecipe = field(default_factory=SaeRecipe)
     """The SAE. Its layer is left open; its width and k are those of the stages before theirs."""
-    layers: list[int] = field(default_factory=lambda: [5, 4, 3, 2])
+    layers: list[int] = field(default_factory=list)
     """First stage."""
-    widths: list[int] = field(default_factory=lambda: [4096, 8192, 16384, 24576, 32768])
+    widths: list[int] = field(default_factory=list)
     """Second stage."""
-    ks: list[int] = field(default_factory=lambda: [8, 16, 32, 64])
+    ks: list[int] = field(default_factory=list)
     """Third stage."""
     inference_shares: list[float] = field(default_factory=lambda: [1.0, 0.5])
     """Latents per token when a text is encoded, as shares of the k in training."""
@@ -79,7 +71,7 @@ class StudyRecipe:
     max_queries: int = 500
     """At most so many queries of each, drawn at random."""
     max_documents: int | None = None
-    """At most so many documents of each: those judged for the queries, and others drawn at random; null keeps all."""
+    """Documents of each: those judged for the queries, be they more, and others drawn at random; null keeps all."""
     settings: EncoderSettings = field(default_factory=EncoderSettings)
     """Lengths, Top-K and the scale of words."""
     weighting: WeightingSettings = field(default_factory=WeightingSettings)
@@ -101,14 +93,29 @@ class Choice(NamedTuple):
 class Split(NamedTuple):
     """A development split with its words as vectors."""
 
-    collection: Collection
-    documents: list[Document]
+    judged: JudgedDocuments
     query_words: SparseRows
     document_words: SparseRows
 
+    @classmethod
+    def read(cls, name: str, recipe: StudyRecipe) -> Split:
+        """Of FOLDER:SPLIT, as much as the recipe takes of it."""
+        judged = judged_sample(read_collection(*named_split(name)), recipe.max_queries, recipe.max_documents)
+        texts = [document.content for document in judged.documents]
+        channel = LexicalChannel().fit(texts)
+        return cls(judged, channel.query(judged.questions), channel.document(texts))
+
     @property
-    def ids(self) -> list[str]:
-        return [document.id for document in self.documents]
+    def name(self) -> str:
+        return self.judged.collection.name
+
+    def ndcg(self, run: Run) -> float:
+        return measure(self.judged.collection.qrels, run)["nDCG@10"]
+
+    def search(self, queries: SparseRows, documents: SparseRows) -> float:
+        """nDCG@10 of an exact search."""
+        names = [query.id for query in self.judged.collection.queries]
+        return self.ndcg(exact_run(names, queries, self.judged.ids, documents))
 
 
 class LayerStates(NamedTuple):
@@ -126,11 +133,13 @@ class Study:
     def __init__(self, recipe: StudyRecipe, output: Path) -> None:
         if not (recipe.sae.model and recipe.sae.data.corpora and recipe.sae.data.max_texts and recipe.collections):
             raise InputError("set sae.model, sae.data.corpora, sae.data.max_texts and collections")
+        if not (recipe.layers and recipe.widths and recipe.ks):
+            raise InputError("every stage needs a choice: set layers, widths and ks")
         self.recipe = recipe
         self.output = output
         output.mkdir(parents=True, exist_ok=True)
         self._check_same()
-        self.splits = [_split(name, recipe) for name in recipe.collections]
+        self.splits = [Split.read(name, recipe) for name in recipe.collections]
         self.states = study_states(recipe, self.splits)
         path = output / "runs.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -141,7 +150,6 @@ class Study:
     def run(self, choice: Choice) -> Result:
         """Train and measure one SAE, unless that is done."""
         if choice not in self.runs:
-            print(f"{choice.name} ...", flush=True)
             started = time.monotonic()
             sae = self._trained(choice)
             trained = time.monotonic()
@@ -171,31 +179,18 @@ class Study:
             embedder = SentenceEmbedder.load(self.recipe.sae.model)
             bm25, dense = {}, {}
             for split in self.splits:
-                name = split.collection.name
-                bm25[name] = ndcg(_encoded(split), split.query_words, split.document_words)
-                run = dense_run(embedder, split.documents, split.collection.queries, progress=True)
-                dense[name] = measure(split.collection.qrels, run)["nDCG@10"]
+                bm25[split.name] = split.search(split.query_words, split.document_words)
+                judged = split.judged
+                run = dense_run(embedder, judged.documents, judged.collection.queries, progress=True)
+                dense[split.name] = split.ndcg(run)
             write_text(path, json.dumps({"bm25": _with_mean(bm25), "dense": _with_mean(dense)}, indent=2))
         found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
     def _trained(self, choice: Choice) -> SparseAutoencoder:
-        folder = self.output / choice.name
-        if (folder / "cfg.json").exists():
-            return SparseAutoencoder.load(folder)
-        sae = self.recipe.sae
-        training = replace(sae.training, n_latents=choice.width, k=choice.k)
-        source = ArrayStates(self.states[choice.layer].training.states, seed=training.seed)
-        data = [Path(corpus).name for corpus in sae.data.corpora]
-        return train_sae(
-            source,
-            training,
-            output=folder,
-            model_name=sae.model,
-            layer=choice.layer,
-            metadata={"data": data, "states": asdict(sae.states)},
-            progress=True,
-        )
+        training = replace(self.recipe.sae.training, n_latents=choice.width, k=choice.k)
+        states = self.states[choice.layer].training
+        return train_on_states(self.recipe.sae, states, choice.layer, training, self.output / choice.name)
 
     def _measured(self, choice: Choice, sae: SparseAutoencoder) -> Result:
         states = self.states[choice.layer]
@@ -224,12 +219,9 @@ class Study:
         for split, asked, stored in zip(self.splits, queries, documents):
             asked = weighting.query(asked).top_k(settings.query_top_k)
             stored = weighting.document(stored).top_k(settings.document_top_k)
-            encoded, name = _encoded(split), split.collection.name
-            concepts[name] = ndcg(encoded, asked, stored)
-            with_words[name] = ndcg(
-                encoded,
-                asked.beside(split.query_words.scale(settings.word_scale)),
-                stored.beside(split.document_words),
+            concepts[split.name] = split.search(asked, stored)
+            with_words[split.name] = split.search(
+                asked.beside(split.query_words.scale(settings.word_scale)), stored.beside(split.document_words)
             )
             active.append((float(asked.lengths.mean()), float(stored.lengths.mean())))
         return {
@@ -264,16 +256,15 @@ def study_states(recipe: StudyRecipe, splits: list[Split]) -> dict[int, LayerSta
     """Every layer's states of the training texts, the held-out ones, and the splits' queries and documents."""
     sae = recipe.sae
     backbone = Backbone.load(sae.model, dtype=sae.states.dtype)
-    as_trained = EncoderSettings(
-        max_document_length=sae.states.max_length, mask_special_tokens=sae.states.mask_special_tokens
+
+    def searched(texts: list[str], side: Side) -> dict[int, TextStates]:
+        return text_states(backbone, recipe.layers, texts, recipe.settings, side, sae.states.token_budget)
+
+    training, heldout = (
+        training_states(sae, backbone, recipe.layers, texts) for texts in sae_texts(sae.data, recipe.heldout_texts)
     )
-
-    def of(texts: list[str], settings: EncoderSettings, side: Side) -> dict[int, TextStates]:
-        return text_states(backbone, recipe.layers, texts, settings, side, sae.states.token_budget)
-
-    training, heldout = (of(texts, as_trained, "document") for texts in sae_texts(sae.data, recipe.heldout_texts))
-    queries = [of([query.text for query in one.collection.queries], recipe.settings, "query") for one in splits]
-    documents = [of([document.content for document in one.documents], recipe.settings, "document") for one in splits]
+    queries = [searched(one.judged.questions, "query") for one in splits]
+    documents = [searched([document.content for document in one.judged.documents], "document") for one in splits]
     return {
         layer: LayerStates(
             training[layer], heldout[layer], [one[layer] for one in queries], [one[layer] for one in documents]
@@ -302,55 +293,5 @@ def stages(recipe: StudyRecipe, decide: Callable[[list[Choice]], Choice]) -> lis
     return [first, second, decide([second._replace(k=k) for k in recipe.ks])]
 
 
-def _split(name: str, recipe: StudyRecipe) -> Split:
-    collection = sampled(read_collection(*named_split(name)), recipe.max_queries)
-    documents = sorted((one for one in collection.documents() if one.content), key=lambda one: one.id)
-    if recipe.max_documents is not None:
-        judged = {document for relevant in collection.qrels.values() for document in relevant}
-        drawn = random.Random(0).sample(documents, len(documents))
-        kept = sorted(drawn, key=lambda one: one.id not in judged)[: recipe.max_documents]
-        documents = sorted(kept, key=lambda one: one.id)
-    texts = [document.content for document in documents]
-    channel = LexicalChannel().fit(texts)
-    query_words = channel.query([query.text for query in collection.queries])
-    return Split(collection, documents, query_words, channel.document(texts))
-
-
-def _encoded(split: Split) -> Encoded:
-    nothing = SparseRows.empty(0)
-    return Encoded(split.collection, split.ids, nothing, nothing, split.query_words, split.document_words)
-
-
 def _with_mean(figures: dict[str, float]) -> dict[str, float]:
     return {**figures, "mean": sum(figures.values()) / len(figures)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the runs; goes on where it stopped")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the recipe")
-    arguments = parser.parse_args()
-    recipe = load_recipe(StudyRecipe, arguments.recipe, arguments.set)
-    study = Study(recipe, arguments.output)
-    winners = stages(recipe, study.stage)
-    content = {
-        "winners": dict(zip(("layer", "width", "k"), (winner._asdict() for winner in winners))),
-        "tie": recipe.tie,
-        "folder_limit_mb": recipe.folder_limit_mb,
-        "stages": {
-            "layer": [Choice(layer, recipe.sae.training.n_latents, recipe.sae.training.k) for layer in recipe.layers],
-            "width": [winners[0]._replace(width=width) for width in recipe.widths],
-            "k": [winners[1]._replace(k=k) for k in recipe.ks],
-        },
-        "baselines": study.baselines(),
-        "runs": list(study.runs.values()),
-        "machine": machine(),
-        "versions": versions(("saelex", "numpy", "torch", "transformers")),
-    }
-    write_text(arguments.output / "study.json", json.dumps(content, indent=2))
-    write_report(arguments.output / "study.json", arguments.output)
-
-
-if __name__ == "__main__":
-    main()

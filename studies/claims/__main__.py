@@ -1,6 +1,6 @@
 """The claims of SPLARE and SAE-SPLADE, tried again: every model at one small budget, the same data, the same measure.
 
-    python benchmarks/claims.py recipes/study/claims.yaml --output runs/claims
+    python -m studies.claims recipes/study/claims.yaml --output runs/claims
 
 Trains the SAEs and runs of the recipe, measures them, and writes claims.json, claims.md and plots into the output
 folder. Nothing that is there is done again: SAEs, runs, and vectors. --only NAME... trains these runs and stops, so
@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from claims_measured import measure_runs
-from claims_report import write_claims
-from claims_runs import Runs
+from studies.claims.measured import measure_runs
+from studies.claims.report import write_claims
+from studies.claims.runs import Runs
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""What re-examines the papers, and the choices behind the default: imports the product, never the other way."""

@@ -1,0 +1,1 @@
+"""Which SAE the embedded default is made of."""
