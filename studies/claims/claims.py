@@ -10,12 +10,9 @@ import numpy as np
 from saelex.evaluation.curves import QualityPoint
 from saelex.evaluation.encoded import Measured, TopK
 from saelex.evaluation.significance import paired_t_test
-from studies.claims.measured import COMPARED, HEADS, NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
+from studies.claims.measured import NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
 
 ALPHA = 0.05
-WIDTHS = {4096: "width-4096", 8192: "width-8192", 16384: "latents", 32768: "width-32768"}
-LAYERS = {2: "layer-2", 3: "layer-3", 4: "layer-4", 5: "latents"}
-"""Runs by the width, and by the layer, of the SAE that they start from."""
 _NEAR = 0.99  # of the other's quality counts as equal quality
 
 
@@ -39,6 +36,7 @@ class Figures:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.near, self.far = study.recipe.in_domain, study.recipe.out_of_domain
+        self.roles = study.recipe.roles
 
     @property
     def every(self) -> list[str]:
@@ -65,8 +63,9 @@ class Figures:
         return paired_t_test(one, other)
 
     def against_base(self, name: str) -> tuple[float, float]:
-        """A run's quality less that of `latents`, over all collections, and the p-value of that."""
-        return self.quality(name, self.every) - self.quality("latents", self.every), self.p(name, "latents", self.every)
+        """A run's quality less that of `roles.sae`, over all collections, and the p-value of that."""
+        base = self.roles.sae
+        return self.quality(name, self.every) - self.quality(base, self.every), self.p(name, base, self.every)
 
     def row(self, name: str, label: str = "", cut: TopK = STANDARD) -> tuple[str, ...]:
         """A run's line under HEADER."""
@@ -100,8 +99,9 @@ def all_claims(study: Study) -> list[Claim]:
 
 
 def heads(of: Figures) -> Claim:
-    near, far = (of.quality("latents", names) - of.quality("vocabulary", names) for names in (of.near, of.far))
-    ps = of.p("latents", "vocabulary", of.near), of.p("latents", "vocabulary", of.far)
+    sae, vocabulary = of.roles.heads
+    near, far = (of.quality(sae, names) - of.quality(vocabulary, names) for names in (of.near, of.far))
+    ps = of.p(sae, vocabulary, of.near), of.p(sae, vocabulary, of.far)
     return Claim(
         "a", "SAE head against vocabulary head at equal budget",
         "SPLARE, English training: BEIR-13 50.2 against 50.0, MS MARCO 40.8 against 40.0. SAE-SPLADE: comparable "
@@ -110,14 +110,15 @@ def heads(of: Figures) -> Claim:
         all(difference >= 0 or p >= ALPHA for difference, p in zip((near, far), ps)),
         f"in-domain {near:+.3f} (p {shown_p(ps[0])}), out-of-domain {far:+.3f} (p {shown_p(ps[1])})",
         HEADER,
-        [of.row("latents"), of.row("vocabulary"), *(of.baseline_row(name) for name in of.study.baselines)],
+        [of.row(sae), of.row(vocabulary), *(of.baseline_row(name) for name in of.study.baselines)],
     )  # fmt: skip
 
 
 def efficiency(of: Figures) -> Claim:
-    wanted = _NEAR * of.quality("vocabulary", of.every)
-    best = {name: cheapest(of.run(name), wanted) for name in COMPARED}
-    ratio, with_df = (_ratio(best[one], best[other]) for one, other in (COMPARED[:2], COMPARED[2:]))
+    wanted = _NEAR * of.quality(of.roles.vocabulary, of.every)
+    compared = of.roles.compared
+    best = {name: cheapest(of.run(name), wanted) for name in compared}
+    ratio, with_df = (_ratio(best[one], best[other]) for one, other in (compared[:2], compared[2:]))
     return Claim(
         "b", "Efficiency at equal quality",
         "SAE-SPLADE: QD-FLOPs 2.2 times lower than SPLADE's with a negligible loss (second-hand)",
@@ -162,13 +163,14 @@ def cheapest(run: MeasuredRun, wanted: float) -> QualityPoint | None:
 
 
 def widths(of: Figures) -> Claim:
-    quality = [of.quality(name, of.every) for name in WIDTHS.values()]
-    doublings = np.log2(list(WIDTHS))
+    names = of.roles.widths
+    quality, saes = [of.quality(name, of.every) for name in names], [of.study.sae(name) for name in names]
+    doublings = np.log2([sae.width for sae in saes])
     slope, intercept = np.polyfit(doublings, quality, 1)
     error = np.asarray(quality) - (slope * doublings + intercept)
     spread = float(np.var(quality)) * len(quality)
     r2 = 1 - float((error**2).sum()) / spread if spread > 1e-12 else 0.0  # all alike: no line explains anything
-    facts = [of.study.sae_facts[f"layer-5-width-{width}"] for width in WIDTHS]
+    facts = [of.study.sae_facts[sae.name] for sae in saes]
     return Claim(
         "c", "Quality against SAE width",
         "SPLARE: roughly log-linear gain from 2^14 to 2^20 (figure only); SAE-SPLADE tested 2^15 to 2^17, kept 2^16",
@@ -177,41 +179,43 @@ def widths(of: Figures) -> Claim:
         f"{slope:+.4f} nDCG@10 a doubling, R² {r2:.2f}",
         (*HEADER, "SAE's FVU", "dead"),
         [
-            (*of.row(name, f"{width:,}"), f"{fact['fvu']:.3f}", f"{fact['dead_share']:.0%}")
-            for (width, name), fact in zip(WIDTHS.items(), facts)
+            (*of.row(name, f"{sae.width:,}"), f"{fact['fvu']:.3f}", f"{fact['dead_share']:.0%}")
+            for name, sae, fact in zip(names, saes, facts)
         ],
     )  # fmt: skip
 
 
 def layers(of: Figures) -> Claim:
-    quality = {layer: of.quality(name, of.every) for layer, name in LAYERS.items()}
-    best = max(quality, key=quality.__getitem__)
+    runs, blocks = {of.study.sae(name).layer: name for name in of.roles.layers}, of.study.recipe.blocks
+    quality = {layer: of.quality(name, of.every) for layer, name in runs.items()}
+    best, deep = max(quality, key=quality.__getitem__), round(2 * blocks / 3)
     return Claim(
         "d", "Layer depth",
         "SPLARE: best near two thirds of the depth (layer 20 of 32, 16 of 26), flat nearby; early layers strong",
-        "block 4 of 6 (layer 3, two thirds) is best",
-        best == 3,
-        f"best: layer {best}, block {best + 1} of 6",
+        f"block {deep} of {blocks} (layer {deep - 1}, two thirds) is best",
+        best == deep - 1,
+        f"best: layer {best}, block {best + 1} of {blocks}",
         HEADER,
-        [of.row(name, f"layer {layer} (block {layer + 1} of 6)") for layer, name in LAYERS.items()],
+        [of.row(name, f"layer {layer} (block {layer + 1} of {blocks})") for layer, name in runs.items()],
     )  # fmt: skip
 
 
 def pruning(of: Figures) -> Claim:
-    loss = {name: of.quality(name, of.every, PRUNED) / of.quality(name, of.every) - 1 for name in HEADS}
+    sae, vocabulary = of.roles.heads
+    loss = {name: of.quality(name, of.every, PRUNED) / of.quality(name, of.every) - 1 for name in of.roles.heads}
     return Claim(
         "e", "Passages pruned to their top 100",
         "SPLARE -2 %, SPLADE-Llama more than -6 % (queries at 40)",
         "the SAE head loses at most 2 %, and less than the vocabulary head",
-        loss["latents"] >= -0.02 and loss["latents"] > loss["vocabulary"],
-        f"SAE head {loss['latents']:+.1%}, vocabulary head {loss['vocabulary']:+.1%}",
+        loss[sae] >= -0.02 and loss[sae] > loss[vocabulary],
+        f"SAE head {loss[sae]:+.1%}, vocabulary head {loss[vocabulary]:+.1%}",
         HEADER,
         [of.row(name, f"{name} {shown_cut(cut)}", cut) for name in loss for cut in (STANDARD, PRUNED)],
     )  # fmt: skip
 
 
 def use(of: Figures) -> Claim:
-    one, other = map(of.run, HEADS)
+    one, other = map(of.run, of.roles.heads)
     return Claim(
         "f", "Use of the latents",
         "SPLARE uses nearly all of its 131 k, evenly; SPLADE fewer than 100 k of 128 k, some too often (figure)",
@@ -229,7 +233,7 @@ def use(of: Figures) -> Claim:
 
 
 def flops(of: Figures) -> Claim:
-    pairs = (("latents", "no-flops"), ("vocabulary", "vocabulary-no-flops"))
+    pairs = tuple(zip(of.roles.heads, (of.roles.sae_no_flops, of.roles.vocabulary_no_flops)))
     differences = [of.quality(one, of.every) - of.quality(other, of.every) for one, other in pairs]
     return Claim(
         "g", "Top-K with and without FLOPS",
@@ -244,7 +248,7 @@ def flops(of: Figures) -> Claim:
 
 
 def frozen(of: Figures) -> Claim:
-    difference, p = of.against_base("frozen")
+    difference, p = of.against_base(of.roles.frozen)
     return Claim(
         "h", "Frozen against tuned SAE",
         "SPLARE: frozen is better and simpler (preliminary, without figures); SAE-SPLADE tunes the encoder",
@@ -252,27 +256,32 @@ def frozen(of: Figures) -> Claim:
         decided(difference, p),
         f"frozen {difference:+.3f} (p {shown_p(p)})",
         HEADER,
-        [of.row("frozen"), of.row("latents", "latents (tuned)")],
+        [of.row(of.roles.frozen), of.row(of.roles.sae, f"{of.roles.sae} (tuned)")],
     )  # fmt: skip
 
 
 def k_or_lambda(of: Figures) -> Claim:
-    ks = {"k-4": "k 4", "latents": "k 8, lambda 3e-3", "k-16": "k 16"}
-    lambdas = {"lambda-low": "lambda 1e-3", "lambda-high": "lambda 1e-2"}
+    settings = of.study.settings
+    k = {name: settings[name].model.token_k or 0 for name in of.roles.ks}
+    strength = {name: settings[name].sparsity.document for name in of.roles.lambdas}
+    labels = {name: f"lambda {value:g}" for name, value in strength.items()}
+    labels = {name: f"k {value}" for name, value in k.items()} | labels
+    labels[of.roles.sae] = f"k {k[of.roles.sae]}, lambda {strength[of.roles.sae]:g}"
     spread = {
         kind: (_spread([of.qd_flops(name) for name in names]),
                _spread([of.quality(name, of.every) for name in names]))
-        for kind, names in (("k", [*ks]), ("lambda", ["lambda-low", "latents", "lambda-high"]))
+        for kind, names in (("k", of.roles.ks), ("lambda", of.roles.lambdas))
     }  # fmt: skip
+    factors = [round(max(values) / min(values)) for values in (list(k.values()), list(strength.values()))]
     return Claim(
         "i", "TopK k against FLOPS strength",
         "SAE-SPLADE: k, not lambda, sets the frontier of quality and cost (second-hand)",
-        "a factor 4 in k moves both QD-FLOPs and nDCG@10 further than a factor 10 in lambda",
+        "a factor {} in k moves both QD-FLOPs and nDCG@10 further than a factor {} in lambda".format(*factors),
         spread["k"][0] > spread["lambda"][0] and spread["k"][1] > spread["lambda"][1],
         "; ".join(f"{kind} moves QD-FLOPs by {cost:.2f}, nDCG@10 by {quality:.3f}"
                   for kind, (cost, quality) in spread.items()),
         HEADER,
-        [of.row(name, label) for name, label in (ks | lambdas).items()],
+        [of.row(name, label) for name, label in labels.items()],
     )  # fmt: skip
 
 
@@ -281,8 +290,8 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def random_head(of: Figures) -> Claim:
-    stopped = of.run("random").stopped
-    difference, p = of.against_base("random")
+    stopped = of.run(of.roles.random).stopped
+    difference, p = of.against_base(of.roles.random)
     return Claim(
         "j", "A head drawn at random",
         "SPLARE: a head from scratch is much worse or does not converge; SAE-SPLADE: an ablation (no figures)",
@@ -290,12 +299,12 @@ def random_head(of: Figures) -> Claim:
         difference < 0 and p < ALPHA,
         stopped or f"random {difference:+.3f} (p {shown_p(p)})",
         HEADER,
-        [of.row("random"), of.row("latents", "latents (SAE trained first)")],
+        [of.row(of.roles.random), of.row(of.roles.sae, f"{of.roles.sae} (SAE trained first)")],
     )  # fmt: skip
 
 
 def joint(of: Figures) -> Claim:
-    difference, p = of.against_base("joint")
+    difference, p = of.against_base(of.roles.joint)
     return Claim(
         "k", "Reconstruction and retrieval jointly against two stages",
         "SAE-SPLADE: a reconstruction loss beside retrieval hurts; two stages win (second-hand)",
@@ -303,22 +312,23 @@ def joint(of: Figures) -> Claim:
         decided(-difference, p),
         f"joint {difference:+.3f} (p {shown_p(p)})",
         HEADER,
-        [of.row("joint"), of.row("latents", "latents (two stages)")],
+        [of.row(of.roles.joint), of.row(of.roles.sae, f"{of.roles.sae} (two stages)")],
     )  # fmt: skip
 
 
 def tokens(of: Figures) -> Claim:
-    rows, found = [], {}
-    for name in HEADS:
+    rows, found = [], []
+    for name in of.roles.heads:
         run = of.run(name)
         assert run.tokens is not None
-        found[name] = use = run.tokens
+        use = run.tokens
+        found.append(use)
         kinds = (f"{share:.0%}" for share in (use.identity, use.splitting, use.synonymy, use.spread))
         rows.append(
             (name, f"{use.active:.1f}", f"{use.judged:,}", *kinds, f"{use.entropy:.2f}", f"{run.anisotropy:.2f}")
         )
     more = [kind for kind in ("splitting", "synonymy")
-            if getattr(found["latents"], kind) > getattr(found["vocabulary"], kind)]  # fmt: skip
+            if getattr(found[0], kind) > getattr(found[1], kind)]  # fmt: skip
     return Claim(
         "l", "Synonymy and polysemy, by P(token | latent) and P(latent | token)",
         "SAE-SPLADE: latents join synonyms and split senses, by co-occurrence thresholds that its authors call not "
@@ -336,7 +346,8 @@ def translations(of: Figures) -> Iterator[Claim]:
     languages = of.study.recipe.languages
     if not languages:
         return
-    found = {name: of.run(name).translated for name in HEADS}
+    sae, vocabulary = of.roles.heads
+    found = {name: of.run(name).translated for name in of.roles.heads}
     lift = {
         name: float(np.mean([values[one].overlap - values[one].chance for one in languages]))
         for name, values in found.items()
@@ -347,9 +358,9 @@ def translations(of: Figures) -> Iterator[Claim]:
         "SAE-SPLADE: translations share more latents than tokens (second-hand). SPLARE: XTREME-UP MRR@10 42.6 against "
         "30.5 after English training",
         "translations share more above chance, and English queries find more, than with the vocabulary head",
-        lift["latents"] > lift["vocabulary"] and ndcg["latents"] > ndcg["vocabulary"],
-        f"overlap above chance {lift['latents']:.3f} against {lift['vocabulary']:.3f}, nDCG@10 {ndcg['latents']:.3f} "
-        f"against {ndcg['vocabulary']:.3f}",
+        lift[sae] > lift[vocabulary] and ndcg[sae] > ndcg[vocabulary],
+        f"overlap above chance {lift[sae]:.3f} against {lift[vocabulary]:.3f}, nDCG@10 {ndcg[sae]:.3f} "
+        f"against {ndcg[vocabulary]:.3f}",
         ("passages in", *(f"{name}: {what}" for name in found for what in ("overlap", "by chance", "nDCG@10"))),
         [
             (language, *(f"{value:.3f}" for values in found.values()

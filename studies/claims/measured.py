@@ -27,8 +27,9 @@ from saelex.evaluation.encoded import (
 )
 from saelex.evaluation.measures import measure, measure_queries
 from saelex.evaluation.vectors_cache import VectorsCache
+from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.vectors import SparseRows
-from studies.claims.runs import ClaimsRecipe, Runs
+from studies.claims.runs import ClaimsRecipe, Runs, StudySae
 from studies.claims.tokens import TokenUse, anisotropy, token_use
 from studies.samples import judged_sample
 
@@ -36,9 +37,6 @@ NDCG = "nDCG@10"
 STANDARD: TopK = (40, 400)
 PRUNED: TopK = (40, 100)
 WHOLE: TopK = (None, None)
-HEADS = ("latents", "vocabulary")
-COMPARED = (*HEADS, "latents-df", "vocabulary-df")
-"""Runs whose cost is looked into: either head with FLOPS, and with DF-FLOPS."""
 _QUERY_CUTS = [5, 10, 20, 40, None]
 _DOCUMENT_CUTS = [25, 50, 100, 200, 400, None]
 _TOKEN_TEXTS = 300  # passages whose tokens are looked at
@@ -80,13 +78,22 @@ class MeasuredRun:
 
 @dataclass
 class Study:
-    """Everything measured; baselines: nDCG@10 of BM25, the dense backbone and their fusion, by collection."""
+    """Everything measured.
+
+    settings: the recipe of every run. baselines: nDCG@10 of BM25, the dense backbone and their fusion, by collection.
+    """
 
     recipe: ClaimsRecipe
+    settings: dict[str, RetrievalRecipe]
     runs: dict[str, MeasuredRun]
     baselines: dict[str, dict[str, float]]
     sizes: dict[str, tuple[int, int]]  # collection -> queries, documents
     sae_facts: dict[str, dict[str, Any]]
+
+    def sae(self, name: str) -> StudySae:
+        """The SAE that a run starts from."""
+        wanted = Path(self.settings[name].model.sae).name
+        return next(sae for sae in self.recipe.saes if sae.name == wanted)
 
 
 def measure_runs(runs: Runs) -> Study:
@@ -107,7 +114,8 @@ def measure_runs(runs: Runs) -> Study:
         if not found[name].stopped:
             _measure(found[name], runs.encoder(name), samples, recipe, cache)
     sizes = {name: (len(judged.questions), len(judged.documents)) for name, judged in samples.items()}
-    return Study(recipe, found, baselines, sizes, runs.sae_facts())
+    settings = {name: runs.recipe_of(name) for name in runs.named}
+    return Study(recipe, settings, found, baselines, sizes, runs.sae_facts())
 
 
 def _measure(
@@ -121,9 +129,9 @@ def _measure(
     passages = SparseRows.concatenate([one.passages for one in encoded.values()])
     shares = activation_shares(passages)
     run.latents_used, run.df_gini = float(np.mean(shares > 0)), gini(shares)
-    if run.name in COMPARED:
+    if run.name in recipe.roles.compared:
         _measure_costs(run, encoded, passages)
-    if run.name in HEADS:
+    if run.name in recipe.roles.heads:
         _measure_tokens(run, encoder, samples, recipe, cache)
 
 

@@ -12,7 +12,7 @@ from saelex.evaluation.curve_plots import flops_picture
 from saelex.evaluation.plots import draw, line_style
 from saelex.evaluation.provenance import PACKAGES, machine, versions
 from saelex.files import write_text
-from studies.claims.claims import LAYERS, WIDTHS, Claim, Figures, all_claims
+from studies.claims.claims import Claim, Figures, all_claims
 from studies.claims.measured import NDCG, Study
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def _line(*cells: str) -> str:
 def draw_pictures(study: Study, folder: Path) -> None:
     """Width and layer in one picture; quality against QD-FLOPs of the two heads in another."""
     of = Figures(study)
+    steps = study.settings[of.roles.sae].training.max_steps
+    widths = {study.sae(name).width: name for name in of.roles.widths}
+    layers = {study.sae(name).layer: name for name in of.roles.layers}
 
     def panel(axes: Axes, names: dict[int, str], label: str, logarithmic: bool) -> None:
         for number, (title, sets) in enumerate((("in-domain", of.near), ("out-of-domain", of.far))):
@@ -85,10 +88,10 @@ def draw_pictures(study: Study, folder: Path) -> None:
         axes.set_ylabel(NDCG)
 
     panels = [
-        lambda axes: panel(axes, WIDTHS, "latents of the SAE", True),
-        lambda axes: panel(axes, LAYERS, "layer that the SAE reads, of 0 to 5", False),
+        lambda axes: panel(axes, widths, "latents of the SAE", True),
+        lambda axes: panel(axes, layers, f"layer that the SAE reads, of 0 to {study.recipe.blocks - 1}", False),
     ]
-    draw("width-and-layer", panels, caption=f"{NDCG} at Top-K 40/400, after 60 steps of retrieval training").save(
+    draw("width-and-layer", panels, caption=f"{NDCG} at Top-K 40/400, after {steps} steps of retrieval training").save(
         folder
     )
     curves = [run.curve for run in study.runs.values() if run.curve is not None]

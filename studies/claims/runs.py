@@ -51,6 +51,54 @@ class StudyRun:
 
 
 @dataclass(frozen=True)
+class Roles:
+    """Which run stands for what in the claims, by its name."""
+
+    sae: str = ""
+    """SAE head, FLOPS: what the other runs differ from."""
+    vocabulary: str = ""
+    """Vocabulary head, FLOPS: the control."""
+    sae_df: str = ""
+    """SAE head, DF-FLOPS."""
+    vocabulary_df: str = ""
+    """Vocabulary head, DF-FLOPS."""
+    sae_no_flops: str = ""
+    """SAE head, Top-K alone."""
+    vocabulary_no_flops: str = ""
+    """Vocabulary head, Top-K alone."""
+    frozen: str = ""
+    """SAE not tuned."""
+    random: str = ""
+    """Head drawn at random."""
+    joint: str = ""
+    """Reconstruction beside retrieval."""
+    widths: list[str] = field(default_factory=list)
+    """From SAEs of one layer, by ascending width."""
+    layers: list[str] = field(default_factory=list)
+    """From SAEs of one width, by ascending layer."""
+    ks: list[str] = field(default_factory=list)
+    """By ascending latents per token."""
+    lambdas: list[str] = field(default_factory=list)
+    """By ascending strength of FLOPS."""
+
+    @property
+    def heads(self) -> tuple[str, str]:
+        """The SAE head and its control."""
+        return self.sae, self.vocabulary
+
+    @property
+    def compared(self) -> tuple[str, str, str, str]:
+        """Runs whose cost is looked into: either head with FLOPS, and with DF-FLOPS."""
+        return (*self.heads, self.sae_df, self.vocabulary_df)
+
+    @property
+    def every(self) -> set[str]:
+        """All runs that a claim is about."""
+        alone = {self.sae_no_flops, self.vocabulary_no_flops, self.frozen, self.random, self.joint}
+        return alone.union(self.compared, self.widths, self.layers, self.ks, self.lambdas)
+
+
+@dataclass(frozen=True)
 class ClaimsRecipe:
     """Everything that the study needs."""
 
@@ -60,6 +108,10 @@ class ClaimsRecipe:
     """Those that are trained; `saes/<name>` in a run's model.sae is one of them."""
     runs: list[StudyRun] = field(default_factory=list)
     """Retrieval trainings."""
+    roles: Roles = field(default_factory=Roles)
+    """What the claims are about."""
+    blocks: int = 0
+    """Of the backbone."""
     in_domain: list[str] = field(default_factory=list)
     """Collections whose train splits were used, FOLDER:SPLIT."""
     out_of_domain: list[str] = field(default_factory=list)
@@ -83,6 +135,8 @@ class Runs:
         self.output = output
         self.named = {run.name: run for run in self.recipe.runs}
         self._saes = {sae.name: sae for sae in self.recipe.saes}
+        if unknown := self.recipe.roles.every - self.named.keys():
+            raise InputError(f"{recipe_path}: roles names {min(unknown)!r}, which is no run; see runs")
 
     def train(self, name: str) -> None:
         """A run, and before it the SAE that it starts from. A training that its guards stop is a finding, and noted."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from saelex.evaluation.costs import Costs, Latency
 from saelex.evaluation.curves import QualityCurve, QualityPoint
 from saelex.evaluation.encoded import Measured, TopK
-from saelex.recipe import load_recipe
+from saelex.training.retrieval.settings import RetrievalRecipe
 from studies.claims.measured import NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
-from studies.claims.runs import ClaimsRecipe
+from studies.claims.runs import Runs
 from studies.claims.tokens import TokenUse
 
 RECIPE = Path("recipes/study/claims.yaml")
+RUNS = Runs(RECIPE, [], Path("out"))
 NEAR, FAR = ["near"], ["far one", "far two"]
 EVERY = [*NEAR, *FAR]
 QUALITY = 0.5
@@ -64,16 +65,19 @@ def made_run(
 
 def made_study(*runs: MeasuredRun) -> Study:
     """The runs and SAEs that recipes/study/claims.yaml names, all alike; `runs` in place of those of their names."""
-    recipe = _recipe()
+    recipe = RUNS.recipe
     names = [run.name for run in recipe.runs]
     assert {run.name for run in runs} <= set(names)
     every = {name: made_run(name) for name in names} | {run.name: run for run in runs}
     baselines = {system: dict.fromkeys(EVERY, 0.4) for system in ("BM25", "dense")}
     facts = {sae.name: {"fvu": 0.2, "dead_share": 0.05, "tokens_per_s": 1000} for sae in recipe.saes}
     made = replace(recipe, in_domain=NEAR, out_of_domain=FAR, languages=[])
-    return Study(made, every, baselines, dict.fromkeys(EVERY, (8, 20)), facts)
+    return Study(
+        made, {name: recipe_of(name) for name in names}, every, baselines, dict.fromkeys(EVERY, (8, 20)), facts
+    )
 
 
 @cache
-def _recipe() -> ClaimsRecipe:
-    return load_recipe(ClaimsRecipe, RECIPE)
+def recipe_of(name: str) -> RetrievalRecipe:
+    """Of a run of recipes/study/claims.yaml."""
+    return RUNS.recipe_of(name)

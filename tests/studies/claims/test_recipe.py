@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
-from tests.studies.claims.made_study import RECIPE, made_study
+from tests.studies.claims.made_study import RUNS, made_study, recipe_of
 
 from saelex.errors import InputError
-from saelex.recipe import load_recipe
-from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.retrieval.validation import validate
 from studies.claims.claims import all_claims
-from studies.claims.runs import SAES, ClaimsRecipe, Runs
+from studies.claims.runs import SAES, Roles, Runs
 
-STUDY = load_recipe(ClaimsRecipe, RECIPE)
+STUDY = RUNS.recipe
 NAMES = [run.name for run in STUDY.runs]
-RUNS = Runs(RECIPE, [], Path("out"))
-
-
-@cache
-def recipe_of(name: str) -> RetrievalRecipe:
-    return RUNS.recipe_of(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,11 +82,27 @@ def test_nothing_is_trained_on_what_counts_as_out_of_domain() -> None:
     assert not {one.partition(":")[0] for one in STUDY.out_of_domain} & set(STUDY.sae.data.corpora)
 
 
+def test_roles_stand_for_runs_of_their_settings() -> None:
+    roles = STUDY.roles
+    saes = {name: next(sae for sae in STUDY.saes if Path(recipe_of(name).model.sae).name == sae.name)
+            for name in (*roles.widths, *roles.layers)}  # fmt: skip
+    assert [saes[name].width for name in roles.widths] == [4096, 8192, 16384, 32768]
+    assert [saes[name].layer for name in roles.layers] == [2, 3, 4, 5]
+    assert [recipe_of(name).model.token_k for name in roles.ks] == [4, 8, 16]
+    assert [recipe_of(name).sparsity.document for name in roles.lambdas] == [1e-3, 3e-3, 1e-2]
+    assert {recipe_of(name).model.head for name in (roles.vocabulary, roles.vocabulary_df)} == {"vocabulary"}
+    assert roles.every == set(NAMES)
+
+
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run 'width-1'; there are latents, "):
         recipe_of("width-1")
     study = tmp_path / "study.yaml"
-    study.write_text("runs: [{name: one, recipe: one.yaml}]\nsaes: [{layer: 1, width: 64}]\n")
+    roles = [one.name for one in fields(Roles) if one.default == ""]
+    named = "".join(f"  {role}: one\n" for role in roles)
+    study.write_text(f"roles:\n{named}runs: [{{name: one, recipe: one.yaml}}]\nsaes: [{{layer: 1, width: 64}}]\n")
     (tmp_path / "one.yaml").write_text("model: {backbone: x, sae: saes/layer-2-width-64}\n")
     with pytest.raises(InputError, match="one: no SAE saes/layer-2-width-64; there are layer-1-width-64"):
         Runs(study, [], tmp_path).recipe_of("one")
+    with pytest.raises(InputError, match="roles names 'two', which is no run"):
+        Runs(study, ["roles.joint=two"], tmp_path)
