@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import pytest
-import torch
 from tests.recipes.world import World
 from tests.studies.claims.toy_study import LANGUAGE, toy_study
 
@@ -48,18 +46,7 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Numba's parallel kernels wake all of OpenMP's threads, and torch's tiny products would wait for each other."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
-
-
-@pytest.fixture(scope="module")
-def finished(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     root = tmp_path_factory.mktemp("study")
     recipe, output = toy_study(World(root)), root / "out"
     output.mkdir()
