@@ -14,7 +14,8 @@ from tqdm import tqdm
 from claims_runs import ClaimsRecipe, Runs
 from claims_tokens import TokenUse, anisotropy, token_use
 from default_model import sampled
-from saelex.corpus.collection import Collection, named_split, read_collection
+from saelex.corpus.collection import Collection
+from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.costs import Costs, measure_costs

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from report import Report
-from saelex.corpus.collection import Collection, named_split, read_collection
+from saelex.corpus.collection import Collection
+from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings

@@ -31,8 +31,9 @@ from typing import Any, NamedTuple
 from default_model import Encoded, ndcg, sampled
 from sae_study_report import write_report
 from sae_study_states import TextStates, pooled_rows, reconstruct, text_states
-from saelex.corpus.collection import Collection, named_split, read_collection
+from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document
+from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings

@@ -10,7 +10,8 @@ from tests.encoder.tiny_models import TEXTS
 
 from claims_measured import NDCG, _ndcg_per_query, _translated, jaccard, judged_sample
 from claims_runs import ClaimsRecipe
-from saelex.corpus.collection import Collection, read_collection
+from saelex.corpus.collection import Collection
+from saelex.corpus.opening import read_collection
 from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.vectors import SparseRows

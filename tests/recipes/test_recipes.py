@@ -13,7 +13,7 @@ from tests.recipes.toy import commands, languages, stage, toy_mntp, toy_retrieva
 from tests.recipes.world import SIZE, World, texts_of
 
 from saelex.cli.app import app
-from saelex.corpus.collection import read_collection
+from saelex.corpus.opening import read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.efficiency import qd_flops
 from saelex.evaluation.evaluate import evaluate_collections

@@ -205,7 +205,7 @@ class _Asked:
         return found
 
     def _read(self) -> None:
-        from saelex.corpus.collection import named_split, read_collection
+        from saelex.corpus.opening import named_split, read_collection
         from saelex.evaluation.encoded import JudgedDocuments
 
         if self.output.exists() and not self.output.is_dir():
