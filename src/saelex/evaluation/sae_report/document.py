@@ -76,7 +76,7 @@ def to_json(report: Mapping[str, Any]) -> str:
 def _sae(name: str, sae: SparseAutoencoder, summary: SaeSummary, loss: LossRecovered | None) -> dict[str, Any]:
     return {
         "name": name,
-        **sae_facts(sae),
+        **sae_facts(sae.parts),
         "metrics": _metrics(summary),
         "density_histogram": _histogram(summary.density_histogram()),
         "l0_histogram": _histogram(_l0_histogram(summary.l0_counts)),

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.buffer import Position, ShuffleBuffer, StateSource
+from saelex.sae.config import SaeConfig
 from saelex.sae.metrics import dead_share, reconstruction_metrics
 from saelex.sae.topk_function import fast_bfloat16
 from saelex.sae.training.guards import Counts, Guards
