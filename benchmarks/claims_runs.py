@@ -21,8 +21,8 @@ from saelex.sae.training.run import train_sae
 from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import RetrievalRecipe
-from saelex.training.sae_recipe import SaeRecipe
-from saelex.training.sae_states import read_texts
+from saelex.training.sae.recipe import SaeRecipe
+from saelex.training.sae.states import read_texts
 
 SAES = "saes"
 

@@ -47,8 +47,8 @@ from saelex.recipe import load_recipe
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.buffer import ArrayStates
 from saelex.sae.training.run import train_sae
-from saelex.training.sae_recipe import SaeRecipe
-from saelex.training.sae_states import read_texts
+from saelex.training.sae.recipe import SaeRecipe
+from saelex.training.sae.states import read_texts
 from saelex.training.text_settings import TextData
 from saelex.vectors import SparseRows
 

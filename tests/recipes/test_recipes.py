@@ -25,8 +25,8 @@ from saelex.training.mntp.run import train_mntp
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe
 from saelex.training.retrieval.validation import validate
-from saelex.training.sae_recipe import SaeRecipe
-from saelex.training.sae_states import train_sae_on_text
+from saelex.training.sae.recipe import SaeRecipe
+from saelex.training.sae.states import train_sae_on_text
 
 RECIPES = [path for path in sorted(Path("recipes").glob("*/*.yaml")) if path.read_text().startswith("# saelex train ")]
 KINDS = {"train": RetrievalRecipe, "mntp": MntpRecipe, "train-sae": SaeRecipe}

@@ -11,8 +11,8 @@ from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError, MismatchError
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.training.settings import SaeTraining
-from saelex.training.sae_recipe import SaeRecipe
-from saelex.training.sae_states import (
+from saelex.training.sae.recipe import SaeRecipe
+from saelex.training.sae.states import (
     BackboneStates,
     cache_in_memory,
     cache_on_disk,

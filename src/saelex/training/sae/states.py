@@ -29,7 +29,7 @@ from saelex.sae.buffer import ArrayStates, StateSource
 from saelex.sae.config import MLM_TRANSFORM
 from saelex.sae.training.processes import Processes, Share, share_of
 from saelex.sae.training.run import train_sae
-from saelex.training.sae_recipe import SaeRecipe
+from saelex.training.sae.recipe import SaeRecipe
 from saelex.training.text_batches import TEXTS_PER_WINDOW, state_tokenizer, text_batches
 from saelex.training.text_settings import TextData, TokenStates
 
