@@ -22,7 +22,7 @@ from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.sae.recipe import SaeRecipe
-from saelex.training.sae.states import read_texts
+from saelex.training.text_reading import read_texts
 
 SAES = "saes"
 

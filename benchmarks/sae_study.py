@@ -48,7 +48,7 @@ from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.buffer import ArrayStates
 from saelex.sae.training.run import train_sae
 from saelex.training.sae.recipe import SaeRecipe
-from saelex.training.sae.states import read_texts
+from saelex.training.text_reading import read_texts
 from saelex.training.text_settings import TextData
 from saelex.vectors import SparseRows
 

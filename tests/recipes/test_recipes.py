@@ -26,7 +26,7 @@ from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe
 from saelex.training.retrieval.validation import validate
 from saelex.training.sae.recipe import SaeRecipe
-from saelex.training.sae.states import train_sae_on_text
+from saelex.training.sae.run import train_sae_on_text
 
 RECIPES = [path for path in sorted(Path("recipes").glob("*/*.yaml")) if path.read_text().startswith("# saelex train ")]
 KINDS = {"train": RetrievalRecipe, "mntp": MntpRecipe, "train-sae": SaeRecipe}

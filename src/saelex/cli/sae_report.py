@@ -62,7 +62,7 @@ def report(
     """
     from saelex.evaluation.sae_report import PAGE, ReportSettings, check_target, report_saes
     from saelex.evaluation.sae_report.backbone import backbone_of
-    from saelex.training.sae.states import read_texts
+    from saelex.training.text_reading import read_texts
     from saelex.training.text_settings import TextData
 
     folder = output or Path("runs") / f"{_slug(source)}-report"

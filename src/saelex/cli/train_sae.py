@@ -38,7 +38,7 @@ def train_sae(
         raise InputError("name a recipe, for example recipes/sae/minilm.yaml; --settings lists what it may hold")
     loaded = load_recipe(SaeRecipe, recipe, set_)
     from saelex.sae.training.processes import Processes
-    from saelex.training.sae.states import train_sae_on_text
+    from saelex.training.sae.run import train_sae_on_text
 
     folder = output or Path("runs") / recipe.stem
     sae = train_sae_on_text(loaded, folder, resume=resume, progress=True)
