@@ -16,7 +16,7 @@ from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.recipe import load_recipe
-from saelex.sae.buffer import ArrayStates
+from saelex.sae.training.buffer import ArrayStates
 from saelex.sae.training.run import train_sae
 from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval

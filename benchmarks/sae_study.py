@@ -45,7 +45,7 @@ from saelex.evaluation.provenance import machine, versions
 from saelex.files import write_text
 from saelex.recipe import load_recipe
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.buffer import ArrayStates
+from saelex.sae.training.buffer import ArrayStates
 from saelex.sae.training.run import train_sae
 from saelex.training.sae.recipe import SaeRecipe
 from saelex.training.text_reading import read_texts

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.buffer import StateSource, as_source
-from saelex.sae.checkpoints import Checkpoints
+from saelex.sae.training.buffer import StateSource, as_source
+from saelex.sae.training.checkpoints import Checkpoints
 from saelex.sae.training.logs import Log, open_log
 from saelex.sae.training.processes import Processes
 from saelex.sae.training.settings import SaeTraining

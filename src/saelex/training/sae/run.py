@@ -14,8 +14,8 @@ from saelex.encoder.digest import tensors_digest
 from saelex.errors import InputError
 from saelex.files import cache_folder
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.buffer import ArrayStates, StateSource
 from saelex.sae.config import MLM_TRANSFORM
+from saelex.sae.training.buffer import ArrayStates, StateSource
 from saelex.sae.training.processes import Processes, Share, share_of
 from saelex.sae.training.run import train_sae
 from saelex.training.sae.recipe import SaeRecipe

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import pack, windows
 from saelex.errors import InputError
-from saelex.sae.buffer import ArrayStates, StateSource
+from saelex.sae.training.buffer import ArrayStates, StateSource
 from saelex.training.text_batches import TEXTS_PER_WINDOW, state_tokenizer, text_batches
 from saelex.training.text_settings import TokenStates
 
