@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from claims_list import LAYERS, WIDTHS, Claim, Figures, all_claims
 from claims_measured import NDCG, Study
 from report import PACKAGES
-from saelex.evaluation.curve_plots import flops_picture
-from saelex.evaluation.plots import draw, line_style
+from saelex.evaluation.drawing.curve_plots import flops_picture
+from saelex.evaluation.drawing.plots import draw, line_style
 from saelex.evaluation.provenance import machine, versions
 from saelex.files import write_text
 
