@@ -129,18 +129,7 @@ class SparseAutoencoder(nn.Module):
     @property
     def parts(self) -> SaeParts:
         """What it consists of, as a format writes it."""
-        return SaeParts(
-            self.W_enc,
-            self.b_enc,
-            self.W_dec,
-            self.b_dec,
-            self.activation,
-            self.config,
-            self.apply_b_dec_to_input,
-            self.encoder_scale,
-            self.decoder_scale,
-            self.input_norm,
-        )
+        return SaeParts(**{name: getattr(self, name) for name in SaeParts._fields})
 
     def save(self, folder: str | Path) -> None:
         """Write the folder in SAELens' native layout (`cfg.json`, `sae_weights.safetensors`), whole or not at all."""
