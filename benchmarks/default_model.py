@@ -21,7 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 from report import Report
-from saelex.corpus.collection import Collection, named_split, read_collection
+from saelex.corpus.collection import Collection
+from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.backbone.minilm import MODEL_ID
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings

@@ -270,7 +270,7 @@ def others(
 
 def encode(collections: Sequence[str], model: str, n_queries: int) -> tuple[SparseRows, SparseRows]:
     """The model's vectors of the collections' documents and of their first queries, the same share of each."""
-    from saelex.corpus.collection import named_split, read_collection
+    from saelex.corpus.opening import named_split, read_collection
     from saelex.encoder.encoder import Encoder
 
     encoder = Encoder.load(model)

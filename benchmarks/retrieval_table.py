@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from report import PACKAGES, table
-from saelex.corpus.collection import named_split, read_collection
+from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.backbone.minilm import MODEL_ID
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.baselines import SentenceEmbedder

@@ -22,10 +22,10 @@ from saelex.encoder.settings import EncoderSettings, Side
 from saelex.encoder.tokens import TextTokenizer, TokenizedText, rust_tokenizer
 from saelex.files import cache_folder
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.buffer import ArrayStates
+from saelex.sae.training.buffer import ArrayStates
 from saelex.sae.training.run import train_sae
 from saelex.sae.training.settings import SaeTraining
-from saelex.training.sae_recipe import SaeRecipe
+from saelex.training.sae.recipe import SaeRecipe
 
 
 class TextStates(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 
 from saelex.errors import InputError
 from saelex.recipe import load_recipe, recipe_settings
-from saelex.training.sae_recipe import SaeRecipe
+from saelex.training.sae.recipe import SaeRecipe
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from sae_trainers.course import AUX_COEFFICIENT, Reconstruct, Task, run
-from saelex.sae.buffer import ArrayStates
+from saelex.sae.training.buffer import ArrayStates
 from saelex.sae.training.settings import SaeTraining
 from saelex.sae.training.trainer import SaeTrainer
 

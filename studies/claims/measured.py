@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from saelex.corpus.collection import named_split, read_collection
+from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.costs import Costs, measure_costs

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saelex.evaluation.curve_plots import flops_picture
-from saelex.evaluation.plots import draw, line_style
+from saelex.evaluation.drawing.curve_plots import flops_picture
+from saelex.evaluation.drawing.plots import draw, line_style
 from saelex.evaluation.provenance import PACKAGES, machine, versions
 from saelex.files import write_text
 from studies.claims.claims import Claim, Figures, all_claims

@@ -17,8 +17,8 @@ from saelex.recipe import load_recipe
 from saelex.training.retrieval.guards import TrainingStoppedError
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import RetrievalRecipe
-from saelex.training.sae_recipe import SaeRecipe
-from saelex.training.sae_states import read_texts
+from saelex.training.sae.recipe import SaeRecipe
+from saelex.training.text_reading import read_texts
 from studies.states import TextStates, train_on_states, training_states
 
 SAES = "saes"

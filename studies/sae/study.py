@@ -22,8 +22,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from saelex.corpus.collection import named_split, read_collection
 from saelex.corpus.documents import Run
+from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
@@ -35,8 +35,8 @@ from saelex.evaluation.exact import exact_run
 from saelex.evaluation.measures import measure
 from saelex.files import write_text
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.training.sae_recipe import SaeRecipe
-from saelex.training.sae_states import read_texts
+from saelex.training.sae.recipe import SaeRecipe
+from saelex.training.text_reading import read_texts
 from saelex.training.text_settings import TextData
 from saelex.vectors import SparseRows
 from studies.sae.codes import pooled_rows, reconstruct

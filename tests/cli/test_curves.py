@@ -8,7 +8,7 @@ import pytest
 from tests.cli.conftest import Saelex
 
 from saelex.cli.curves import _systems
-from saelex.corpus.collection import read_collection
+from saelex.corpus.opening import read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.errors import InputError
 from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments

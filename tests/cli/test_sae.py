@@ -8,7 +8,8 @@ import torch
 from tests.cli.conftest import Saelex
 
 from saelex.sae.activations import TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 
 
 def test_list_of_suites(saelex: Saelex) -> None:

@@ -6,7 +6,8 @@ import torch
 from tests.encoder.tiny_models import D_MODEL, tiny_checkpoint
 
 from saelex.sae.activations import TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 
 N_LATENTS = 40
 

@@ -23,7 +23,8 @@ from saelex.encoder.settings import EncoderSettings, Side
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError, MismatchError
 from saelex.sae.activations import JumpReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.vectors import SparseRows
 
 MIXED = ["", *TEXTS, LONG_TEXT, " \n ", LONG_TEXT * 4]

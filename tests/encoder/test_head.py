@@ -8,7 +8,8 @@ from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling import pool
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU, ReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.normalisation import TokenNorm
 
 D_MODEL, N_LATENTS, TOKENS = 12, 50, 7

@@ -19,7 +19,8 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError, MismatchError
 from saelex.sae.activations import TopK
-from saelex.sae.autoencoder import MLM_TRANSFORM, SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import MLM_TRANSFORM, SaeConfig
 from saelex.sae.normalisation import TokenNorm
 
 WIDTH, D_MODEL = 48, 32

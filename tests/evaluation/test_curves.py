@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saelex.corpus.collection import read_collection
+from saelex.corpus.opening import read_collection
 from saelex.errors import InputError
 from saelex.evaluation.curves import LatencyPoint, QualityCurve, QualityPoint, frontier, recall_latency, top_k_grid
 from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments, Measured

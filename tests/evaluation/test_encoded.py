@@ -11,7 +11,8 @@ from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 from tokenizers import Tokenizer
 
-from saelex.corpus.collection import Collection, read_collection
+from saelex.corpus.collection import Collection
+from saelex.corpus.opening import read_collection
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError

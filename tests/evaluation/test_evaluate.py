@@ -10,7 +10,8 @@ from scipy import stats
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS
 
-from saelex.corpus.collection import Collection, read_collection
+from saelex.corpus.collection import Collection
+from saelex.corpus.opening import read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side, TopKChoice
 from saelex.encoder.words.channel import LexicalChannel

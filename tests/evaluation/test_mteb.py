@@ -14,8 +14,9 @@ from ir_measures import nDCG
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS
 
-from saelex.corpus.collection import Collection, read_collection
+from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Run
+from saelex.corpus.opening import read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.errors import InputError, MismatchError
 from saelex.evaluation.evaluate import evaluate_collections

@@ -15,7 +15,8 @@ from tests.sae.formats.builders import D, N, normal, states
 from tests.sae.formats.library_builders import BUILDERS, saelens_tensors, write_saelens
 
 from saelex.sae.activations import JumpReLU, ReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.normalisation import TokenNorm
 
 ARCHITECTURES = [

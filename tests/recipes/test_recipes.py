@@ -14,7 +14,7 @@ from tests.recipes.toy import commands, languages, stage, toy_mntp, toy_retrieva
 from tests.recipes.world import SIZE, World, texts_of
 
 from saelex.cli.app import app
-from saelex.corpus.collection import read_collection
+from saelex.corpus.opening import read_collection
 from saelex.encoder.encoder import Encoder
 from saelex.evaluation.efficiency import qd_flops
 from saelex.evaluation.evaluate import evaluate_collections
@@ -26,8 +26,8 @@ from saelex.training.mntp.run import train_mntp
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe
 from saelex.training.retrieval.validation import validate
-from saelex.training.sae_recipe import SaeRecipe
-from saelex.training.sae_states import train_sae_on_text
+from saelex.training.sae.recipe import SaeRecipe
+from saelex.training.sae.run import train_sae_on_text
 
 RECIPES = [path for path in sorted(Path("recipes").glob("*/*.yaml")) if path.read_text().startswith("# saelex train ")]
 KINDS = {"train": RetrievalRecipe, "mntp": MntpRecipe, "train-sae": SaeRecipe}

@@ -12,7 +12,7 @@ from tests.recipes.world import LANGUAGES, N_LATENTS, SIZE, World
 from saelex.recipe import load_recipe
 from saelex.training.mntp.recipe import MntpRecipe
 from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe, Source, WeightingRecipe
-from saelex.training.sae_recipe import SaeRecipe
+from saelex.training.sae.recipe import SaeRecipe
 from saelex.training.text_settings import TextData
 
 STEPS = 70

@@ -3,7 +3,8 @@ from __future__ import annotations
 import torch
 
 from saelex.sae.activations import Activation, JumpReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 
 
 def sae(activation: Activation, **config: str | int) -> SparseAutoencoder:

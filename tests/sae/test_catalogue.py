@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from saelex.errors import InputError, MismatchError
 from saelex.sae import catalogue
-from saelex.sae.autoencoder import SaeConfig
 from saelex.sae.catalogue import CatalogueEntry, find, resolve, search, suites
+from saelex.sae.config import SaeConfig
 
 ENTRIES = search()
 

@@ -7,7 +7,8 @@ import yaml
 
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.hub import export_sae
 from saelex.sae.model_card import known_metrics, model_card, training_log
 
@@ -35,8 +36,8 @@ def test_card_tells_what_is_known():
     metadata = {"data": ["owner/data", "notes.jsonl"], "tokens": 2_000_000}
     front, body = front_and_body(
         model_card(
-            sae(metadata=metadata, source="/home/me/sae"), "me/my-sae", metrics={"fvu": 0.25, "dead_share": 0.015},
-            licence="apache-2.0",
+            sae(metadata=metadata, source="/home/me/sae").parts, "me/my-sae",
+            metrics={"fvu": 0.25, "dead_share": 0.015}, licence="apache-2.0",
         )
     )  # fmt: skip
     assert front == {
@@ -61,11 +62,11 @@ def test_card_tells_what_is_known():
 
 def test_card_of_a_converted_sae_leaves_out_what_is_not_known():
     own = sae(JumpReLU(torch.ones(N)), model_name="gemma-2-2b", source="gemma-scope/2b/16/65k/128")
-    front, body = front_and_body(model_card(own, "one"))
+    front, body = front_and_body(model_card(own.parts, "one"))
     assert set(front) == {"library_name", "tags"}  # a model's name without its owner is no hub id
     assert "| Made from | `gemma-scope/2b/16/65k/128` |" in body and "| Gate | JumpReLU |" in body
     assert "Trained" not in body and "variance" not in body
-    local = model_card(sae(model_name="/home/me/models/own"), "one")
+    local = model_card(sae(model_name="/home/me/models/own").parts, "one")
     assert "/home" not in local and "| Language model | own |" in local
     assert 'SAE.load_from_disk("one")' in body and "huggingface_hub" not in body
 
@@ -73,16 +74,16 @@ def test_card_of_a_converted_sae_leaves_out_what_is_not_known():
 def test_an_export_loads_back_and_replaces_only_an_export(tmp_path):
     folder = tmp_path / "deep" / "sae"
     own = sae()
-    export_sae(own, folder, licence="mit")
+    export_sae(own.parts, folder, licence="mit")
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "cfg.json", "sae_weights.safetensors"]
     for one, other in zip(own(states()), SparseAutoencoder.load(folder)(states())):
         torch.testing.assert_close(one, other)
     assert "license: mit" in (folder / "README.md").read_text()
-    export_sae(own, folder, card="mine")
+    export_sae(own.parts, folder, card="mine")
     assert (folder / "README.md").read_text() == "mine"
     (folder / "notes.txt").write_text("x")
     with pytest.raises(InputError, match="no exported SAE"):
-        export_sae(own, folder)
+        export_sae(own.parts, folder)
     assert (folder / "README.md").read_text() == "mine"
     assert [path.name for path in folder.parent.iterdir()] == ["sae"]
 
@@ -91,11 +92,11 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
     own = sae()
     own.W_dec.data[3, 2] = 1e6
     with pytest.raises(InputError, match="decoder's weights are not all finite"):
-        export_sae(own.to(dtype=torch.float16), tmp_path / "sae")
+        export_sae(own.to(dtype=torch.float16).parts, tmp_path / "sae")
     bare = sae()
     bare.W_dec = None
     with pytest.raises(InputError, match="decoder=True"):
-        export_sae(bare, tmp_path / "sae")
+        export_sae(bare.parts, tmp_path / "sae")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,8 +8,9 @@ from transformers import AutoConfig, AutoModel
 from saelex.encoder.backbone.architectures import ARCHITECTURES
 from saelex.encoder.head import LinearHead
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.catalogue import models
+from saelex.sae.config import SaeConfig
 from saelex.sae.memory import BaseModel, head_bytes
 
 MEASURED = [name for name, model in models().items() if model.parameters(0) is not None]

@@ -18,7 +18,8 @@ from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError
 from saelex.sae.activations import ReLU, TopK
-from saelex.sae.autoencoder import MLM_TRANSFORM, SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import MLM_TRANSFORM, SaeConfig
 from saelex.training.label_free import LabelFreeRecipe, label_free_encoder
 from saelex.training.text_settings import TextData
 

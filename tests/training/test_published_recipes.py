@@ -12,8 +12,9 @@ from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.recipe import load_recipe
 from saelex.sae.activations import ReLU
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.catalogue import find
+from saelex.sae.config import SaeConfig
 from saelex.training.label_free import LabelFreeRecipe, label_free_encoder
 from saelex.training.text_settings import TextData
 

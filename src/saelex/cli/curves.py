@@ -19,8 +19,8 @@ from saelex.errors import InputError
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
     from saelex.evaluation.curves import LatencyPoint, QualityCurve, QualityPoint
+    from saelex.evaluation.drawing.plots import Picture
     from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments
-    from saelex.evaluation.plots import Picture
 
 app = typer.Typer(help="What each knob costs and brings, as JSON, PNG and SVG.", no_args_is_help=True)
 
@@ -52,7 +52,7 @@ def top_k(
     measure: Measure = "nDCG@10",
 ) -> None:
     """Quality at every Top-K of queries with every one of documents; nothing is encoded again for it."""
-    from saelex.evaluation.curve_plots import top_k_picture
+    from saelex.evaluation.drawing.curve_plots import top_k_picture
 
     _quality("top-k", _Asked(paths, models, output, words, split, measure), query_top_k, document_top_k, top_k_picture)
 
@@ -71,7 +71,7 @@ def pruning(
     measure: Measure = "nDCG@10",
 ) -> None:
     """Quality with documents cut to their heaviest latents, and as a share of that at the first cut."""
-    from saelex.evaluation.curve_plots import pruning_picture
+    from saelex.evaluation.drawing.curve_plots import pruning_picture
 
     read_top_k(query_top_k)  # one, not several
     _quality(
@@ -91,7 +91,7 @@ def flops(
     measure: Measure = "nDCG@10",
 ) -> None:
     """Quality against QD-FLOPs: every Top-K, and the line of those that no cheaper one beats."""
-    from saelex.evaluation.curve_plots import flops_picture
+    from saelex.evaluation.drawing.curve_plots import flops_picture
 
     _quality("flops", _Asked(paths, models, output, words, split, measure), query_top_k, document_top_k, flops_picture)
 
@@ -110,8 +110,8 @@ def latency(
 
     Vectors are cut to the model's own Top-K. One query at a time on one core; each is timed once after a warm-up.
     """
-    from saelex.evaluation.curve_plots import latency_picture
     from saelex.evaluation.curves import recall_latency
+    from saelex.evaluation.drawing.curve_plots import latency_picture
 
     wanted = [_number("--k", text) for text in depths.split(",")]
     asked = _Asked(paths, models, output, words, split)
@@ -183,8 +183,8 @@ class _Asked:
 
     def measured(self, points: Callable[[Encoder, EncodedCollection], list[Any]]) -> dict[str, dict[str, list[Any]]]:
         """Points by system and collection, from vectors that the cache has or that are encoded once."""
+        from saelex.evaluation.drawing.plots import check_matplotlib
         from saelex.evaluation.encoded import EncodedCollection
-        from saelex.evaluation.plots import check_matplotlib
         from saelex.evaluation.vectors_cache import VectorsCache
         from saelex.training.mining.names import short_names
 
@@ -205,7 +205,7 @@ class _Asked:
         return found
 
     def _read(self) -> None:
-        from saelex.corpus.collection import named_split, read_collection
+        from saelex.corpus.opening import named_split, read_collection
         from saelex.evaluation.encoded import JudgedDocuments
 
         if self.output.exists() and not self.output.is_dir():

@@ -93,7 +93,7 @@ def evaluate(
 
         check_target(report)
 
-    from saelex.corpus.collection import named_split, read_collection
+    from saelex.corpus.opening import named_split, read_collection
     from saelex.evaluation.evaluate import Plan, evaluate_plan
 
     collections = [read_collection(*named_split(source, split)) for source in paths]

@@ -63,7 +63,7 @@ def mine(
     search` does, with words where it has them; a model by concepts alone. A run that was stopped goes on when the same
     command is given again.
     """
-    from saelex.corpus.collection import named_split
+    from saelex.corpus.opening import named_split
     from saelex.training.mining.false_negatives import FalseNegativeFilter
     from saelex.training.mining.known import KnownScores
     from saelex.training.mining.mine import Mining, MiningSettings

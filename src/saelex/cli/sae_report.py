@@ -62,7 +62,7 @@ def report(
     """
     from saelex.evaluation.sae_report import PAGE, ReportSettings, check_target, report_saes
     from saelex.evaluation.sae_report.backbone import backbone_of
-    from saelex.training.sae_states import read_texts
+    from saelex.training.text_reading import read_texts
     from saelex.training.text_settings import TextData
 
     folder = output or Path("runs") / f"{_slug(source)}-report"
@@ -108,7 +108,7 @@ def export(
     check_export(folder)
     sae = _load(source, "cpu", dtype)
     metrics = known_metrics(figures or source)
-    export_sae(sae, folder, name=name, metrics=metrics, licence=licence or _licence(source))
+    export_sae(sae.parts, folder, name=name, metrics=metrics, licence=licence or _licence(source))
     typer.echo(f"{folder}: {sae.config.n_latents:,} latents, {str(sae.W_enc.dtype).removeprefix('torch.')}")
 
 
@@ -128,7 +128,7 @@ def push(
     sae = _load(source, "cpu")
     card = Path(source) / CARD
     address = push_sae(
-        sae,
+        sae.parts,
         repo,
         private=private,
         card=card.read_text(encoding="utf-8") if card.is_file() else None,

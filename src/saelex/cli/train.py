@@ -72,7 +72,7 @@ def train(
 def _evaluate(progress: ProgressRecipe) -> Callable[[Encoder], dict[str, float]] | None:
     if not progress.collections:
         return None
-    from saelex.corpus.collection import named_split, read_collection
+    from saelex.corpus.opening import named_split, read_collection
     from saelex.evaluation.development import DevelopmentSet
 
     collections = [read_collection(*named_split(name)) for name in progress.collections]

@@ -29,7 +29,7 @@ def train_sae(
     `accelerate launch -m saelex train-sae ...`.
     """
     from saelex.recipe import load_recipe
-    from saelex.training.sae_recipe import SaeRecipe
+    from saelex.training.sae.recipe import SaeRecipe
 
     if settings:
         print_settings(SaeRecipe)
@@ -38,7 +38,7 @@ def train_sae(
         raise InputError("name a recipe, for example recipes/sae/minilm.yaml; --settings lists what it may hold")
     loaded = load_recipe(SaeRecipe, recipe, set_)
     from saelex.sae.training.processes import Processes
-    from saelex.training.sae_states import train_sae_on_text
+    from saelex.training.sae.run import train_sae_on_text
 
     folder = output or Path("runs") / recipe.stem
     sae = train_sae_on_text(loaded, folder, resume=resume, progress=True)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from saelex.corpus.documents import Document, Qrels, Query
 from saelex.errors import InputError
-
-HUB, IR_DATASETS, FILES = "hf:", "ir_datasets:", "trec:"
-_PREFIXES = (HUB, IR_DATASETS, FILES)
 
 
 @dataclass(frozen=True)
 class Collection:
     """Documents, judged queries and judgements of one split; every query has qrels and every qrels entry a query.
 
-    source: what `read_collection` read it from, so that it can be named and read again.
+    source: what `saelex.corpus.opening.read_collection` read it from, so that it can be named and read again.
     name: short, for tables. split: empty where the source is a single one.
     read_documents: begins to read the documents anew at each call.
     """
@@ -68,73 +64,3 @@ class Collection:
             return self
         drawn = random.Random(0).sample(self.queries, most)
         return replace(self, queries=drawn, qrels={query.id: self.qrels[query.id] for query in drawn})
-
-
-def read_collection(source: str | Path, split: str = "test") -> Collection:
-    """The test collection that a string names:
-
-    - `FOLDER`: BEIR's layout (`corpus.jsonl`, `queries.jsonl`, `qrels/<split>.tsv`, each plain or gzipped), or mteb's
-      in files of JSONL or Parquet (see `saelex.corpus.sources.mteb_layout`).
-    - `hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, `hf:OWNER/NAME/SUBSET`: mteb's layout on the Hugging Face hub,
-      streamed; needs the extra hub-data.
-    - `ir_datasets:ID`: needs the extra ir-datasets. The id names its split, as in `ir_datasets:beir/scifact/test`.
-    - `trec:TOPICS,QRELS,CORPUS`: files, in any form that `read_topics`, `read_qrels` and `read_corpus` take.
-    - `FIRST+SECOND`: queries of the first over documents of the second, two collections that share ids and qrels, as
-      a collection and its translation do: `xquad/de+xquad/en`.
-
-    Only queries that have judgements are kept, in the order of the source. `split` is not looked at where the source
-    is a single one. Raises InputError where something is missing or malformed, the split does not exist (the message
-    names those that do), or a judged query has no text.
-    """
-    # here, because every one of them makes a Collection
-    from saelex.corpus.sources.beir import read_beir
-    from saelex.corpus.sources.ir_datasets import read_ir_dataset
-    from saelex.corpus.sources.mteb_layout import is_mteb_folder, read_mteb_layout
-    from saelex.corpus.sources.pair import read_pair
-    from saelex.corpus.sources.trec_files import read_trec_files
-
-    text = str(source)
-    if not Path(text).exists():
-        if sides := _sides(text):
-            first, second = (read_collection(*named_split(side, split)) for side in sides)
-            return read_pair(first, second, text)
-        if text.startswith(IR_DATASETS):
-            return read_ir_dataset(text.removeprefix(IR_DATASETS))
-        if text.startswith(FILES):
-            return read_trec_files(text.removeprefix(FILES))
-    name = text.removeprefix(HUB)
-    if name != text or is_mteb_folder(Path(name)):
-        return read_mteb_layout(name, split)
-    if not Path(text).is_dir():
-        raise InputError(
-            f"{text}: no such folder; a test collection is a folder, or hf:..., ir_datasets:..., trec:... or two of "
-            "them with a + between"
-        )
-    return read_beir(text, split)
-
-
-def named_split(source: str, split: str = "test") -> tuple[str, str]:
-    """Source and split of `SOURCE:SPLIT`; of a source that names none, or is itself a path, the split given."""
-    if Path(source).exists() or source.startswith(FILES):
-        return source, split
-    first, plus, last = source.rpartition("+")  # a pair's split stands behind its second side
-    prefix = next((prefix for prefix in _PREFIXES if last.startswith(prefix)), "")
-    if prefix == IR_DATASETS:
-        return source, split
-    name, colon, own = last.removeprefix(prefix).rpartition(":")
-    if not colon or not own or "/" in own or "\\" in own:
-        return source, split
-    return f"{first}{plus}{prefix}{name}", own
-
-
-def _sides(source: str) -> tuple[str, str] | None:
-    """The two sides of `FIRST+SECOND`; a path may have a + of its own, so that what exists decides."""
-    if source.startswith(FILES):
-        return None
-    parts = source.split("+")
-    cuts = [("+".join(parts[:end]), "+".join(parts[end:])) for end in range(1, len(parts))]
-    return next((cut for cut in cuts if all(map(_may_be_source, cut))), cuts[0] if cuts else None)
-
-
-def _may_be_source(text: str) -> bool:
-    return text.startswith(_PREFIXES) or Path(named_split(text)[0]).is_dir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,49 +14,19 @@ from torch import Tensor, nn
 from saelex.errors import InputError, MismatchError
 from saelex.loading import Loading, LoadingOptions
 from saelex.sae.activations import Activation
+from saelex.sae.config import SaeConfig
+from saelex.sae.formats.registry import load_parts
+from saelex.sae.formats.saelens import save_saelens
+from saelex.sae.hub import push_sae
 from saelex.sae.normalisation import TokenNorm
+from saelex.sae.parts import SaeParts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-MLM_TRANSFORM = "mlm_transform"
-"""Hook of an SAE that reads what a masked-LM head's transform makes of the last block (SAE-SPLADE's "h")."""
-
 _PRECISE = ("b_enc", "b_dec", "encoder_scale", "decoder_scale")
 _ALIASES = {"gpt2-small": "gpt2", "mistral-7b": "mistral-7b-v0.1"}
 _WIDENED = 1 << 24  # numbers of a half-precision matrix that are widened at a time
-
-
-@dataclass(frozen=True)
-class SaeConfig:
-    """What an SAE is and what it was trained on.
-
-    layer: the block, counted from 0, whose output the SAE reads (`blocks.<layer>.hook_resid_post`, Hugging Face's
-        `hidden_states[layer + 1]`); None where the checkpoint does not say, or the hook is another place.
-    hook_name: the states it reads, as TransformerLens names them, or MLM_TRANSFORM; those of `layer` where it is not
-        given.
-    dtype: of the weights as they were loaded or trained; the SAE fills it in.
-    model_name: the language model, as the checkpoint names it; None where it does not.
-    source: where the SAE was loaded from. metadata: anything else that the checkpoint records, as JSON values.
-    """
-
-    d_model: int
-    n_latents: int
-    model_name: str | None = None
-    layer: int | None = None
-    hook_name: str | None = None
-    dtype: str = "float32"
-    source: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.hook_name is None and self.layer is not None:
-            object.__setattr__(self, "hook_name", f"blocks.{self.layer}.hook_resid_post")
-
-    @property
-    def reads_transform(self) -> bool:
-        """Whether the states are those after the model's masked-LM transform."""
-        return self.hook_name == MLM_TRANSFORM
 
 
 class SaeOutput(NamedTuple):
@@ -147,25 +117,26 @@ class SparseAutoencoder(nn.Module):
             dtype is that of the weights, while biases, scales and thresholds stay float32.
         Raises InputError for a missing, damaged or unknown file.
         """
-        from saelex.sae.formats.registry import load_sae
-
         loading = Loading(**options)
-        sae = load_sae(source, path_in_repo, loading, format=format, activation_scale=activation_scale, decoder=decoder)
-        return sae.to(device=loading.place, dtype=loading.torch_dtype)
+        parts = load_parts(
+            source, path_in_repo, loading, format=format, activation_scale=activation_scale, decoder=decoder
+        )
+        return cls(**parts._asdict()).to(device=loading.place, dtype=loading.torch_dtype)
+
+    @property
+    def parts(self) -> SaeParts:
+        """What it consists of, as a format writes it."""
+        return SaeParts(**{name: getattr(self, name) for name in SaeParts._fields})
 
     def save(self, folder: str | Path) -> None:
         """Write the folder in SAELens' native layout (`cfg.json`, `sae_weights.safetensors`), whole or not at all."""
-        from saelex.sae.formats.saelens import save_saelens
-
-        save_saelens(self, Path(folder))
+        save_saelens(self.parts, Path(folder))
 
     def push_to_hub(
         self, repo: str, *, private: bool = False, token: str | None = None, licence: str | None = None
     ) -> str:
         """Upload the SAE, in SAELens' layout with a model card; `saelex.sae.hub.push_sae` explains the arguments."""
-        from saelex.sae.hub import push_sae
-
-        return push_sae(self, repo, private=private, token=token, licence=licence)
+        return push_sae(self.parts, repo, private=private, token=token, licence=licence)
 
     def pre_activations(self, states: Tensor) -> Tensor:
         """What the gate sees: states [..., d_model] -> [..., n_latents], float32 or wider."""

@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saelex.errors import InputError, MismatchError
+from saelex.sae.config import SaeConfig
 from saelex.sae.memory import DTYPE_BYTES, BaseModel, head_bytes
-
-if TYPE_CHECKING:
-    from saelex.sae.autoencoder import SaeConfig
 
 WIDTHS: Mapping[str, int] = {
     "16k": 16_384,

@@ -9,15 +9,16 @@ from pathlib import Path
 import torch
 
 from saelex.errors import InputError
-from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.formats.saelens import save_saelens
 from saelex.sae.model_card import model_card
+from saelex.sae.parts import SaeParts
 
 CARD = "README.md"
 _FILES = {"cfg.json", "sae_weights.safetensors", CARD}
 
 
 def export_sae(
-    sae: SparseAutoencoder,
+    sae: SaeParts,
     folder: str | Path,
     *,
     card: str | None = None,
@@ -42,7 +43,7 @@ def export_sae(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         made = Path(scratch) / "sae"
-        sae.save(made)
+        save_saelens(sae, made)
         written = card or model_card(sae, name or str(folder), metrics=metrics, licence=licence)
         (made / CARD).write_text(written, encoding="utf-8", newline="\n")
         if folder.exists():
@@ -58,7 +59,7 @@ def check_export(folder: Path) -> None:
 
 
 def push_sae(
-    sae: SparseAutoencoder,
+    sae: SaeParts,
     repo: str,
     *,
     private: bool = False,

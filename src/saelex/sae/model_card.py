@@ -12,7 +12,7 @@ import yaml
 
 from saelex.errors import InputError
 from saelex.files import read_json
-from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.parts import SaeParts
 
 LOG = "metrics.jsonl"
 REPORT = "report.json"
@@ -20,14 +20,14 @@ REPORT = "report.json"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
-def describe_gate(sae: SparseAutoencoder) -> str:
+def describe_gate(sae: SaeParts) -> str:
     """The gate in a few words: "TopK, k=32", "JumpReLU"."""
     k = getattr(sae.activation, "k", None)
     name = type(sae.activation).__name__
     return name if k is None else f"{name}, k={k}"
 
 
-def sae_facts(sae: SparseAutoencoder) -> dict[str, Any]:
+def sae_facts(sae: SaeParts) -> dict[str, Any]:
     """Identity and shape as JSON values; `metadata` is what its configuration records beyond that."""
     config = sae.config
     return {
@@ -75,7 +75,7 @@ def known_metrics(folder: str | Path | None) -> dict[str, float]:
 
 
 def model_card(
-    sae: SparseAutoencoder, name: str, *, metrics: Mapping[str, float] | None = None, licence: str | None = None
+    sae: SaeParts, name: str, *, metrics: Mapping[str, float] | None = None, licence: str | None = None
 ) -> str:
     """Markdown with the hub's YAML header, for an SAE in SAELens' layout.
 

@@ -1,1 +1,1 @@
-"""Training on text: token states for SAEs; later, retrieval training."""
+"""Training on text: SAEs, a language model's adaptation, and retrieval with examples mined for it."""

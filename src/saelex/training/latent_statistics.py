@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
-from saelex.training.sae_states import read_texts
+from saelex.training.text_reading import read_texts
 from saelex.training.text_settings import TextData
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from saelex.corpus.collection import read_collection
 from saelex.corpus.documents import Document, Query
+from saelex.corpus.opening import read_collection
 from saelex.errors import InputError
 
 

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.corpus.sources.files import CORPUS, QRELS, QUERIES, ROWS, write_beir, write_jsonl
 
-from saelex.corpus.collection import Collection, read_collection
+from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Query
+from saelex.corpus.opening import read_collection
 from saelex.corpus.sources import hub, mteb_layout
 from saelex.errors import InputError
 

@@ -15,7 +15,8 @@ from saelex.errors import InputError, MismatchError
 from saelex.evaluation.sae_report import ReportSettings, report_saes
 from saelex.evaluation.sae_report.backbone import backbone_of
 from saelex.sae.activations import TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.training.text_settings import TokenStates
 
 LAYER, K, N_LATENTS = 1, 5, 90

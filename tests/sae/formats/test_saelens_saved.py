@@ -10,7 +10,8 @@ from tests.sae.formats.library_builders import BUILDERS, saelens_tensors
 
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU, ReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.normalisation import TokenNorm
 
 SCALE = torch.linspace(0.4, 2, N)

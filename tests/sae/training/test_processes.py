@@ -11,7 +11,7 @@ from tests.sae.training.synthetic import KINDS, settings, synthetic
 
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.buffer import ArrayStates, IterableStates, ShuffleBuffer
+from saelex.sae.training.buffer import ArrayStates, IterableStates, ShuffleBuffer
 from saelex.sae.training.processes import Processes, Share, share_of
 from saelex.sae.training.run import train_sae
 from saelex.sae.training.trainer import SaeTrainer

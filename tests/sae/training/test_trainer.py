@@ -5,7 +5,7 @@ import torch
 from tests.sae.training.synthetic import KINDS, settings, synthetic
 
 from saelex.errors import InputError
-from saelex.sae.buffer import ArrayStates
+from saelex.sae.training.buffer import ArrayStates
 from saelex.sae.training.objective import Now
 from saelex.sae.training.run import train_sae
 from saelex.sae.training.trainer import SaeTrainer

@@ -8,7 +8,8 @@ import pytest
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS
 
-from saelex.corpus.collection import Collection, read_collection
+from saelex.corpus.collection import Collection
+from saelex.corpus.opening import read_collection
 from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.vectors import SparseRows

@@ -18,7 +18,8 @@ from saelex.encoder.tokens import TextTokenizer
 from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
 from saelex.sae.activations import TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.training.lora import LoraRecipe
 from saelex.training.mntp.batches import MaskedBatches, TokenBank
 from saelex.training.mntp.masking import Masking

@@ -20,7 +20,8 @@ from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError, MismatchError
 from saelex.recipe import load_recipe
 from saelex.sae.activations import ReLU
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.plan import plan
 from saelex.training.retrieval.reconstruction import starting_decoder

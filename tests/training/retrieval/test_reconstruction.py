@@ -18,7 +18,8 @@ from saelex.encoder.head import LinearHead
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.normalisation import TokenNorm
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval import run

@@ -1,1 +1,1 @@
-"""Where test collections are from: one reader each, chosen by `saelex.corpus.collection.read_collection`."""
+"""Where test collections are from: one reader each, chosen by `saelex.corpus.opening.read_collection`."""

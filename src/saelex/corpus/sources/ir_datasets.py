@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
-from saelex.corpus.collection import IR_DATASETS, Collection
+from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Qrels, Query
 from saelex.corpus.lines import unique
 from saelex.corpus.records import add_judgement
 from saelex.errors import InputError
+
+IR_DATASETS = "ir_datasets:"
 
 
 def read_ir_dataset(name: str) -> Collection:

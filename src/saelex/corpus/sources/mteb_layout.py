@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from saelex.corpus.collection import HUB, Collection
+from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Qrels, Query
 from saelex.corpus.lines import unique
 from saelex.corpus.records import add_judgement, document_of_record, query_of_record
@@ -31,6 +31,8 @@ from saelex.errors import InputError
 logger = logging.getLogger(__name__)
 
 Parsed = TypeVar("Parsed")
+
+HUB = "hf:"
 
 _HUB_NAME = re.compile(r"(?P<repo>[^/@]+(?:/[^/@]+)?)(?:@(?P<revision>[^/]+))?(?:/(?P<subset>.+))?")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from saelex.corpus.collection import FILES, Collection
+from saelex.corpus.collection import Collection
 from saelex.corpus.reading import read_corpus, read_qrels
 from saelex.corpus.trec.topics import read_topics
 from saelex.errors import InputError
+
+FILES = "trec:"
 
 
 def read_trec_files(names: str) -> Collection:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from saelex.errors import InputError
-from saelex.evaluation.pages import PAGE, check_folder, replacing_folder
-from saelex.evaluation.plots import check_matplotlib
+from saelex.evaluation.drawing.pages import PAGE, check_folder, replacing_folder
+from saelex.evaluation.drawing.plots import check_matplotlib
 from saelex.evaluation.report.as_html import as_html
 from saelex.evaluation.report.as_markdown import FIGURES, as_markdown
 from saelex.evaluation.report.blocks import pictures_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from saelex.evaluation.pages import html_page, inline_svg
+from saelex.evaluation.drawing.pages import html_page, inline_svg
 from saelex.evaluation.report.blocks import (
     Block,
     Cell,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from saelex.evaluation.plots import Picture
+from saelex.evaluation.drawing.plots import Picture
 
 DASH = "–"
 """Stands where there is no value."""

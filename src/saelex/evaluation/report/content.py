@@ -7,7 +7,7 @@ from typing import Any
 
 from saelex.concepts.explanation import Contribution, Explanation
 from saelex.concepts.steering import WORD_PREFIX
-from saelex.evaluation.pages import cut
+from saelex.evaluation.drawing.pages import cut
 from saelex.evaluation.report.blocks import (
     DASH,
     Block,
@@ -23,7 +23,7 @@ from saelex.evaluation.report.blocks import (
 from saelex.evaluation.report.choices import EVALUATION, Choices, collection_key, depth_of_runs
 from saelex.evaluation.report.costs_shown import costs_by_system
 from saelex.evaluation.report.examples import Examples, ExplainedHit, QueryExample, differences
-from saelex.evaluation.report.figures import Priced, differences_figure, quality_figure
+from saelex.evaluation.report.plots import Priced, differences_picture, quality_picture
 from saelex.evaluation.report.tables import collection_table, collections_table, comparison_table, legend, means_table
 from saelex.evaluation.results import CollectionResult, Evaluation
 from saelex.evaluation.significance import PERMUTATIONS
@@ -77,7 +77,7 @@ def _results(evaluation: Evaluation, choices: Choices) -> Iterator[Block]:
     ]
     n_collections = len(evaluation.collections)
     over = collection_key(evaluation.collections[0]) if alone else f"means over {n_collections} collections"
-    figure = quality_figure(choices.measure, priced, over)
+    figure = quality_picture(choices.measure, priced, over)
     if figure is not None:
         yield figure
 
@@ -126,7 +126,7 @@ def _queries(evaluation: Evaluation, choices: Choices, examples: Examples | None
 
 
 def _differences(number: int, result: CollectionResult, measure: str, pair: tuple[str, str]) -> Figure:
-    return differences_figure(number, collection_key(result), measure, pair, differences(result, measure, *pair))
+    return differences_picture(number, collection_key(result), measure, pair, differences(result, measure, *pair))
 
 
 def _query(example: QueryExample, choices: Choices, depth: int) -> Section:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from saelex.concepts.explanation import Explanation
 from saelex.corpus.documents import Qrels
+from saelex.evaluation.drawing.pages import cut
 from saelex.evaluation.measures import untied
-from saelex.evaluation.pages import cut
 from saelex.evaluation.report.choices import collection_key
 from saelex.evaluation.results import CollectionResult
 from saelex.evaluation.significance import wins_losses_ties

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from saelex.encoder.backbone.backbone import Backbone
-from saelex.evaluation.pages import PAGE, check_folder, replacing_folder
-from saelex.evaluation.plots import check_matplotlib
+from saelex.evaluation.drawing.pages import PAGE, check_folder, replacing_folder
+from saelex.evaluation.drawing.plots import check_matplotlib
 from saelex.evaluation.sae_report.document import REPORT, document, to_json
 from saelex.evaluation.sae_report.measuring import ReportSettings, Texts, measure
 from saelex.sae.autoencoder import SparseAutoencoder

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.evaluation.sae_report.contexts import Context, in_words
+from saelex.evaluation.sae_report.loss_recovered import LossRecovered
 from saelex.evaluation.sae_report.measuring import Measured, ReportSettings, Texts
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.metrics import Histogram, SaeSummary
 from saelex.sae.model_card import REPORT, sae_facts, training_log
-from saelex.training.loss_recovered import LossRecovered
 from saelex.training.text_batches import state_tokenizer
 
 FORMAT = "saelex-sae-report/1"
@@ -76,7 +76,7 @@ def to_json(report: Mapping[str, Any]) -> str:
 def _sae(name: str, sae: SparseAutoencoder, summary: SaeSummary, loss: LossRecovered | None) -> dict[str, Any]:
     return {
         "name": name,
-        **sae_facts(sae),
+        **sae_facts(sae.parts),
         "metrics": _metrics(summary),
         "density_histogram": _histogram(summary.density_histogram()),
         "l0_histogram": _histogram(_l0_histogram(summary.l0_counts)),

@@ -13,9 +13,9 @@ from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import pack
 from saelex.errors import InputError
 from saelex.evaluation.sae_report.contexts import TopFirings
+from saelex.evaluation.sae_report.loss_recovered import Ablation, LossRecovered, loss_recovered
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.metrics import SaeSummary, SaeTotals, sae_pieces
-from saelex.training.loss_recovered import Ablation, LossRecovered, loss_recovered
 from saelex.training.text_batches import state_tokenizer, text_batches
 from saelex.training.text_settings import TokenStates
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from saelex.evaluation.pages import html_page
+from saelex.evaluation.drawing.pages import html_page
 from saelex.evaluation.sae_report.plots import cosine_plot, density_plot, error_plot, l0_plot, training_plots
 
 Report = Mapping[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saelex.evaluation.pages import inline_svg
-from saelex.evaluation.plots import COLOURS, dress, house_style, svg_text
+from saelex.evaluation.drawing.pages import inline_svg
+from saelex.evaluation.drawing.plots import COLOURS, dress, house_style, svg_text
 
 Sae = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.parts import SaeParts
 
 RAW = "raw"
 _NUMBERS_AT_A_TIME = 1 << 26
@@ -41,14 +41,14 @@ class SaeFormat:
 
     files: patterns of all that belongs to one SAE, relative to its folder; a folder is recognised by the `required`
         ones, of which one may be many SAEs' (`layer*.sae.pt`): then the file itself is to be named.
-    read: folder, what is wanted -> the SAE.
+    read: folder, what is wanted -> the SAE's parts.
     scales: activation scales that `read` can give.
     """
 
     name: str
     files: tuple[str, ...]
     required: tuple[str, ...]
-    read: Callable[[Path, Wanted], SparseAutoencoder]
+    read: Callable[[Path, Wanted], SaeParts]
     scales: tuple[str, ...] = (RAW,)
 
     def recognises(self, folder: Path, file: Path | None = None) -> bool:

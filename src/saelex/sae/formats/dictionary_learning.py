@@ -25,10 +25,11 @@ from torch import Tensor
 from saelex.errors import InputError
 from saelex.files import read_json
 from saelex.sae.activations import JumpReLU, ReLU
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, present, setting, take, transposed
 from saelex.sae.formats.gates import Gate, batch_topk, gated, topk, vectors
 from saelex.sae.formats.torch_file import read_pt
+from saelex.sae.parts import SaeParts
 
 _CONFIG = "config.json"
 _WEIGHTS = "ae.pt"
@@ -54,7 +55,7 @@ _MODULES = {
 _HOOKS = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attention_out": "hook_attn_out"}
 
 
-def read_dictionary_learning(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_dictionary_learning(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the layouts."""
     path, weights = folder / _CONFIG, folder / _WEIGHTS
     values = read_json(path)
@@ -78,7 +79,7 @@ def read_dictionary_learning(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         source=wanted.source,
         metadata={"context_size": buffer["ctx_len"]} if "ctx_len" in buffer else {},
     )
-    return SparseAutoencoder(
+    return SaeParts(
         W_enc,
         gate.bias,
         W_dec,

@@ -14,16 +14,17 @@ from pathlib import Path
 import torch
 
 from saelex.sae.activations import JumpReLU
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, take
 from saelex.sae.formats.gates import vectors
 from saelex.sae.formats.npz import Npz
+from saelex.sae.parts import SaeParts
 
 _FILE = "params.npz"
 _HOOKS = {"res": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "att": "blocks.{}.attn.hook_z"}
 
 
-def read_gemma_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_gemma_scope(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the layout."""
     path = folder / _FILE
     arrays = Npz(path)
@@ -36,7 +37,7 @@ def read_gemma_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
     root = None
     if hook_name == "hook_embed":  # trained on embeddings before Gemma multiplies them by the root of their width
         root = torch.full((n_latents,), math.sqrt(d_model))
-    return SparseAutoencoder(
+    return SaeParts(
         W_enc,
         b_enc,
         W_dec,

@@ -16,7 +16,7 @@ from typing import Any
 from saelex.errors import InputError
 from saelex.files import read_json
 from saelex.sae.activations import JumpReLU
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
     SaeFormat,
     Wanted,
@@ -26,6 +26,7 @@ from saelex.sae.formats.common import (
     take,
 )
 from saelex.sae.formats.gates import vectors
+from saelex.sae.parts import SaeParts
 
 _CONFIG = "config.json"
 _WEIGHTS = "params.safetensors"
@@ -37,7 +38,7 @@ _MODULES = {
 }
 
 
-def read_gemma_scope_2(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_gemma_scope_2(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the layout."""
     path = folder / _WEIGHTS
     values = read_json(folder / _CONFIG) if (folder / _CONFIG).is_file() else {}
@@ -58,7 +59,7 @@ def read_gemma_scope_2(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         source=wanted.source,
         metadata={"l0": values["l0"]} if "l0" in values else {},
     )
-    return SparseAutoencoder(W_enc, b_enc, W_dec, b_dec, JumpReLU(threshold), config)
+    return SaeParts(W_enc, b_enc, W_dec, b_dec, JumpReLU(threshold), config)
 
 
 def _refuse_unknown(values: dict[str, Any], folder: Path, wanted: Wanted) -> None:

@@ -11,16 +11,17 @@ import re
 from pathlib import Path
 
 from saelex.sae.activations import ReLU
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import SaeFormat, Wanted, the_file, transposed
 from saelex.sae.formats.gates import vectors
 from saelex.sae.formats.torch_file import read_pt
+from saelex.sae.parts import SaeParts
 
 _FILE = "*-SAE-l*.pt*"
 _OWNERS = {"Llama": "meta-llama", "DeepSeek": "deepseek-ai"}
 
 
-def read_goodfire(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_goodfire(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the file named, or in the folder's only one; see the module's text for the layout."""
     path = the_file(folder, _FILE, wanted)
     tensors = read_pt(path)
@@ -38,7 +39,7 @@ def read_goodfire(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         layer=layer,
         source=wanted.source,
     )
-    return SparseAutoencoder(W_enc, b_enc, W_dec, b_dec, ReLU(), config)
+    return SaeParts(W_enc, b_enc, W_dec, b_dec, ReLU(), config)
 
 
 def _provenance(name: str) -> tuple[str | None, int | None]:

@@ -24,9 +24,10 @@ import torch
 from saelex.errors import InputError
 from saelex.files import read_json
 from saelex.sae.activations import Activation, JumpReLU, ReLU
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import RAW, SaeFormat, Wanted, layer_of_hook, number, read_safetensors
 from saelex.sae.formats.openmoss import LINEAR, NORMALISED, in_gate_space, read_weights, refuse_unknown
+from saelex.sae.parts import SaeParts
 
 _CONFIG = "hyperparams.json"
 _MODEL = "lm_config.json"
@@ -34,7 +35,7 @@ _WEIGHTS = "checkpoints/final.safetensors"
 _NORMS = "dataset_average_activation_norm"
 
 
-def read_llama_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_llama_scope(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for layout and scale."""
     path = folder / _CONFIG
     values = read_json(path)

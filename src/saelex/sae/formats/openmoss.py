@@ -30,7 +30,7 @@ from torch import Tensor
 from saelex.errors import InputError
 from saelex.files import read_json
 from saelex.sae.activations import Activation, JumpReLU, ReLU
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
     RAW,
     SaeFormat,
@@ -46,6 +46,7 @@ from saelex.sae.formats.common import (
 from saelex.sae.formats.decoder_norms import decoder_norms
 from saelex.sae.formats.gates import topk, vectors
 from saelex.sae.normalisation import TokenNorm
+from saelex.sae.parts import SaeParts
 
 NORMALISED = "normalised"
 
@@ -81,7 +82,7 @@ class Weights(NamedTuple):
     norms: Tensor  # float32 [n_latents], of W_dec's rows; ones where the gate does not use them
 
 
-def read_openmoss(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_openmoss(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for layout and scale."""
     path, weights = folder / _CONFIG, folder / _WEIGHTS
     values = read_json(path)
@@ -179,7 +180,7 @@ def in_gate_space(
     rebuilt: float,
     apply_b_dec_to_input: bool = False,
     input_norm: TokenNorm | None = None,
-) -> SparseAutoencoder:
+) -> SaeParts:
     """The SAE whose latents are what the gate compares: z_j = n_j (read * x W_enc + b_enc)_j / rebuilt, gated.
 
     read, rebuilt: sqrt(d_model) over the mean norm of the states read and of those rebuilt, which the training scaled
@@ -191,7 +192,7 @@ def in_gate_space(
     if isinstance(gate, JumpReLU):
         gate = JumpReLU(gate.threshold * scale)
     norms = weights.norms.clamp_min(_SHORTEST)
-    return SparseAutoencoder(
+    return SaeParts(
         weights.W_enc,
         weights.b_enc * norms * (scale / rebuilt),
         weights.W_dec,

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from saelex.errors import InputError
 from saelex.files import read_json
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import SaeFormat, Wanted, the_file, transposed
 from saelex.sae.formats.gates import topk, vectors
 from saelex.sae.formats.torch_file import read_pt
+from saelex.sae.parts import SaeParts
 
 _FILE = "layer*.sae.pt"
 _CONFIG = "config.json"
@@ -32,7 +33,7 @@ class _Named(NamedTuple):
     k: Any
 
 
-def read_qwen_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_qwen_scope(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the file named, or in the folder's only one; see the module's text for the layout."""
     path = the_file(folder, _FILE, wanted)
     named = _named(folder, wanted.source)
@@ -56,7 +57,7 @@ def read_qwen_scope(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         layer=layer,
         source=wanted.source,
     )
-    return SparseAutoencoder(W_enc, b_enc, W_dec, b_dec, topk(b_enc, named.k, path).activation, config)
+    return SaeParts(W_enc, b_enc, W_dec, b_dec, topk(b_enc, named.k, path).activation, config)
 
 
 def _named(folder: Path, source: str) -> _Named:

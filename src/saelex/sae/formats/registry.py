@@ -1,4 +1,4 @@
-"""From a folder or a hub id to an SAE, whatever its format."""
+"""From a folder or a hub id to an SAE's parts, whatever its format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 
 from saelex.errors import InputError
 from saelex.loading import Loading
-from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.catalogue import resolve
 from saelex.sae.formats.common import RAW, SaeFormat, Wanted
 from saelex.sae.formats.dictionary_learning import DICTIONARY_LEARNING
@@ -19,6 +18,7 @@ from saelex.sae.formats.openmoss import OPENMOSS
 from saelex.sae.formats.qwen_scope import QWEN_SCOPE
 from saelex.sae.formats.saelens import SAELENS
 from saelex.sae.formats.sparsify import SPARSIFY
+from saelex.sae.parts import SaeParts
 
 FORMATS: tuple[SaeFormat, ...] = (
     SAELENS,
@@ -35,7 +35,7 @@ FORMATS: tuple[SaeFormat, ...] = (
 _SUFFIXES = (".npz", ".safetensors", ".json", ".pt", ".pth")  # what makes a path in a repository a file's
 
 
-def load_sae(
+def load_parts(
     source: str | Path,
     path_in_repo: str | None = None,
     loading: Loading | None = None,
@@ -43,8 +43,8 @@ def load_sae(
     format: str | None = None,
     activation_scale: str = RAW,
     decoder: bool = True,
-) -> SparseAutoencoder:
-    """Load an SAE; `SparseAutoencoder.load` says what the arguments mean."""
+) -> SaeParts:
+    """The parts of an SAE; `SparseAutoencoder.load` says what the arguments mean."""
     if format is not None and format not in {known.name for known in FORMATS}:
         raise InputError(f"unknown SAE format {format!r}; use one of {', '.join(known.name for known in FORMATS)}")
     folder, entry = Path(source), None
@@ -62,10 +62,8 @@ def load_sae(
     if activation_scale not in known.scales:
         scales = " or ".join(known.scales)
         raise InputError(f"{named}: activation_scale is {scales} for {known.name}, not {activation_scale!r}")
-    sae = known.read(folder, Wanted(named, file, activation_scale, decoder))
-    if entry is not None:
-        sae.config = entry.completed(sae.config)
-    return sae
+    parts = known.read(folder, Wanted(named, file, activation_scale, decoder))
+    return parts if entry is None else parts._replace(config=entry.completed(parts.config))
 
 
 def _asked(format: str | None) -> list[SaeFormat]:

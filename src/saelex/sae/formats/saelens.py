@@ -23,7 +23,7 @@ from torch import Tensor
 from saelex.errors import InputError
 from saelex.files import read_json
 from saelex.sae.activations import JumpReLU, ReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
     SaeFormat,
     Wanted,
@@ -37,6 +37,7 @@ from saelex.sae.formats.common import (
 from saelex.sae.formats.decoder_norms import decoder_norms
 from saelex.sae.formats.gates import Gate, batch_topk, gated, topk, vectors
 from saelex.sae.normalisation import Kind, TokenNorm
+from saelex.sae.parts import SaeParts
 
 _CONFIG = "cfg.json"
 _WEIGHTS = "sae_weights.safetensors"
@@ -50,7 +51,7 @@ _RESCALED = ("topk", "batchtopk", "matryoshka_batchtopk")  # may weigh latents b
 _SHORTEST = 1e-8  # SAELens' own, for such a norm
 
 
-def read_saelens(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_saelens(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the architectures.
 
     With the factor s of the input and the norms n of the decoder's rows, SAELens computes
@@ -72,7 +73,7 @@ def read_saelens(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         if isinstance(gate.activation, JumpReLU):  # learnt on the states as trained on, beside norms without s
             gate = gate._replace(activation=JumpReLU(gate.activation.threshold / factor))
     magnitude = torch.ones(d_sae) if gate.scale is None else gate.scale
-    return SparseAutoencoder(
+    return SaeParts(
         W_enc,
         gate.bias * lengths,
         W_dec,
@@ -86,7 +87,7 @@ def read_saelens(folder: Path, wanted: Wanted) -> SparseAutoencoder:
     )
 
 
-def save_saelens(sae: SparseAutoencoder, folder: Path) -> None:
+def save_saelens(sae: SaeParts, folder: Path) -> None:
     """Write the SAE; each file is renamed into place once it is whole, the configuration last.
 
     SAELens has no scales beside the weights: they are folded into them, in float32 or wider, since a half-precision
@@ -111,7 +112,7 @@ def save_saelens(sae: SparseAutoencoder, folder: Path) -> None:
             (made / name).replace(folder / name)
 
 
-def _written_config(sae: SparseAutoencoder, dtype: str) -> dict[str, Any]:
+def _written_config(sae: SaeParts, dtype: str) -> dict[str, Any]:
     norms = {ours: theirs for theirs, ours in _TOKEN_NORMS.items()}
     values: dict[str, Any] = {
         "architecture": {ReLU: "standard", JumpReLU: "jumprelu", TopK: "topk"}[type(sae.activation)],

@@ -17,7 +17,7 @@ from typing import Any
 
 from saelex.errors import InputError
 from saelex.files import read_json
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
     SaeFormat,
     Wanted,
@@ -29,6 +29,7 @@ from saelex.sae.formats.common import (
     transposed,
 )
 from saelex.sae.formats.gates import topk, vectors
+from saelex.sae.parts import SaeParts
 
 _CONFIG = "cfg.json"
 _WEIGHTS = "sae.safetensors"
@@ -37,7 +38,7 @@ _HOOKPOINT = re.compile(r"(?:\w+\.)*(?:layers|h)\.\d+(?:\.\w+)*|embed_tokens|wte
 _PUBLISHED = re.compile(r"(?:^|/|\\|--)sae-(.+?)-\d+[xk](?![^/\\-])")
 
 
-def read_sparsify(folder: Path, wanted: Wanted) -> SparseAutoencoder:
+def read_sparsify(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder. Raises InputError for what is no TopK autoencoder: transcoders, groupmax, signed ones."""
     path, weights = folder / _CONFIG, folder / _WEIGHTS
     values = read_json(path)
@@ -63,7 +64,7 @@ def read_sparsify(folder: Path, wanted: Wanted) -> SparseAutoencoder:
         metadata={"context_size": run["ctx_len"]} if "ctx_len" in run else {},
     )
     gate = topk(b_enc, setting(values, "k", path), path).activation
-    return SparseAutoencoder(W_enc, b_enc, W_dec, b_dec, gate, config, apply_b_dec_to_input=True)
+    return SaeParts(W_enc, b_enc, W_dec, b_dec, gate, config, apply_b_dec_to_input=True)
 
 
 def _refuse_unknown(values: dict[str, Any], path: Path) -> None:

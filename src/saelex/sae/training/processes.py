@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.sae.buffer import StateSource
+from saelex.sae.training.buffer import StateSource
 
 Value = TypeVar("Value")
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.buffer import StateSource, as_source
+from saelex.sae.training.buffer import StateSource, as_source
 from saelex.sae.training.checkpoints import Checkpoints
 from saelex.sae.training.logs import Log, open_log
 from saelex.sae.training.processes import Processes

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.sae.buffer import StateSource
+from saelex.sae.training.buffer import StateSource
 
 _TOKENS = 65_536
 

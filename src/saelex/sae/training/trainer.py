@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.sae.buffer import Position, ShuffleBuffer, StateSource
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.sae.metrics import dead_share, reconstruction_metrics
 from saelex.sae.topk_function import fast_bfloat16
+from saelex.sae.training.buffer import Position, ShuffleBuffer, StateSource
 from saelex.sae.training.guards import Counts, Guards
 from saelex.sae.training.objective import Now, Outcome
 from saelex.sae.training.objectives import OBJECTIVES

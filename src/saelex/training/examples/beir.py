@@ -15,7 +15,7 @@ from saelex.corpus.collection import Collection
 from saelex.corpus.sources.beir import read_beir
 from saelex.errors import InputError
 from saelex.training.examples.facts import fingerprint
-from saelex.training.examples.filtering import PassageFilter, text_key
+from saelex.training.examples.filtering import PassageFilter
 from saelex.training.examples.judged import (
     JudgedSource,
     Numbering,
@@ -25,6 +25,7 @@ from saelex.training.examples.judged import (
     read_rows,
     recorded_facts,
 )
+from saelex.training.text_reading import text_digest
 
 if TYPE_CHECKING:
     from saelex.training.retrieval.settings import Source
@@ -99,7 +100,7 @@ def _read_texts(
         if place is None:
             continue
         content = document.content
-        key = text_key(content)
+        key = text_digest(content)
         if passages.bans_document(document):
             numbers[place] = -1
         elif key in known:

@@ -9,6 +9,7 @@ from typing import Any
 from saelex.corpus.documents import Document
 from saelex.corpus.reading import read_corpus
 from saelex.training.examples.example import Passage, TrainingQuery
+from saelex.training.text_reading import text_digest
 
 
 class PassageFilter:
@@ -24,7 +25,7 @@ class PassageFilter:
         documents = (document for corpus in exclude for document in read_corpus(corpus))
         # A passage may come with its title in one collection and without it in another.
         texts = (text for found in documents for text in (found.text, found.content) if text.strip())
-        self._excluded = frozenset(map(text_key, texts))
+        self._excluded = frozenset(map(text_digest, texts))
 
     @property
     def excludes(self) -> bool:
@@ -40,7 +41,7 @@ class PassageFilter:
         return self.bans(document.content) or self._is_excluded(document.text)
 
     def _is_excluded(self, text: str) -> bool:
-        return self.excludes and text_key(text) in self._excluded
+        return self.excludes and text_digest(text) in self._excluded
 
     def usable(self, query: TrainingQuery) -> TrainingQuery | None:
         """The query without banned passages, doubles, and negatives that repeat a positive; None if it cannot be used.
@@ -70,11 +71,6 @@ class PassageFilter:
             if key not in kept or (kept[key].score is None and passage.score is not None):
                 kept[key] = passage
         return tuple(kept.values())
-
-
-def text_key(text: str) -> bytes:
-    """Sixteen bytes, equal for texts that differ in white space only."""
-    return hashlib.blake2b(_normalised(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _normalised(text: str) -> str:

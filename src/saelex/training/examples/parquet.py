@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.training.examples.facts import fingerprint
-from saelex.training.examples.filtering import PassageFilter, text_key
+from saelex.training.examples.filtering import PassageFilter
 from saelex.training.examples.judged import (
     JudgedSource,
     Numbering,
@@ -18,6 +18,7 @@ from saelex.training.examples.judged import (
     read_rows,
     recorded_facts,
 )
+from saelex.training.text_reading import text_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +67,7 @@ def _numbers_of_texts(
     encoded = column.dictionary_encode()
     numbers = []
     for text in encoded.dictionary.to_pylist():
-        key = text_key(text)
+        key = text_digest(text)
         if key not in known:
             known[key] = -1 if passages.bans(text) else texts.append(text)
         numbers.append(known[key])

@@ -24,7 +24,7 @@ from saelex.training.mntp.folder import BASE_MODEL, Workspace
 from saelex.training.mntp.masking import Masking
 from saelex.training.mntp.model import Loaded, MaskedLanguageModel, adapt, load_masked_model
 from saelex.training.mntp.recipe import MntpRecipe
-from saelex.training.sae_states import read_texts
+from saelex.training.text_reading import read_texts
 
 
 class Heldout(NamedTuple):

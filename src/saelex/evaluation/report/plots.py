@@ -1,4 +1,4 @@
-"""The pictures of a report, in the house style of `saelex.evaluation.plots`."""
+"""The pictures of a report, in the house style of `saelex.evaluation.drawing.plots`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from saelex.evaluation.pages import cut
-from saelex.evaluation.plots import COLOURS, QUIET, draw, line_style, literal
+from saelex.evaluation.drawing.pages import cut
+from saelex.evaluation.drawing.plots import COLOURS, QUIET, draw, line_style, literal
 from saelex.evaluation.report.blocks import Figure
 from saelex.evaluation.significance import wins_losses_ties
 
@@ -26,7 +26,7 @@ class Priced(NamedTuple):
     qd_flops: float | None
 
 
-def differences_figure(
+def differences_picture(
     number: int, collection: str, measure: str, pair: tuple[str, str], values: Mapping[str, float]
 ) -> Figure:
     """Bars of per-query differences, the largest gain of the first system on the left. number: of the picture."""
@@ -53,7 +53,7 @@ def differences_figure(
     return Figure(draw(f"differences-{number}-{_slug(collection)}", [panel], caption="", legend=False), alt, caption)
 
 
-def quality_figure(measure: str, systems: Sequence[Priced], over: str) -> Figure | None:
+def quality_picture(measure: str, systems: Sequence[Priced], over: str) -> Figure | None:
     """Quality against QD-FLOPs; dotted lines are systems without them. None where no system has them.
 
     over: what the values are means of, as in "3 collections".

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from saelex.errors import InputError
 from saelex.evaluation.curves import LatencyPoint, QualityCurve, QualityPoint, frontier
-from saelex.evaluation.plots import QUIET, Picture, draw, line_style, literal
+from saelex.evaluation.drawing.plots import QUIET, Picture, draw, line_style, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

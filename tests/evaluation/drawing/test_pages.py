@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from saelex.errors import InputError
-from saelex.evaluation.pages import DARK, LIGHT, check_folder, cut, html_page, inline_svg, replacing_folder
+from saelex.evaluation.drawing.pages import DARK, LIGHT, check_folder, cut, html_page, inline_svg, replacing_folder
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from saelex.errors import InputError
-from saelex.sae.buffer import ArrayStates, Position, ShuffleBuffer, as_source
+from saelex.sae.training.buffer import ArrayStates, Position, ShuffleBuffer, as_source
 
 
 def numbered(tokens):

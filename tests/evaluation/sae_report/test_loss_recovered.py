@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.errors import InputError
+from saelex.evaluation.sae_report.loss_recovered import loss_recovered
 from saelex.sae.activations import ReLU, TopK
-from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
-from saelex.training.loss_recovered import loss_recovered
+from saelex.sae.autoencoder import SparseAutoencoder
+from saelex.sae.config import SaeConfig
 from saelex.training.text_settings import TokenStates
 
 LAYER = 1

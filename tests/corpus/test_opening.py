@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tests.corpus.sources.files import CORPUS, QRELS, write_beir, write_jsonl
 
-from saelex.corpus.collection import named_split, read_collection
 from saelex.corpus.documents import Document, Query
+from saelex.corpus.opening import named_split, read_collection
 from saelex.errors import InputError
 
 

@@ -39,7 +39,7 @@ _THEME = {
     "#666666": "var(--soft)",
     "#ebebeb": "var(--line)",
 }
-"""Colours of the house style (`saelex.evaluation.plots`), and the page's in their place."""
+"""Colours of the house style (`saelex.evaluation.drawing.plots`), and the page's in their place."""
 
 
 def html_page(title: str, body: str, style: str = "") -> str:

@@ -8,10 +8,10 @@ import pytest
 
 from saelex.errors import InputError
 from saelex.evaluation.costs import Latency
-from saelex.evaluation.curve_plots import flops_picture, latency_picture, pruning_picture, top_k_picture
 from saelex.evaluation.curves import LatencyPoint, QualityCurve, QualityPoint
+from saelex.evaluation.drawing.curve_plots import flops_picture, latency_picture, pruning_picture, top_k_picture
+from saelex.evaluation.drawing.plots import COLOURS, Picture, draw
 from saelex.evaluation.encoded import Measured
-from saelex.evaluation.plots import COLOURS, Picture, draw
 
 KEPT = (400, 200, 100, None)
 

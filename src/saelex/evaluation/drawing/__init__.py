@@ -1,0 +1,1 @@
+"""Pictures in the house style and pages that need nothing else: what reports and curves are shown with."""
