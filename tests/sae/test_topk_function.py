@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from saelex.sae import kernels
-from saelex.sae.topk_function import decode_topk, encode_topk
+from saelex.sae.topk_function import decode_topk, encode_topk, keep_largest
+from saelex.selection import top_k_rows
 
 TOKENS, D_MODEL, LATENTS, K, AUX_K = 37, 12, 90, 5, 7
 
@@ -168,3 +169,43 @@ def test_gradients_in_used_memory_are_the_same_and_in_that_memory():
     for again in gradients[1:]:
         for one, other in zip(gradients[0], again):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_largest_of_a_matrix_are_found_from_few_candidates_per_row(seed):
+    """Against torch.topk over the whole matrix, where one row holds far more than its share, and one none."""
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(30, 200, generator=generator)
+    matrix[4] = matrix[4].abs() + 5
+    matrix[9] *= -matrix[9].sign()
+    matrix[seed + 10] += 1
+    k, asked = 6, []
+
+    def candidates(rows, count):
+        asked.append((rows.tolist(), count))
+        best, columns = top_k_rows(matrix[rows], count)
+        return best.relu(), columns
+
+    values, columns = candidates(torch.arange(30), 2 * k)
+    kept, where = keep_largest(values, columns, k * 30, 200, candidates)
+    found = torch.zeros_like(matrix).scatter_add(1, where.long(), kept)
+    best = matrix.flatten().topk(k * 30)
+    assert torch.equal(found, torch.zeros(30 * 200).scatter(0, best.indices, best.values).view(30, 200))
+    assert kept.shape[1] == (found > 0).sum(1).max()
+    assert all(4 in rows and 9 not in rows for rows, _ in asked[1:])
+    assert [count for _, count in asked] == [12, 24, 48, 96, 192, 200][: len(asked)] and len(asked) >= 4
+
+
+def test_fewer_positive_entries_than_wanted_are_all_kept():
+    matrix = -torch.ones(5, 40)
+    matrix[0, 3:9] = torch.arange(1.0, 7.0)
+    matrix[2, 30] = 0.5
+
+    def candidates(rows, count):
+        best, columns = top_k_rows(matrix[rows], count)
+        return best.relu(), columns
+
+    kept, columns = keep_largest(*candidates(torch.arange(5), 4), 10, 40, candidates)
+    assert torch.equal(torch.zeros(5, 40).scatter_add(1, columns.long(), kept), matrix.relu())
+    nothing, _ = keep_largest(torch.zeros(5, 4), torch.zeros(5, 4, dtype=torch.int32), 10, 40, candidates)
+    assert nothing.shape == (5, 1) and not nothing.any()

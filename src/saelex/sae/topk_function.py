@@ -7,6 +7,7 @@ Here the pre-activations live for one chunk of tokens, and the backward touches 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from saelex.sae import kernels
-from saelex.sae.selection import keep_largest, top_k_rows
+from saelex.selection import top_k_rows
 
 _CHUNK = 1 << 22  # pre-activations held at once: 16 MB, about a core complex's cache
 _MARGIN = 16  # latents beyond k that a bfloat16 product proposes
@@ -212,6 +213,38 @@ def _select(
     if rescore:
         dead_best = _exact(states, rows, b_enc, dead_latents)
     return best.relu_(), latents, dead_best.relu_(), dead_latents
+
+
+def keep_largest(
+    values: Tensor,
+    columns: Tensor,
+    wanted: int,
+    width: int,
+    more: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+) -> tuple[Tensor, Tensor]:
+    """The `wanted` largest positive entries of a whole matrix, row by row, from the few largest of each row.
+
+    values, columns: [rows, c], the c largest entries of each row, largest first, negative ones as 0; c rows >= wanted.
+    width: columns of the whole matrix. more(rows, c): the same for some rows (int64) and a larger c; it is asked for
+    the rows that may hold more than c of the wanted entries, so that the work follows what is kept, not the width.
+
+    Returns values [rows, most], 0 where an entry is not kept, and their columns; `most` is of the fullest row. Of
+    entries equal to the smallest wanted one all are kept.
+    """
+    while True:
+        flat = values.flatten()
+        bound = torch.kthvalue(flat, len(flat) - wanted + 1).values
+        kept = (values >= bound) & (values > 0)
+        count = values.shape[1]
+        full = torch.nonzero(kept[:, -1]).flatten()  # the entries after these rows' last candidates were never seen
+        if count == width or not len(full):
+            break
+        count = min(2 * count, width)
+        values = torch.nn.functional.pad(values, (0, count - values.shape[1]))
+        columns = torch.nn.functional.pad(columns, (0, count - columns.shape[1]))
+        values[full], columns[full] = more(full, count)
+    most = max(1, int(kept.sum(dim=1).max()))
+    return (values * kept)[:, :most].contiguous(), columns[:, :most].contiguous()
 
 
 def _exact(states: Tensor, rows: Tensor, b_enc: Tensor, latents: Tensor) -> Tensor:

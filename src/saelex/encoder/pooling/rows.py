@@ -15,7 +15,6 @@ from saelex.encoder.pooling import fused
 from saelex.encoder.pooling.token_topk import token_topk
 from saelex.errors import InputError
 from saelex.sae.activations import JumpReLU, TopK
-from saelex.sae.selection import select_row
 from saelex.vectors import SparseRows
 
 
@@ -41,10 +40,7 @@ def sparse_rows(hidden: Tensor, offsets: Tensor, head: LinearHead, top_k: int | 
     weights = values.float().cpu().numpy()
     if not np.isfinite(weights).all():  # no Top-K of them, and an index would keep them for good
         raise InputError("the backbone's hidden states hold NaN or infinity: load it in float32 or bfloat16")
-    rows = SparseRows(indptr, latents, weights, head.n_latents, positions)
-    if top_k is None:
-        return rows
-    return rows.keep(_may_stay(rows.indptr, rows.weights, top_k)).top_k(top_k)
+    return SparseRows(indptr, latents, weights, head.n_latents, positions).top_k(top_k)
 
 
 def _floor(head: LinearHead) -> Tensor:
@@ -128,19 +124,3 @@ def _strongest(
             entry += 1
         indptr[sequence + 1] = entry
     return indptr, out[:entry].copy(), kept[:entry].copy(), positions[:entry].copy()
-
-
-@numba.njit(nogil=True, cache=True)
-def _may_stay(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
-    """Entries not below their row's k-th largest weight: the top k and what ties with the last of them."""
-    stays = np.ones(len(weights), np.bool_)
-    best = np.empty(k, np.float32)
-    places = np.empty(k, np.int32)
-    for row in range(len(indptr) - 1):
-        start, stop = indptr[row], indptr[row + 1]
-        if stop - start <= k:
-            continue
-        select_row(weights[start:stop], best, places)
-        for entry in range(start, stop):
-            stays[entry] = weights[entry] >= best[k - 1]
-    return stays
