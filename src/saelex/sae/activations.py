@@ -48,7 +48,7 @@ class JumpReLU(nn.Module):
 
     def forward(self, pre: Tensor) -> Tensor:
         """[..., n_latents] -> [..., n_latents]"""
-        return torch.where(pre > self.threshold.clamp_min(0), pre, torch.zeros_like(pre))
+        return torch.where(pre <= self.threshold.clamp_min(0), torch.zeros_like(pre), pre)  # NaN stays, and shows
 
     def extra_repr(self) -> str:
         return f"n_thresholds={len(self.threshold)}"
