@@ -27,7 +27,7 @@ from torch.nn import functional
 from report import Report
 from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling import pool
-from saelex.encoder.pooling.products import latent_blocks
+from saelex.encoder.pooling.devices import operations_of
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
 
 GATES = ("relu", "jumprelu", "topk", "vocabulary")
@@ -170,7 +170,7 @@ def rate_of_products(problem: Problem, fused_forward: float, repeats: int, repor
 
     @torch.no_grad()
     def blocks() -> None:
-        for _ in latent_blocks(hidden, weight):
+        for _ in operations_of(hidden.device).latent_blocks(hidden, weight):
             pass
 
     square = torch.randn(2048, 2048)

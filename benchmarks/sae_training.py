@@ -51,7 +51,7 @@ from torch import Tensor
 
 from report import Report
 from sae_trainers.course import HELD_OUT, Task
-from saelex.sae.kernels import Spares
+from saelex.sae.products import Spares
 from saelex.sae.topk_function import decode_topk, encode_topk
 
 OURS = "saelex:default"

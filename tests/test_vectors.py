@@ -48,6 +48,7 @@ def test_every_form_and_back(dense: NDArray[np.float32]) -> None:
 
 
 @given(dense_arrays(), st.integers(1, 13))
+@settings(deadline=None)
 def test_top_k_is_a_stable_sort(dense: NDArray[np.float32], k: int) -> None:
     kept = SparseRows.from_dense(dense).top_k(k)
     for row, (latents, weights) in zip(dense, kept):

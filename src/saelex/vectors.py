@@ -214,21 +214,16 @@ class SparseRows:
     def top_k(self, k: int | None) -> SparseRows:
         """Each row's k largest weights (SPLARE section 3.2: 40 for a query, 400 for a document); None keeps all.
 
-        Among equal weights the lower latent stays. Raises InputError for k < 1.
+        Ties: see `saelex.selection`. Raises InputError for k < 1.
         """
-        if k is None or not len(self):
-            return self
-        if k < 1:
+        from saelex.selection import top_k_entries
+
+        if k is not None and k < 1:
             raise InputError(f"top-k keeps at least one latent, not {k}; give None to keep all")
-        if self.lengths.max() <= k:
+        if k is None or not len(self) or self.lengths.max() <= k:
             return self
-        row = self.row_of_entry()
-        # stable, so that entries of equal weight keep their order, which is that of the latents
-        order = np.lexsort((-self.weights, row))
-        rank = np.arange(self.n_nonzero) - np.repeat(self.indptr[:-1], self.lengths)
-        entries = np.sort(order[rank < k])
         indptr = np.concatenate([[0], np.cumsum(np.minimum(self.lengths, k))]).astype(np.int64)
-        return self._entries(entries, indptr)
+        return self._entries(top_k_entries(self.indptr, self.weights, k), indptr)
 
     def keep(self, entries: NDArray[np.bool_]) -> SparseRows:
         """The entries for which the mask [non-zeros] is true; every row stays, possibly empty."""

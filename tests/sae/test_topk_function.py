@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from saelex.sae import kernels
-from saelex.sae.topk_function import decode_topk, encode_topk
+from saelex.sae.products import Spares
+from saelex.sae.topk_function import decode_topk, encode_topk, keep_largest
+from saelex.selection import top_k_rows
 
 TOKENS, D_MODEL, LATENTS, K, AUX_K = 37, 12, 90, 5, 7
 
@@ -82,61 +83,6 @@ def test_fewer_dead_latents_than_aux_k_are_all_taken():
     assert codes.dead_latents.sort(dim=1).values.unique(dim=0).tolist() == [[8, 50]]
 
 
-def test_kernels_equal_their_torch_forms_and_dense_algebra():
-    generator = torch.Generator().manual_seed(5)
-    values = torch.randn(TOKENS, K, generator=generator).relu()
-    latents = torch.stack([torch.randperm(LATENTS, generator=generator)[:K] for _ in range(TOKENS)]).int()
-    states = torch.randn(TOKENS, D_MODEL, generator=generator)
-    matrix = torch.randn(LATENTS, D_MODEL, generator=generator)
-    dense = torch.zeros(TOKENS, LATENTS).scatter(1, latents.long(), values)
-    for mix in (kernels.mix_rows, kernels.mix_rows_torch):
-        torch.testing.assert_close(mix(values, latents, matrix), dense @ matrix, rtol=1e-5, atol=1e-5)
-    for gather in (kernels.gather_rows, kernels.gather_rows_torch):
-        torch.testing.assert_close(gather(values, latents, states, LATENTS), dense.T @ states, rtol=1e-5, atol=1e-5)
-    sampled = (states @ matrix.T).gather(1, latents.long())
-    for dot in (kernels.dot_rows, kernels.dot_rows_torch):
-        torch.testing.assert_close(dot(states, latents, matrix), sampled, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(kernels.sum_values(values, latents, LATENTS), dense.sum(0), rtol=1e-5, atol=1e-5)
-
-
-def test_rows_without_value_are_skipped():
-    generator = torch.Generator().manual_seed(6)
-    values = torch.randn(TOKENS, K, generator=generator).relu()
-    latents = torch.randint(LATENTS, (TOKENS, K), generator=generator).int()
-    states, matrix = (
-        torch.randn(TOKENS, D_MODEL, generator=generator),
-        torch.randn(LATENTS, D_MODEL, generator=generator),
-    )
-    expected = (states @ matrix.T).gather(1, latents.long()) * (values > 0)
-    torch.testing.assert_close(kernels.dot_active_rows(values, states, latents, matrix), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("d_model", [D_MODEL, 300])
-def test_prefix_sums_equal_their_torch_form_and_autograd(d_model, monkeypatch):
-    """Over several blocks of columns, and over several chunks of tokens."""
-    monkeypatch.setattr(kernels, "_GATHERED", 4 * K * d_model)
-    generator = torch.Generator().manual_seed(7)
-    target = torch.randn(TOKENS, d_model, generator=generator).requires_grad_()
-    values = torch.randn(TOKENS, K, generator=generator).abs().requires_grad_()
-    latents = torch.stack([torch.randperm(LATENTS, generator=generator)[:K] for _ in range(TOKENS)]).int()
-    matrix = torch.randn(LATENTS, d_model, generator=generator).requires_grad_()
-    rests = target[:, None] - (values[:, :, None] * matrix[latents.long()]).cumsum(1)
-    expected = rests.pow(2).sum(2).mean()
-    expected.backward()
-    plain = [tensor.detach() for tensor in (target, values)]
-    found = kernels.prefix_errors(*plain, latents, matrix.detach())
-    torch.testing.assert_close(found.error, expected.detach(), rtol=1e-5, atol=0)
-    torch.testing.assert_close(found.rest, rests[:, -1].detach(), rtol=1e-4, atol=1e-5)
-    for name, tensor in (("grad_target", target), ("grad_values", values), ("grad_matrix", matrix)):
-        torch.testing.assert_close(getattr(found, name), tensor.grad, rtol=1e-4, atol=1e-5, msg=name)
-    for ours, other in zip(
-        kernels.prefix_sums_torch(*plain, latents, matrix.detach()),
-        kernels._prefix_sums_numba(*plain, latents, matrix.detach()),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-3)
-
-
 def test_batch_codes_by_bfloat16_proposals_are_those_of_float32():
     tensors = {name: tensor.detach() for name, tensor in parameters(2).items()}
     tensors["states"][:2] *= 10
@@ -154,7 +100,7 @@ def test_gradients_in_used_memory_are_the_same_and_in_that_memory():
     torch.manual_seed(0)
     states, pre_bias = torch.randn(20, 6), torch.randn(6)
     W_enc, W_dec = torch.randn(30, 6).T.requires_grad_(), torch.randn(30, 6, requires_grad=True)
-    spares, places, gradients = kernels.Spares(), [], []
+    spares, places, gradients = Spares(), [], []
     for _ in range(3):
         codes = encode_topk(states, pre_bias, W_enc, torch.zeros(30), 4, spares=spares)
         decode_topk(codes.values, codes.latents, W_dec, spares).pow(2).sum().backward()
@@ -168,3 +114,43 @@ def test_gradients_in_used_memory_are_the_same_and_in_that_memory():
     for again in gradients[1:]:
         for one, other in zip(gradients[0], again):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_largest_of_a_matrix_are_found_from_few_candidates_per_row(seed):
+    """Against torch.topk over the whole matrix, where one row holds far more than its share, and one none."""
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(30, 200, generator=generator)
+    matrix[4] = matrix[4].abs() + 5
+    matrix[9] *= -matrix[9].sign()
+    matrix[seed + 10] += 1
+    k, asked = 6, []
+
+    def candidates(rows, count):
+        asked.append((rows.tolist(), count))
+        best, columns = top_k_rows(matrix[rows], count)
+        return best.relu(), columns
+
+    values, columns = candidates(torch.arange(30), 2 * k)
+    kept, where = keep_largest(values, columns, k * 30, 200, candidates)
+    found = torch.zeros_like(matrix).scatter_add(1, where.long(), kept)
+    best = matrix.flatten().topk(k * 30)
+    assert torch.equal(found, torch.zeros(30 * 200).scatter(0, best.indices, best.values).view(30, 200))
+    assert kept.shape[1] == (found > 0).sum(1).max()
+    assert all(4 in rows and 9 not in rows for rows, _ in asked[1:])
+    assert [count for _, count in asked] == [12, 24, 48, 96, 192, 200][: len(asked)] and len(asked) >= 4
+
+
+def test_fewer_positive_entries_than_wanted_are_all_kept():
+    matrix = -torch.ones(5, 40)
+    matrix[0, 3:9] = torch.arange(1.0, 7.0)
+    matrix[2, 30] = 0.5
+
+    def candidates(rows, count):
+        best, columns = top_k_rows(matrix[rows], count)
+        return best.relu(), columns
+
+    kept, columns = keep_largest(*candidates(torch.arange(5), 4), 10, 40, candidates)
+    assert torch.equal(torch.zeros(5, 40).scatter_add(1, columns.long(), kept), matrix.relu())
+    nothing, _ = keep_largest(torch.zeros(5, 4), torch.zeros(5, 4, dtype=torch.int32), 10, 40, candidates)
+    assert nothing.shape == (5, 1) and not nothing.any()

@@ -45,8 +45,5 @@ class Query:
 
 
 def best_first(scores: Mapping[str, float]) -> list[tuple[str, float]]:
-    """One query's documents with their scores, in the order that counts everywhere.
-
-    Higher scores first; among equal ones the smaller document id (as a string).
-    """
+    """One query's documents with their scores, higher ones first; ties: see `saelex.selection`."""
     return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))

@@ -17,7 +17,7 @@ def reciprocal_rank_fusion(runs: Sequence[Run], k: int = RRF_K, depth: int = DEP
     """Each document's sum over the runs of 1 / (k + rank), ranks from 1 (Cormack, Clarke and Büttcher, SIGIR 2009).
 
     A run gives nothing to a document that it does not have. Ranks are those of the project's rule for ties (see
-    `measures.untied`), which also orders documents of equal sums; the first `depth` of them are kept. A query that only
+    `saelex.selection`), which also orders documents of equal sums; the first `depth` of them stay. A query that only
     some of the runs answer is fused of those. Raises InputError without runs, for a negative k, or a depth below 1.
     """
     if not runs:

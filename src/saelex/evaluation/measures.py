@@ -29,9 +29,8 @@ UNCUT_DEPTH = 1000
 def untied(run: Run, depth: int = DEPTH) -> Run:
     """The first `depth` documents per query, with scores that fall by one from rank to rank.
 
-    The rule for ties: higher score first, then the smaller document id (as a string). The providers behind
-    ir_measures break ties in opposite directions (trec_eval by descending id, its RR@k by ascending id); scores made
-    from ranks leave them nothing to break.
+    Ties go by the project's rule (see `saelex.selection`). The providers behind ir_measures break them in opposite
+    directions (trec_eval by descending id, its RR@k by ascending id); scores made from ranks leave nothing to break.
     """
     ordered = {query: best_first(scores)[:depth] for query, scores in run.items()}
     return {
@@ -43,7 +42,7 @@ def untied(run: Run, depth: int = DEPTH) -> Run:
 def best_documents(
     scores: NDArray[np.float32], ids: NDArray[np.str_], depth: int = DEPTH, positive_only: bool = True
 ) -> dict[str, float]:
-    """The `depth` best of the documents with these scores and ids, [documents] both, by the rule for ties.
+    """The `depth` best of the documents with these scores and ids, [documents] both; ties: see `saelex.selection`.
 
     Every document that ties with the last one is considered. positive_only: only scores above zero count.
     """

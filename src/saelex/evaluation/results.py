@@ -19,7 +19,7 @@ FORMAT = "saelex-evaluation/1"
 class SystemResult:
     """One system on one collection.
 
-    run: the documents that were measured, under the project's rule for ties: see `measures.untied`.
+    run: the documents that were measured, under the project's rule for ties: see `saelex.selection`.
     per_query: measure -> query id -> value; every judged query is there, one that the system did not answer with 0.
     measures: the means over the queries.
     costs: None for baselines and for run files.

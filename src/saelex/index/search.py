@@ -46,7 +46,7 @@ class SegmentView:
 
 
 class TopRows(NamedTuple):
-    """Hits of one query, best first; ties by ascending row."""
+    """Hits of one query, best first; ties by ascending row, the order in which they were added."""
 
     rows: NDArray[np.int64]  # global row numbers, at most k
     scores: NDArray[np.int64]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from saelex.errors import InputError
-from saelex.sae.selection import top_k_rows
+from saelex.selection import top_k_rows
 
 
 class ReLU(nn.Module):
@@ -48,7 +48,7 @@ class JumpReLU(nn.Module):
 
     def forward(self, pre: Tensor) -> Tensor:
         """[..., n_latents] -> [..., n_latents]"""
-        return torch.where(pre > self.threshold.clamp_min(0), pre, torch.zeros_like(pre))
+        return torch.where(pre <= self.threshold.clamp_min(0), torch.zeros_like(pre), pre)  # NaN stays, and shows
 
     def extra_repr(self) -> str:
         return f"n_thresholds={len(self.threshold)}"
@@ -57,7 +57,7 @@ class JumpReLU(nn.Module):
 class TopK(nn.Module):
     """The k largest pre-activations of each token, then ReLU (Gao et al. 2024, eq. 4; SAE-SPLADE).
 
-    Among equal pre-activations the lower latent is kept. Fewer than k latents fire where fewer are positive.
+    Ties: see `saelex.selection`. Fewer than k latents fire where fewer are positive.
     """
 
     def __init__(self, k: int) -> None:

@@ -7,14 +7,15 @@ Here the pre-activations live for one chunk of tokens, and the backward touches 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from saelex.sae import kernels
-from saelex.sae.selection import keep_largest, top_k_rows
+from saelex.sae.products import Spares, products_of, sum_values
+from saelex.selection import top_k_rows
 
 _CHUNK = 1 << 22  # pre-activations held at once: 16 MB, about a core complex's cache
 _MARGIN = 16  # latents beyond k that a bfloat16 product proposes
@@ -43,7 +44,7 @@ def encode_topk(
     dead: Tensor | None = None,
     aux_k: int = 0,
     bfloat16: bool = False,
-    spares: kernels.Spares | None = None,
+    spares: Spares | None = None,
 ) -> Codes:
     """relu(TopK((states - pre_bias) W_enc + b_enc)), as values and latents (SAE-SPLADE stage 1; Gao et al., eq. 4).
 
@@ -74,7 +75,7 @@ def hierarchical_error(target: Tensor, values: Tensor, latents: Tensor, W_dec: T
     return _HierarchicalError.apply(target, values, latents, W_dec)
 
 
-def decode_topk(values: Tensor, latents: Tensor, W_dec: Tensor, spares: kernels.Spares | None = None) -> Tensor:
+def decode_topk(values: Tensor, latents: Tensor, W_dec: Tensor, spares: Spares | None = None) -> Tensor:
     """The sum of the active latents' decoder rows [n_latents, d_model] per token, without b_dec: [tokens, d_model].
 
     Codes are after ReLU: a value of 0 gets the gradient 0. spares: memory for the gradient of W_dec.
@@ -95,7 +96,7 @@ class _EncodeTopK(torch.autograd.Function):
         dead: Tensor | None,
         aux_k: int,
         bfloat16: bool,
-        spares: kernels.Spares | None,
+        spares: Spares | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.spares = spares
         centred = states - pre_bias  # [tokens, d_model]
@@ -126,31 +127,32 @@ class _EncodeTopK(torch.autograd.Function):
             latents = torch.cat([latents, dead_latents], dim=1)
             grad = torch.cat([grad, dead_grad], dim=1)
         grad = grad * (values > 0)  # [tokens, k + aux_k]: through the ReLU
-        grad_b_enc = kernels.sum_values(grad, latents, len(rows))
-        grad_states = kernels.mix_rows(grad, latents, rows) if ctx.needs_input_grad[0] else None
+        products = products_of(rows.device)
+        grad_b_enc = sum_values(grad, latents, len(rows))
+        grad_states = products.mix_rows(grad, latents, rows) if ctx.needs_input_grad[0] else None
         grad_W_enc = None
         if ctx.needs_input_grad[2]:
-            grad_W_enc = kernels.gather_rows(grad, latents, centred, len(rows), ctx.spares).T
+            grad_W_enc = products.gather_rows(grad, latents, centred, len(rows), ctx.spares).T
         # every token's gradient enters pre_bias with a minus, so the sum over latents does instead of that over tokens
         return grad_states, -(grad_b_enc @ rows), grad_W_enc, grad_b_enc, None, None, None, None, None, None
 
 
 class _DecodeTopK(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, latents: Tensor, W_dec: Tensor, spares: kernels.Spares | None) -> Tensor:
+    def forward(ctx: Any, values: Tensor, latents: Tensor, W_dec: Tensor, spares: Spares | None) -> Tensor:
         ctx.spares = spares
         ctx.save_for_backward(values, latents, W_dec)
-        return kernels.mix_rows(values, latents, W_dec)
+        return products_of(W_dec.device).mix_rows(values, latents, W_dec)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None, None]:
         values, latents, W_dec = ctx.saved_tensors
-        grad = grad.contiguous()
+        grad, products = grad.contiguous(), products_of(W_dec.device)
         grad_W_dec = None
         if ctx.needs_input_grad[2]:
-            grad_W_dec = kernels.gather_rows(values, latents, grad, len(W_dec), ctx.spares)
-        return kernels.dot_active_rows(values, grad, latents, W_dec), None, grad_W_dec, None
+            grad_W_dec = products.gather_rows(values, latents, grad, len(W_dec), ctx.spares)
+        return products.dot_active_rows(values, grad, latents, W_dec), None, grad_W_dec, None
 
 
 class _HierarchicalError(torch.autograd.Function):
@@ -158,7 +160,7 @@ class _HierarchicalError(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, target: Tensor, values: Tensor, latents: Tensor, W_dec: Tensor) -> tuple[Tensor, Tensor]:
-        found = kernels.prefix_errors(target, values, latents, W_dec)
+        found = products_of(W_dec.device).prefix_errors(target, values, latents, W_dec)
         ctx.save_for_backward(found.grad_target, found.grad_values * (values > 0), found.grad_matrix)
         ctx.mark_non_differentiable(found.rest)
         return found.error, found.rest
@@ -214,5 +216,37 @@ def _select(
     return best.relu_(), latents, dead_best.relu_(), dead_latents
 
 
+def keep_largest(
+    values: Tensor,
+    columns: Tensor,
+    wanted: int,
+    width: int,
+    more: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+) -> tuple[Tensor, Tensor]:
+    """The `wanted` largest positive entries of a whole matrix, row by row, from the few largest of each row.
+
+    values, columns: [rows, c], the c largest entries of each row, largest first, negative ones as 0; c rows >= wanted.
+    width: columns of the whole matrix. more(rows, c): the same for some rows (int64) and a larger c; it is asked for
+    the rows that may hold more than c of the wanted entries, so that the work follows what is kept, not the width.
+
+    Returns values [rows, most], 0 where an entry is not kept, and their columns; `most` is of the fullest row. Of
+    entries equal to the smallest wanted one all are kept.
+    """
+    while True:
+        flat = values.flatten()
+        bound = torch.kthvalue(flat, len(flat) - wanted + 1).values
+        kept = (values >= bound) & (values > 0)
+        count = values.shape[1]
+        full = torch.nonzero(kept[:, -1]).flatten()  # the entries after these rows' last candidates were never seen
+        if count == width or not len(full):
+            break
+        count = min(2 * count, width)
+        values = torch.nn.functional.pad(values, (0, count - values.shape[1]))
+        columns = torch.nn.functional.pad(columns, (0, count - columns.shape[1]))
+        values[full], columns[full] = more(full, count)
+    most = max(1, int(kept.sum(dim=1).max()))
+    return (values * kept)[:, :most].contiguous(), columns[:, :most].contiguous()
+
+
 def _exact(states: Tensor, rows: Tensor, b_enc: Tensor, latents: Tensor) -> Tensor:
-    return kernels.dot_rows(states, latents, rows) + b_enc[latents.long()]
+    return products_of(rows.device).dot_rows(states, latents, rows) + b_enc[latents.long()]

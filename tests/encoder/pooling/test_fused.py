@@ -8,25 +8,28 @@ from tests.encoder.pooling.problems import GATES, LENGTHS, make_head, make_hidde
 from torch import nn
 
 from saelex.encoder.head import LinearHead
-from saelex.encoder.pooling import pool, products
+from saelex.encoder.pooling import operations, pool
+from saelex.encoder.pooling.devices import OPERATIONS
 from saelex.sae.activations import JumpReLU, ReLU, TopK
 
+FUSED = ("fused", "torch")  # the CPU's own operations, and those of every device
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
 @pytest.fixture(autouse=True)
 def many_small_blocks(monkeypatch):
     """Blocks of 64 latents, so that small problems cross block borders."""
-    monkeypatch.setattr(products, "_CPU_BLOCK", 1)
-    monkeypatch.setattr(products, "_FEWEST_LATENTS", 64)
+    for own in OPERATIONS.values():
+        monkeypatch.setattr(type(own), "block_entries", 1)
+    monkeypatch.setattr(operations, "_FEWEST_LATENTS", 64)
 
 
-def compare(lengths: list[int], head: LinearHead, seed: int = 1) -> None:
+def compare(lengths: list[int], head: LinearHead, seed: int = 1, implementation: str = "fused") -> None:
     hidden, offsets = make_hidden(lengths, d_model=head.d_model, seed=seed), offsets_of(lengths)
     safe = safe_entries(hidden, offsets, head)
     grad = torch.randn(safe.shape, generator=torch.Generator().manual_seed(seed)) * safe
     expected = run(hidden, offsets, head, "reference", grad)
-    found = run(hidden, offsets, head, "fused", grad)
+    found = run(hidden, offsets, head, implementation, grad)
     torch.testing.assert_close(found.pooled.weights[safe], expected.pooled.weights[safe], **CLOSE)
     assert torch.equal(found.pooled.tokens[safe], expected.pooled.tokens[safe])
     assert found.gradients.keys() == expected.gradients.keys() >= {"hidden", "weight", "bias", "alpha"}
@@ -39,8 +42,10 @@ def compare(lengths: list[int], head: LinearHead, seed: int = 1) -> None:
 @pytest.mark.parametrize("saturation", ["log1p", "none"])
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 @pytest.mark.parametrize("gate", GATES)
-def test_values_tokens_and_gradients_are_the_references(gate, pooling, saturation, scaled):
-    compare(LENGTHS, make_head(gate, pooling=pooling, saturation=saturation, scaled=scaled, alpha=0.7))
+@pytest.mark.parametrize("implementation", FUSED)
+def test_values_tokens_and_gradients_are_the_references(implementation, gate, pooling, saturation, scaled):
+    head = make_head(gate, pooling=pooling, saturation=saturation, scaled=scaled, alpha=0.7)
+    compare(LENGTHS, head, implementation=implementation)
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
@@ -102,7 +107,7 @@ def test_soft_cap_and_transform_are_differentiated():
     compare(LENGTHS, LinearHead.from_vocabulary(transform, weight, softcap=1.5))
 
 
-@pytest.mark.parametrize("implementation", ["reference", "fused"])
+@pytest.mark.parametrize("implementation", ["reference", *FUSED])
 @pytest.mark.parametrize("gate", GATES)
 def test_the_first_of_equal_tokens_gets_the_latent_and_the_whole_gradient(gate, implementation):
     once = make_hidden([4])
@@ -116,7 +121,7 @@ def test_the_first_of_equal_tokens_gets_the_latent_and_the_whole_gradient(gate, 
     assert torch.equal(found.gradients["hidden"][4:], torch.zeros(8, 24))
 
 
-@pytest.mark.parametrize("implementation", ["reference", "fused"])
+@pytest.mark.parametrize("implementation", ["reference", *FUSED])
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 @pytest.mark.parametrize("gate", GATES)
 def test_latents_that_no_token_activates_are_zero_without_gradient(gate, pooling, implementation):
@@ -131,7 +136,7 @@ def test_latents_that_no_token_activates_are_zero_without_gradient(gate, pooling
     assert all(not gradient.any() for gradient in found.gradients.values())
 
 
-@pytest.mark.parametrize("implementation", ["reference", "fused"])
+@pytest.mark.parametrize("implementation", ["reference", *FUSED])
 @pytest.mark.parametrize("lengths", [[], [0], [0, 0]])
 @pytest.mark.parametrize("gate", GATES)
 def test_batches_without_any_token(gate, lengths, implementation):
@@ -147,7 +152,8 @@ def test_batches_without_any_token(gate, lengths, implementation):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 @pytest.mark.parametrize("gate", GATES)
-def test_half_precision_is_summed_in_float32(gate, pooling, dtype):
+@pytest.mark.parametrize("implementation", FUSED)
+def test_half_precision_is_summed_in_float32(implementation, gate, pooling, dtype):
     """The inputs' rounding is the only one: results are float32 and those of the rounded inputs in float32."""
     head = make_head(gate, pooling=pooling)
     half = make_head(gate, pooling=pooling).to(dtype)
@@ -156,7 +162,7 @@ def test_half_precision_is_summed_in_float32(gate, pooling, dtype):
     hidden, offsets = make_hidden(LENGTHS).to(dtype), offsets_of(LENGTHS)
     safe = safe_entries(hidden.float(), offsets, head)
     expected = run(hidden.float(), offsets, head, "reference", safe.float())
-    found = run(hidden, offsets, half, "fused", safe.float())
+    found = run(hidden, offsets, half, implementation, safe.float())
     assert found.pooled.weights.dtype == torch.float32
     torch.testing.assert_close(found.pooled.weights[safe], expected.pooled.weights[safe], **CLOSE)
     precision = torch.finfo(dtype).eps
@@ -190,11 +196,12 @@ def test_what_is_frozen_gets_no_gradient(gate, pooling):
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
-@pytest.mark.parametrize("gate", ["relu", "topk"])
-def test_a_broken_hidden_state_shows(gate, pooling):
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("implementation", ["reference", *FUSED])
+def test_a_broken_hidden_state_shows(implementation, gate, pooling):
     hidden = make_hidden([3, 2])
     hidden[1] = torch.nan
-    weights = pool(hidden, offsets_of([3, 2]), make_head(gate, pooling=pooling)).weights
+    weights = pool(hidden, offsets_of([3, 2]), make_head(gate, pooling=pooling), implementation).weights
     assert weights[0].isnan().any()
     assert not weights[1].isnan().any()
 

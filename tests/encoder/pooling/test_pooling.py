@@ -13,9 +13,16 @@ def test_fused_is_the_default():
     assert torch.equal(pool(hidden, offsets, head).weights, pool(hidden, offsets, head, "fused").weights)
 
 
-def test_an_unknown_implementation_is_named():
-    with pytest.raises(InputError, match="reference, fused, not 'quick'"):
-        pool(make_hidden([3]), offsets_of([3]), make_head("relu"), "quick")
+@pytest.mark.parametrize("function", [pool, pool_rows])
+def test_an_unknown_implementation_is_named(function):
+    with pytest.raises(InputError, match="reference, fused, cpu, cuda, torch, not 'quick'"):
+        function(make_hidden([3]), offsets_of([3]), make_head("relu"), implementation="quick")
+
+
+@pytest.mark.parametrize("function", [pool, pool_rows])
+def test_another_devices_implementation_is_refused(function):
+    with pytest.raises(InputError, match="'cuda' reads tensors on a cuda device"):
+        function(make_hidden([3]), offsets_of([3]), make_head("relu"), implementation="cuda")
 
 
 @pytest.mark.parametrize("function", [pool, pool_rows])

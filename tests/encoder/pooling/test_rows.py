@@ -13,14 +13,15 @@ from saelex.vectors import SparseRows
 @pytest.mark.parametrize("saturation", ["log1p", "sqrt"])
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 @pytest.mark.parametrize("gate", GATES)
-def test_rows_are_the_pooled_weights_and_tokens(gate, pooling, saturation):
+@pytest.mark.parametrize("implementation", ["fused", "torch", "reference"])
+def test_rows_are_the_pooled_weights_and_tokens(implementation, gate, pooling, saturation):
     head, hidden, offsets = (
         make_head(gate, pooling=pooling, saturation=saturation),
         make_hidden(LENGTHS),
         offsets_of(LENGTHS),
     )
-    rows = pool_rows(hidden, offsets, head)
-    weights, tokens = (tensor.detach().numpy() for tensor in pool(hidden, offsets, head, "fused"))
+    rows = pool_rows(hidden, offsets, head, implementation=implementation)
+    weights, tokens = (tensor.detach().numpy() for tensor in pool(hidden, offsets, head, implementation))
     expected = SparseRows.from_dense(weights, tokens)
     np.testing.assert_array_equal(rows.indptr, expected.indptr)
     np.testing.assert_array_equal(rows.latents, expected.latents)
@@ -31,9 +32,11 @@ def test_rows_are_the_pooled_weights_and_tokens(gate, pooling, saturation):
 
 @pytest.mark.parametrize("top_k", [1, 5, 40, 1000])
 @pytest.mark.parametrize("gate", GATES)
-def test_top_k_is_that_of_all_rows(gate, top_k):
+@pytest.mark.parametrize("implementation", ["fused", "torch", "reference"])
+def test_top_k_is_that_of_all_rows(implementation, gate, top_k):
     head, hidden, offsets = make_head(gate), make_hidden(LENGTHS), offsets_of(LENGTHS)
-    found, expected = pool_rows(hidden, offsets, head, top_k), pool_rows(hidden, offsets, head).top_k(top_k)
+    found = pool_rows(hidden, offsets, head, top_k, implementation)
+    expected = pool_rows(hidden, offsets, head, None, implementation).top_k(top_k)
     for name in ("indptr", "latents", "weights", "positions"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
@@ -65,11 +68,12 @@ def test_a_head_in_bfloat16_gives_float32_rows():
 
 @pytest.mark.parametrize("top_k", [None, 3])
 @pytest.mark.parametrize("gate", GATES)
-def test_broken_hidden_states_are_an_error_not_an_empty_row(gate, top_k):
+@pytest.mark.parametrize("implementation", ["fused", "torch", "reference"])
+def test_broken_hidden_states_are_an_error_not_an_empty_row(implementation, gate, top_k):
     hidden = make_hidden(LENGTHS)
     hidden[0] = torch.nan
     with pytest.raises(InputError, match="NaN or infinity: load it in float32"):
-        pool_rows(hidden, offsets_of(LENGTHS), make_head(gate), top_k)
+        pool_rows(hidden, offsets_of(LENGTHS), make_head(gate), top_k, implementation)
 
 
 def test_top_k_below_one_is_refused():

@@ -1,76 +1,69 @@
 """From the hidden states of a batch's tokens to one vector of latents per text; one signature for all ways.
 
-`reference` is plain PyTorch and obviously right; `fused` never holds a [tokens, latents] tensor. A kernel for GPUs will
-stand beside them: one more module, one more name in `IMPLEMENTATIONS`.
+`reference` is plain PyTorch and obviously right; `fused` never holds a [tokens, latents] tensor, on the operations of
+the device where the tensors are (`devices`).
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+import torch
+from torch import Tensor
 
+from saelex.encoder.head import LinearHead
+from saelex.encoder.pooling import fused, reference, rows
+from saelex.encoder.pooling.devices import OPERATIONS, operations_named, operations_of
+from saelex.encoder.pooling.operations import HeadOperations
+from saelex.encoder.pooling.packed import PooledLatents, check_packed
 from saelex.errors import InputError
+from saelex.vectors import SparseRows
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["IMPLEMENTATIONS", "PooledLatents", "pool", "pool_rows"]
 
-    from saelex.encoder.head import LinearHead
-    from saelex.vectors import SparseRows
-
-IMPLEMENTATIONS = ("reference", "fused")
+IMPLEMENTATIONS = ("reference", "fused", *OPERATIONS)
 
 
-class PooledLatents(NamedTuple):
-    """What pooling gives, both [sequences, latents].
-
-    weights: float32 (float64 for float64 input); after gate, pooling, saturation and alpha; differentiable.
-    tokens: int32, the token at which the latent was strongest, counted among the sequence's packed tokens; the first
-        one of several equal; -1 where the weight is 0.
-    """
-
-    weights: Tensor
-    tokens: Tensor
-
-
-def pool(hidden: Tensor, offsets: Tensor, head: LinearHead, implementation: str | None = None) -> PooledLatents:
+def pool(hidden: Tensor, offsets: Tensor, head: LinearHead, implementation: str = "fused") -> PooledLatents:
     """One vector of latents per sequence: `LinearHead`'s formula, with gradients.
 
     hidden: [tokens, d_model], the sequences' tokens one after the other, without padding.
     offsets: int64 [sequences + 1]; sequence b owns the tokens offsets[b]:offsets[b + 1], possibly none: then its
         weights are 0.
-    implementation: "fused" (default) or "reference".
+    implementation: "reference"; "fused", on the device's own operations; or fused on those of this name: "torch", which
+        every device has, or a device's.
 
     Gradients reach hidden, the head's transform, weight, bias, scale and alpha where they ask for one; not a JumpReLU's
     threshold. A tie between tokens gives the first one the whole gradient. Half-precision input is summed in float32.
-    Raises InputError when hidden, offsets and head do not fit together.
+    Raises InputError when hidden, offsets and head do not fit together, or the implementation is none for them.
     """
-    name = "fused" if implementation is None else implementation
-    if name not in IMPLEMENTATIONS:
-        raise InputError(f"pooling has the implementations {', '.join(IMPLEMENTATIONS)}, not {name!r}")
+    operations = _operations(implementation, hidden.device)
     check_packed(hidden, offsets, head)
-    pooled: PooledLatents = import_module(f"saelex.encoder.pooling.{name}").pool(hidden, offsets, head)
-    return pooled
+    if operations is None:
+        return reference.pool(hidden, offsets, head)
+    return fused.pool(hidden, offsets, head, operations)
 
 
-def pool_rows(hidden: Tensor, offsets: Tensor, head: LinearHead, top_k: int | None = None) -> SparseRows:
+@torch.no_grad()
+def pool_rows(
+    hidden: Tensor, offsets: Tensor, head: LinearHead, top_k: int | None = None, implementation: str = "fused"
+) -> SparseRows:
     """`pool` for inference: without gradients, straight to sparse rows with each latent's token as its position.
 
-    top_k: how many of a row's largest weights stay (ties: the lower latent); None keeps all.
-    Raises InputError when hidden, offsets and head do not fit together.
+    top_k: how many of a row's largest weights stay; None keeps all. Ties: see `saelex.selection`.
+    Raises InputError as `pool` does, and for weights that are not finite.
     """
-    from saelex.encoder.pooling.rows import sparse_rows
-
+    operations = _operations(implementation, hidden.device)
     check_packed(hidden, offsets, head)
-    return sparse_rows(hidden, offsets, head, top_k)
+    if operations is None:
+        every = rows.rows_of_pooled(reference.pool(hidden, offsets, head), HeadOperations())
+    else:
+        every = rows.sparse_rows(hidden, offsets, head, operations)
+    return every.top_k(top_k)
 
 
-def check_packed(hidden: Tensor, offsets: Tensor, head: LinearHead) -> None:
-    """Raises InputError unless hidden and offsets are a packed batch for this head."""
-    if hidden.ndim != 2 or hidden.shape[1] != head.d_model or not hidden.is_floating_point():
-        found = f"{hidden.dtype} {list(hidden.shape)}"
-        raise InputError(f"the head reads packed tokens [tokens, {head.d_model}], not {found}")
-    if offsets.ndim != 1 or len(offsets) == 0 or offsets.is_floating_point():
-        raise InputError("offsets are whole numbers, one more than there are sequences")
-    starts = offsets.tolist()
-    if starts[0] != 0 or starts[-1] != len(hidden) or starts != sorted(starts):
-        raise InputError(f"offsets must rise from 0 to the number of tokens, {len(hidden)}")
+def _operations(implementation: str, device: torch.device) -> HeadOperations | None:
+    """The operations that an implementation works with; None: the reference, which needs none."""
+    if implementation not in IMPLEMENTATIONS:
+        raise InputError(f"pooling has the implementations {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
+    if implementation == "reference":
+        return None
+    return operations_of(device) if implementation == "fused" else operations_named(implementation, device)

@@ -16,37 +16,55 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from saelex.encoder.head import LinearHead
-from saelex.encoder.pooling import PooledLatents
-from saelex.encoder.pooling.products import accumulation_dtype, latent_blocks
-from saelex.encoder.pooling.segments import segment_max, segment_sum, sequence_of_token
-from saelex.encoder.pooling.sparse_products import Entries, hidden_gradient, weight_gradient
-from saelex.encoder.pooling.token_topk import token_topk
+from saelex.encoder.pooling.operations import ActiveLatents, Entries, HeadOperations
+from saelex.encoder.pooling.packed import PooledLatents, accumulation_dtype, sequence_of_token
 from saelex.sae.activations import TopK
 
 # share of non-zeros in a block of gradients up to which adding rows one by one beats two matrix products
 _SPARSE_BELOW = 0.02
 
 
-def pool(hidden: Tensor, offsets: Tensor, head: LinearHead) -> PooledLatents:
+def pool(hidden: Tensor, offsets: Tensor, head: LinearHead, operations: HeadOperations) -> PooledLatents:
     """See `saelex.encoder.pooling.pool`."""
     hidden = head.transform(hidden).contiguous()
     if isinstance(head.activation, TopK):
-        return _pool_topk(hidden, offsets, head, head.activation.k)
+        return _pool_topk(hidden, offsets, head, operations)
     if head.pooling == "sum":
-        total, tokens = _LinearSum.apply(hidden, head.weight, head.bias, head.scale, offsets, head)
+        total, tokens = _LinearSum.apply(hidden, head.weight, head.bias, head.scale, offsets, head, operations)
         return PooledLatents(head.alpha * total, tokens)
-    maxima, tokens = linear_max(hidden, offsets, head)
+    maxima, tokens = linear_max(hidden, offsets, head, operations)
     weights = activate(maxima, head)
     return PooledLatents(weights, torch.where(weights > 0, tokens, -1))
 
 
-def linear_max(hidden: Tensor, offsets: Tensor, head: LinearHead) -> tuple[Tensor, Tensor]:
+def linear_max(hidden: Tensor, offsets: Tensor, head: LinearHead, operations: HeadOperations) -> tuple[Tensor, Tensor]:
     """Largest pre-activation of every latent over each sequence's tokens, and its token; both [sequences, latents].
 
     hidden: [tokens, d_model], already transformed. Sequences without tokens: -inf and -1.
     """
-    maxima, tokens = _LinearMax.apply(hidden, head.weight, head.bias, head.scale, offsets)
+    maxima, tokens = _LinearMax.apply(hidden, head.weight, head.bias, head.scale, offsets, operations)
     return maxima, tokens
+
+
+def linear_topk(hidden: Tensor, head: LinearHead, operations: HeadOperations) -> tuple[Tensor, Tensor]:
+    """Pre-activations [tokens, k] of each token's k best latents, and those latents, int64 [tokens, k]; a TopK head's.
+
+    hidden: [tokens, d_model], already transformed.
+    """
+    pre, latents = _LinearTopK.apply(hidden, head.weight, head.bias, head.scale, head.activation.k, operations)
+    return pre, latents
+
+
+def strongest(
+    pre: Tensor, latents: Tensor, offsets: Tensor, head: LinearHead, operations: HeadOperations
+) -> ActiveLatents:
+    """The maxima over each sequence of what `linear_topk` gave, with a gradient to pre; gated by ReLU."""
+    places = operations.strongest(pre.detach(), latents, offsets, head.n_latents)
+    token = places // pre.shape[1]
+    sequence = sequence_of_token(offsets)[token]  # ascending
+    indptr = torch.searchsorted(sequence, torch.arange(len(offsets), device=sequence.device))
+    tokens = (token - offsets[sequence]).int()
+    return ActiveLatents(indptr, latents.flatten()[places].int(), pre.flatten()[places], tokens)
 
 
 def activate(maxima: Tensor, head: LinearHead) -> Tensor:
@@ -57,19 +75,22 @@ def activate(maxima: Tensor, head: LinearHead) -> Tensor:
 class _LinearMax(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | None, offsets: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Tensor | None,
+        offsets: Tensor,
+        operations: HeadOperations,
     ) -> tuple[Tensor, Tensor]:
-        shape = (len(offsets) - 1, len(weight))
-        maxima = torch.empty(shape, dtype=accumulation_dtype(hidden), device=hidden.device)
-        tokens = torch.empty(shape, dtype=torch.int32, device=hidden.device)
         with _without_autocast(hidden):
-            for start, _, block in latent_blocks(hidden, weight):
-                segment_max(block, offsets, maxima, tokens, start)
+            maxima, tokens = operations.linear_max(hidden, weight, offsets)
             maxima += bias
             if scale is not None:
                 maxima *= scale
         learns_scale = scale is not None and scale.requires_grad
         ctx.save_for_backward(hidden, weight, scale, offsets, tokens, maxima if learns_scale else None)
+        ctx.operations = operations
         ctx.mark_non_differentiable(tokens)
         return maxima, tokens
 
@@ -81,20 +102,25 @@ class _LinearMax(torch.autograd.Function):
         values = grad[sequences, latents]
         packed = offsets[sequences] + tokens[sequences, latents]
         pre = None if maxima is None else maxima[sequences, latents]
-        return *_linear_backward(ctx, Entries(packed, latents, values), pre, hidden, weight, scale), None
+        return *_linear_backward(ctx, Entries(packed, latents, values), pre, hidden, weight, scale), None, None
 
 
 class _LinearTopK(torch.autograd.Function):
-    """(pre-activations [tokens, k], latents int64 [tokens, k]) of each token's k best latents."""
-
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | None, k: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Tensor | None,
+        k: int,
+        operations: HeadOperations,
     ) -> tuple[Tensor, Tensor]:
         with _without_autocast(hidden):
-            pre, latents = token_topk(hidden, weight, bias, scale, k)
+            pre, latents = operations.token_topk(hidden, weight, bias, scale, k)
         learns_scale = scale is not None and scale.requires_grad
         ctx.save_for_backward(hidden, weight, scale, latents, pre if learns_scale else None)
+        ctx.operations = operations
         ctx.mark_non_differentiable(latents)
         return pre, latents
 
@@ -105,7 +131,7 @@ class _LinearTopK(torch.autograd.Function):
         tokens, places = grad.nonzero(as_tuple=True)
         entries = Entries(tokens, latents[tokens, places], grad[tokens, places])
         pre = None if pre is None else pre[tokens, places]
-        return *_linear_backward(ctx, entries, pre, hidden, weight, scale), None
+        return *_linear_backward(ctx, entries, pre, hidden, weight, scale), None, None
 
 
 def _linear_backward(
@@ -123,8 +149,8 @@ def _linear_backward(
     grad_bias = None
     if needs_bias:
         grad_bias = entries.values.new_zeros(n_latents).index_add_(0, entries.latents, entries.values)
-    grad_hidden = hidden_gradient(entries, hidden, weight) if needs_hidden else None
-    grad_weight = weight_gradient(entries, hidden, weight) if needs_weight else None
+    grad_hidden = ctx.operations.hidden_gradient(entries, hidden, weight) if needs_hidden else None
+    grad_weight = ctx.operations.weight_gradient(entries, hidden, weight) if needs_weight else None
     return grad_hidden, grad_weight, grad_bias, grad_scale
 
 
@@ -140,17 +166,18 @@ class _LinearSum(torch.autograd.Function):
         scale: Tensor | None,
         offsets: Tensor,
         head: LinearHead,
+        operations: HeadOperations,
     ) -> tuple[Tensor, Tensor]:
         shape = (len(offsets) - 1, len(weight))
         total = torch.empty(shape, dtype=accumulation_dtype(hidden), device=hidden.device)
         maxima, tokens = torch.empty_like(total), torch.empty_like(total, dtype=torch.int32)
         with _without_autocast(hidden):
-            for start, stop, block in latent_blocks(hidden, weight):
+            for start, stop, block in operations.latent_blocks(hidden, weight):
                 latents = _gated(_pre_activations(block, bias, scale, start, stop), head, start, stop)
-                segment_max(latents, offsets, maxima, tokens, start)
-                segment_sum(head.saturate(latents), offsets, total, start)
+                operations.segment_max(latents, offsets, maxima, tokens, start)
+                operations.segment_sum(head.saturate(latents), offsets, total, start)
         ctx.save_for_backward(hidden, weight, bias, scale, offsets)
-        ctx.head = head
+        ctx.head, ctx.operations = head, operations
         tokens[maxima <= 0] = -1
         ctx.mark_non_differentiable(tokens)
         return total, tokens
@@ -166,7 +193,7 @@ class _LinearSum(torch.autograd.Function):
         grad_bias = torch.empty_like(bias) if needs_bias else None
         grad_scale = torch.empty_like(scale) if needs_scale else None
         with _without_autocast(hidden):
-            for start, stop, block in latent_blocks(hidden, weight):
+            for start, stop, block in ctx.operations.latent_blocks(hidden, weight):
                 here = slice(start, stop)
                 pre = _pre_activations(block, bias, scale, start, stop)
                 grad_pre = _through_gate(pre, grad[:, here][sequence], ctx.head, start, stop)  # [tokens, width]
@@ -178,12 +205,12 @@ class _LinearSum(torch.autograd.Function):
                     grad_bias[here] = grad_pre.sum(0)
                 entries = _entries_if_few(grad_pre)
                 if grad_hidden is not None:
-                    grad_hidden += _hidden_share(grad_pre, entries, hidden, weight[here])
+                    grad_hidden += _hidden_share(grad_pre, entries, hidden, weight[here], ctx.operations)
                 if grad_weight is not None:
-                    grad_weight[here] = _weight_rows(grad_pre, entries, hidden, weight[here])
+                    grad_weight[here] = _weight_rows(grad_pre, entries, hidden, weight[here], ctx.operations)
         if grad_hidden is not None:
             grad_hidden = grad_hidden.to(hidden.dtype)
-        return grad_hidden, grad_weight, grad_bias, grad_scale, None, None
+        return grad_hidden, grad_weight, grad_bias, grad_scale, None, None, None
 
 
 def _pre_activations(block: Tensor, bias: Tensor, scale: Tensor | None, start: int, stop: int) -> Tensor:
@@ -214,47 +241,38 @@ def _entries_if_few(grad_pre: Tensor) -> Entries | None:
     return Entries(tokens, latents, grad_pre[tokens, latents])
 
 
-def _hidden_share(grad_pre: Tensor, entries: Entries | None, hidden: Tensor, weight: Tensor) -> Tensor:
+def _hidden_share(
+    grad_pre: Tensor, entries: Entries | None, hidden: Tensor, weight: Tensor, operations: HeadOperations
+) -> Tensor:
     """A block's share of the hidden states' gradient, [tokens, d_model]."""
     if entries is None:
         return grad_pre @ weight.to(grad_pre.dtype)
-    return hidden_gradient(entries, hidden, weight)
+    return operations.hidden_gradient(entries, hidden, weight)
 
 
-def _weight_rows(grad_pre: Tensor, entries: Entries | None, hidden: Tensor, weight: Tensor) -> Tensor:
+def _weight_rows(
+    grad_pre: Tensor, entries: Entries | None, hidden: Tensor, weight: Tensor, operations: HeadOperations
+) -> Tensor:
     """The gradient of a block's rows of the weight, [width, d_model]."""
     if entries is None:
         return (grad_pre.t() @ hidden.to(grad_pre.dtype)).to(weight.dtype)
-    return weight_gradient(entries, hidden, weight)
+    return operations.weight_gradient(entries, hidden, weight)
 
 
-def _pool_topk(hidden: Tensor, offsets: Tensor, head: LinearHead, k: int) -> PooledLatents:
-    pre, latents = _LinearTopK.apply(hidden, head.weight, head.bias, head.scale, k)
-    sequence = sequence_of_token(offsets)
-    # NaN counts as active, so that it reaches the result
-    active = (~(pre.detach() <= 0)).flatten().nonzero().squeeze(1)  # [entries], by token
-    cells = (sequence[:, None] * head.n_latents + latents).flatten()[active]
-    values = pre.flatten()[active]
-    winners = _first_largest(cells, values.detach(), (len(offsets) - 1) * head.n_latents)
-    if head.pooling == "max":
-        values, target = values[winners], cells[winners]
-    else:
-        target = cells
+def _pool_topk(hidden: Tensor, offsets: Tensor, head: LinearHead, operations: HeadOperations) -> PooledLatents:
+    pre, latents = linear_topk(hidden, head, operations)
+    active = strongest(pre, latents, offsets, head, operations)
+    cells = sequence_of_token(active.indptr) * head.n_latents + active.latents  # [entries], in [sequences x latents]
     shape = (len(offsets) - 1, head.n_latents)
-    weights = values.new_zeros(shape).flatten().index_add(0, target, head.alpha * head.saturate(values))
-    token = active[winners] // k
-    tokens = torch.full_like(weights, -1, dtype=torch.int32)
-    tokens[cells[winners]] = (token - offsets[sequence[token]]).int()
-    return PooledLatents(weights.view(shape), tokens.view(shape))
-
-
-def _first_largest(cells: Tensor, values: Tensor, n_cells: int) -> Tensor:
-    """Of the entries that fall into one cell, the first of the largest: indices into cells, in no order of cells."""
-    largest = values.new_full((n_cells,), -torch.inf).scatter_reduce_(0, cells, values, "amax")
-    candidates = (~(values < largest[cells])).nonzero().squeeze(1)
-    first = torch.full((n_cells,), len(cells), device=cells.device)
-    first.scatter_reduce_(0, cells[candidates], candidates, "amin")
-    return candidates[first[cells[candidates]] == candidates]
+    tokens = torch.full(shape, -1, dtype=torch.int32, device=hidden.device)
+    tokens.view(-1)[cells] = active.tokens
+    values = active.values
+    if head.pooling == "sum":
+        places = (~(pre.detach() <= 0)).flatten().nonzero().squeeze(1)  # NaN reaches the result
+        cells = (sequence_of_token(offsets)[:, None] * head.n_latents + latents).flatten()[places]
+        values = pre.flatten()[places]
+    weights = values.new_zeros(shape).flatten().index_add(0, cells, head.alpha * head.saturate(values))
+    return PooledLatents(weights.view(shape), tokens)
 
 
 def _without_autocast(hidden: Tensor) -> torch.autocast:

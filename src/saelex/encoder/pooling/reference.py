@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from saelex.encoder.head import LinearHead
-from saelex.encoder.pooling import PooledLatents
+from saelex.encoder.pooling.packed import PooledLatents, accumulation_dtype
 
 
 def pool(hidden: Tensor, offsets: Tensor, head: LinearHead) -> PooledLatents:
     """See `saelex.encoder.pooling.pool`. Holds a [tokens of one sequence, latents] tensor, and autograd all of them."""
     hidden = head.transform(hidden)
-    dtype = torch.promote_types(hidden.dtype, torch.float32)
-    hidden, weight = hidden.to(dtype), head.weight.to(dtype)
+    hidden = hidden.to(accumulation_dtype(hidden))
+    weight = head.weight.to(hidden.dtype)
     rows = [_pool_one(sequence, weight, head) for sequence in hidden.split(offsets.diff().tolist())]
     if not rows:
         none = _pool_one(hidden, weight, head)

@@ -88,7 +88,7 @@ def check_task(metadata: Any) -> None:
 def untie(scores: Mapping[str, float], depth: int) -> dict[str, float]:
     """The `depth` best documents of a query, best first, with scores of which no two are equal in float32.
 
-    mteb and trec_eval put the larger id first among equal scores, the project's rule (see `measures.untied`) the
+    mteb and trec_eval put the larger id first among equal scores, the project's rule (see `saelex.selection`) the
     smaller one. The scores themselves stay, since mteb measures abstention by them, but of tied ones each is the next
     lower number after the one before it.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saelex.sae import kernels
 from saelex.sae.activations import Activation, JumpReLU, TopK
+from saelex.sae.products import Spares, sum_values
 from saelex.sae.topk_function import Codes, decode_topk, encode_topk, hierarchical_error
 from saelex.sae.training.objective import Now, Objective, Outcome, squared_error
 from saelex.sae.training.settings import SaeTraining
@@ -25,7 +25,7 @@ class TopKObjective(Objective):
 
     def __init__(self, settings: SaeTraining, d_model: int, b_dec: Tensor, variance: float) -> None:
         super().__init__(settings, d_model, b_dec, variance)
-        self.spares = kernels.Spares()
+        self.spares = Spares()
 
     def drop_gradients(self) -> None:
         for matrix in (self.W_enc, self.W_dec):
@@ -57,7 +57,7 @@ class TopKObjective(Objective):
             parts={"loss": error.detach(), "aux_loss": aux.detach(), **self._noted(values)},
             reconstruction=reconstruction.detach(),
             values=values,
-            fired=kernels.sum_values((values > 0).float(), codes.latents, self.settings.n_latents) > 0,
+            fired=sum_values((values > 0).float(), codes.latents, self.settings.n_latents) > 0,
         )
 
     def gate(self, scale: float) -> Activation:

@@ -15,6 +15,7 @@ from saelex.encoder.backbone.vocabulary import load_transform, load_vocabulary
 from saelex.encoder.batching import pack, pad
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.head import LinearHead
+from saelex.encoder.pooling.devices import operations_of
 from saelex.encoder.pooling.fused import linear_max
 from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError
@@ -74,7 +75,8 @@ def start_sparse(encoder: Encoder, texts: Sequence[str], active: int) -> None:
     for text in tokenized:
         batch = pad([text], encoder.backbone.pad_id, encoder.device)
         packed = pack(encoder.backbone(batch.input_ids, batch.attention_mask), batch.pooled, encoder.settings.sink_norm)
-        maxima.append(linear_max(encoder.head.transform(packed.hidden), packed.offsets, encoder.head)[0])
+        hidden = encoder.head.transform(packed.hidden)
+        maxima.append(linear_max(hidden, packed.offsets, encoder.head, operations_of(hidden.device))[0])
     every = torch.cat(maxima).flatten()  # [texts x latents]
     encoder.head.bias.sub_(every.topk(min(len(tokenized) * active + 1, len(every))).values[-1])
 

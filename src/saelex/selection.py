@@ -1,22 +1,29 @@
-"""Top-k of long rows, without sorting them.
+"""The k largest of each row, and the one rule for ties, which holds from the tokens to the measures.
 
-A row is read twice, with vector instructions: once for the maxima of k interleaved lanes, the smallest of which bounds
-the k-th largest entry from below, and once to collect the few entries that reach this bound; only those are sorted. On
-rows of 16,384 pre-activations that takes a fraction of `torch.topk`'s time on a CPU, and ties are defined.
+The rule for ties. Of equal weights, activations or pre-activations the lower latent comes first; of tokens that are
+equally strong in a latent, the first. Of documents with equal scores the index gives the one that was added first, and
+runs, fusion and measures the one with the smaller id (as a string): who adds documents in the order of their ids, as
+the evaluation does, sees one order. The k largest are the first k of this order. Devices that have only `torch.topk`
+break ties between pre-activations as it does.
+
+Rows are not sorted. A row is read twice, with vector instructions: once for the maxima of k interleaved lanes, the
+smallest of which bounds the k-th largest entry from below, and once to collect the few entries that reach this bound;
+only those are sorted. On rows of 16,384 pre-activations that takes a fraction of `torch.topk`'s time on a CPU.
 """
 # mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from saelex.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = 64  # entries compared at once; at least one vector register
 _LANES = 256
@@ -32,11 +39,13 @@ def top_k_rows(values: Tensor, k: int, *, parallel: bool = False) -> tuple[Tenso
         program, end the process where numba has no other threading layer than its own; without it any thread may call.
     Raises InputError unless 1 <= k <= width.
     """
+    import torch
+
     if values.ndim != 2 or not 1 <= k <= values.shape[1]:
         raise InputError(f"top-{k} of rows needs a matrix with at least {max(k, 1)} columns, not {list(values.shape)}")
     if values.device.type != "cpu":
-        found = torch.topk(values, k, dim=1)
-        return found.values, found.indices.int()
+        largest = torch.topk(values, k, dim=1)
+        return largest.values, largest.indices.int()
     best = torch.empty(len(values), k)
     columns = torch.empty(len(values), k, dtype=torch.int32)
     select = _select_rows_in_parallel if parallel else _select_rows
@@ -44,43 +53,19 @@ def top_k_rows(values: Tensor, k: int, *, parallel: bool = False) -> tuple[Tenso
     return best.to(values.dtype), columns
 
 
-def keep_largest(
-    values: Tensor,
-    columns: Tensor,
-    wanted: int,
-    width: int,
-    more: Callable[[Tensor, int], tuple[Tensor, Tensor]],
-) -> tuple[Tensor, Tensor]:
-    """The `wanted` largest positive entries of a whole matrix, row by row, from the few largest of each row.
+def top_k_entries(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The entries, ascending, of the k largest weights of each compressed row; all of a row that has no more.
 
-    values, columns: [rows, c], the c largest entries of each row, largest first, negative ones as 0; c rows >= wanted.
-    width: columns of the whole matrix. more(rows, c): the same for some rows (int64) and a larger c; it is asked for
-    the rows that may hold more than c of the wanted entries, so that the work follows what is kept, not the width.
-
-    Returns values [rows, most], 0 where an entry is not kept, and their columns; `most` is of the fullest row. Of
-    entries equal to the smallest wanted one all are kept.
+    indptr: int64 [rows + 1], row i owns weights[indptr[i]:indptr[i + 1]]; weights: float32 [non-zeros], NaN last.
     """
-    while True:
-        flat = values.flatten()
-        bound = torch.kthvalue(flat, len(flat) - wanted + 1).values
-        kept = (values >= bound) & (values > 0)
-        count = values.shape[1]
-        full = torch.nonzero(kept[:, -1]).flatten()  # the entries after these rows' last candidates were never seen
-        if count == width or not len(full):
-            break
-        count = min(2 * count, width)
-        values = torch.nn.functional.pad(values, (0, count - values.shape[1]))
-        columns = torch.nn.functional.pad(columns, (0, count - columns.shape[1]))
-        values[full], columns[full] = more(full, count)
-    most = max(1, int(kept.sum(dim=1).max()))
-    return (values * kept)[:, :most].contiguous(), columns[:, :most].contiguous()
+    return _top_k_entries(np.ascontiguousarray(indptr), np.ascontiguousarray(weights), k)
 
 
 @numba.njit(nogil=True, cache=True)
 def _select_rows(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
     """Top-k of each row of values [rows, width] into best and columns [rows, k], largest first, ties by column."""
     for row in range(values.shape[0]):
-        select_row(values[row], best[row], columns[row])
+        _select_row(values[row], best[row], columns[row])
 
 
 @numba.njit(parallel=True, nogil=True, cache=True)
@@ -88,15 +73,29 @@ def _select_rows_in_parallel(
     values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]
 ) -> None:
     for row in numba.prange(values.shape[0]):
-        select_row(values[row], best[row], columns[row])
+        _select_row(values[row], best[row], columns[row])
 
 
 @numba.njit(nogil=True, cache=True)
-def select_row(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
-    """The len(best) largest of values, largest first, and their columns; for callers inside another kernel.
+def _top_k_entries(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    entries = np.empty(np.minimum(np.diff(indptr), k).sum(), np.int64)
+    best, columns = np.empty(k, np.float32), np.empty(k, np.int32)
+    count = 0
+    for row in range(len(indptr) - 1):
+        start, stop = indptr[row], indptr[row + 1]
+        if stop - start <= k:
+            kept = np.arange(start, stop)
+        else:
+            _select_row(weights[start:stop], best, columns)
+            kept = start + np.sort(columns)
+        entries[count : count + len(kept)] = kept
+        count += len(kept)
+    return entries
 
-    Where fewer than that are numbers, the rest of best is NaN.
-    """
+
+@numba.njit(nogil=True, cache=True)
+def _select_row(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
+    """The len(best) largest of values, largest first, and their columns; numbers first, then NaN."""
     k = len(best)
     keys = np.empty(_SPARE * k + _BLOCK, np.uint64)
     found = 0
@@ -121,9 +120,13 @@ def select_row(values: NDArray[np.float32], best: NDArray[np.float32], columns: 
     for i in range(min(k, found)):
         columns[i] = _column(ordered[found - 1 - i])
         best[i] = values[columns[i]]
+    column = 0
     for i in range(found, k):
-        columns[i] = i
+        while not np.isnan(values[column]):
+            column += 1
+        columns[i] = column
         best[i] = np.nan
+        column += 1
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from saelex.errors import InputError
-from saelex.sae.selection import keep_largest, top_k_rows
+from saelex.selection import top_k_entries, top_k_rows
 
 
 def expected(values, k):
@@ -65,6 +66,25 @@ def test_nan_never_wins_and_marks_what_is_missing():
     assert columns[0, :2].tolist() == [300, 7]
     assert best[0, :2].tolist() == [2.0, 1.0]
     assert best[0, 2].isnan()
+    assert columns[0, 2] == 0  # the first that is no number
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize("kind", ["normal", "tied", "not numbers"])
+def test_entries_of_compressed_rows_are_a_stable_sort_of_each(kind, k):
+    random = np.random.default_rng(k)
+    lengths = [0, 1, 700, 3, 40, 41, 0]
+    indptr = np.cumsum([0, *lengths])
+    weights = random.standard_normal(indptr[-1]).astype(np.float32)
+    if kind == "tied":
+        weights = np.round(weights)
+    elif kind == "not numbers":
+        weights[random.random(len(weights)) < 0.97] = np.nan
+    weights.setflags(write=False)
+    expected = [
+        np.sort(start + np.argsort(-weights[start:stop], kind="stable")[:k]) for start, stop in pairwise(indptr)
+    ]
+    np.testing.assert_array_equal(top_k_entries(indptr, weights, k), np.concatenate(expected))
 
 
 def test_keeps_the_dtype():
@@ -97,43 +117,3 @@ with ThreadPoolExecutor(4) as pool:
 """
     environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_largest_of_a_matrix_are_found_from_few_candidates_per_row(seed):
-    """Against torch.topk over the whole matrix, where one row holds far more than its share, and one none."""
-    generator = torch.Generator().manual_seed(seed)
-    matrix = torch.randn(30, 200, generator=generator)
-    matrix[4] = matrix[4].abs() + 5
-    matrix[9] *= -matrix[9].sign()
-    matrix[seed + 10] += 1
-    k, asked = 6, []
-
-    def candidates(rows, count):
-        asked.append((rows.tolist(), count))
-        best, columns = top_k_rows(matrix[rows], count)
-        return best.relu(), columns
-
-    values, columns = candidates(torch.arange(30), 2 * k)
-    kept, where = keep_largest(values, columns, k * 30, 200, candidates)
-    found = torch.zeros_like(matrix).scatter_add(1, where.long(), kept)
-    best = matrix.flatten().topk(k * 30)
-    assert torch.equal(found, torch.zeros(30 * 200).scatter(0, best.indices, best.values).view(30, 200))
-    assert kept.shape[1] == (found > 0).sum(1).max()
-    assert all(4 in rows and 9 not in rows for rows, _ in asked[1:])
-    assert [count for _, count in asked] == [12, 24, 48, 96, 192, 200][: len(asked)] and len(asked) >= 4
-
-
-def test_fewer_positive_entries_than_wanted_are_all_kept():
-    matrix = -torch.ones(5, 40)
-    matrix[0, 3:9] = torch.arange(1.0, 7.0)
-    matrix[2, 30] = 0.5
-
-    def candidates(rows, count):
-        best, columns = top_k_rows(matrix[rows], count)
-        return best.relu(), columns
-
-    kept, columns = keep_largest(*candidates(torch.arange(5), 4), 10, 40, candidates)
-    assert torch.equal(torch.zeros(5, 40).scatter_add(1, columns.long(), kept), matrix.relu())
-    nothing, _ = keep_largest(torch.zeros(5, 4), torch.zeros(5, 4, dtype=torch.int32), 10, 40, candidates)
-    assert nothing.shape == (5, 1) and not nothing.any()
