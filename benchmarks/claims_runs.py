@@ -19,8 +19,8 @@ from saelex.recipe import load_recipe
 from saelex.sae.buffer import ArrayStates
 from saelex.sae.training.run import train_sae
 from saelex.training.retrieval.guards import TrainingStoppedError
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.run import train_retrieval
-from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.sae_recipe import SaeRecipe
 from saelex.training.sae_states import read_texts
 

@@ -13,7 +13,7 @@ from claims_list import all_claims
 from claims_runs import SAES, ClaimsRecipe, Runs
 from saelex.errors import InputError
 from saelex.recipe import load_recipe
-from saelex.training.retrieval.settings import RetrievalRecipe
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.validation import validate
 
 STUDY = load_recipe(ClaimsRecipe, RECIPE)

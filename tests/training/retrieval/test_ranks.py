@@ -8,7 +8,7 @@ from tests.training.retrieval.two_ranks import together
 from torch.nn.parallel import DistributedDataParallel
 
 from saelex.training.retrieval import losses
-from saelex.training.retrieval.guards import measure
+from saelex.training.retrieval.activity import measure
 from saelex.training.retrieval.ranks import gather_over_ranks, mean_over_ranks, rank, sum_over_ranks, world_size
 from saelex.training.retrieval.regularisers import DocumentFrequencies, df_flops, flops
 

@@ -8,7 +8,7 @@ import pytest
 
 from saelex.errors import InputError
 from saelex.recipe import load_recipe
-from saelex.training.retrieval.settings import RetrievalRecipe
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.validation import needs_scores, validate
 
 VALID = """

@@ -27,7 +27,7 @@ from saelex.training.examples.judged import (
 )
 
 if TYPE_CHECKING:
-    from saelex.training.retrieval.settings import Source
+    from saelex.training.examples.settings import Source
 
 
 def open_beir(source: Source, passages: PassageFilter, *, progress: bool = False) -> JudgedSource:

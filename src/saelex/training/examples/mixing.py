@@ -20,7 +20,7 @@ from saelex.training.examples.example import Example, TrainingQuery
 from saelex.training.examples.sources import OpenedSource, SizedSource, StreamedSource, open_source
 
 if TYPE_CHECKING:
-    from saelex.training.retrieval.settings import ExampleData
+    from saelex.training.examples.settings import ExampleData
 
 # Sources are drawn so many items at a time: where item i stands in its source is known after i / BLOCK counts.
 _BLOCK = 4096

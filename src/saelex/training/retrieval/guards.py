@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.training.retrieval.ranks import sum_over_ranks
-from saelex.training.retrieval.regularisers import document_counts
-from saelex.training.retrieval.settings import RetrievalRecipe
+from saelex.training.retrieval.activity import Activity
+from saelex.training.retrieval.recipe import RetrievalRecipe
 
 _EMPTY_STEPS = 20  # steps in a row with most texts empty
 _EMPTY_SHARE = 0.5
@@ -24,44 +19,6 @@ _FEW_STEPS = 100  # steps in a row with texts that share nearly all of their lat
 _FEW_RATIO = 1.5  # latents in use / latents of one text: 1 where all texts have the same
 _FEW_SHARE = 0.25  # of all latents; where more are in use they are not few, and density is the trouble
 _FEW_ROWS = 16  # texts of a batch, below which the ratio says little
-
-
-class Activity(NamedTuple):
-    """Which latents a batch of texts uses, over all ranks."""
-
-    rows: int
-    """Texts."""
-    latents: int
-    """Of the head."""
-    active: float
-    """Active latents of a text, mean."""
-    empty: float
-    """Share of the texts without any."""
-    distinct: int
-    """Latents that are active in some text."""
-    in_use: float
-    """Their effective number, exp(entropy) of the latents' shares of all activations; 0 without any."""
-    most_common: float
-    """Share of the texts that have the most common latent."""
-
-
-def measure(weights: Tensor) -> Activity:
-    """Activity of the rows of all ranks; weights: [rows, latents], none negative."""
-    rows = weights.detach()
-    empty = (rows.amax(dim=1) <= 0).sum() if len(rows) else torch.tensor(0, device=rows.device)
-    n_rows, n_empty = sum_over_ranks(torch.stack([torch.tensor(len(rows), device=rows.device), empty])).tolist()
-    counts = document_counts(rows)  # [latents]
-    total = int(counts.sum())
-    shares = counts.double().cpu() / max(total, 1)
-    return Activity(
-        rows=n_rows,
-        latents=len(counts),
-        active=total / max(n_rows, 1),
-        empty=n_empty / max(n_rows, 1),
-        distinct=int((counts > 0).sum()),
-        in_use=math.exp(float(torch.special.entr(shares).sum())) if total else 0.0,
-        most_common=int(counts.max()) / max(n_rows, 1),
-    )
 
 
 class TrainingStoppedError(InputError):

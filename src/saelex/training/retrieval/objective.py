@@ -9,12 +9,12 @@ from torch import Tensor
 
 from saelex.errors import InputError
 from saelex.training.retrieval import losses, ranks
+from saelex.training.retrieval.activity import Activity, measure
 from saelex.training.retrieval.batch import RetrievalBatch
-from saelex.training.retrieval.guards import Activity, measure
+from saelex.training.retrieval.recipe import LossRecipe, SparsityRecipe
 from saelex.training.retrieval.reconstruction import Reconstruction, unexplained
 from saelex.training.retrieval.regularisers import DocumentFrequencies, df_flops, flops
 from saelex.training.retrieval.schedules import TargetSparsity, ramp
-from saelex.training.retrieval.settings import LossRecipe, SparsityRecipe
 
 
 class Outcome(NamedTuple):

@@ -11,8 +11,9 @@ from saelex.errors import InputError
 from saelex.training.examples.mixing import open_examples
 from saelex.training.lora import adapted_layers
 from saelex.training.retrieval.batch import PADDED_TOKENS
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.run import n_steps
-from saelex.training.retrieval.settings import RetrievalRecipe, StepRecipe
+from saelex.training.retrieval.settings import StepRecipe
 from saelex.training.retrieval.shapes import ModelShape, model_shape
 from saelex.training.retrieval.validation import needs_scores, validate
 

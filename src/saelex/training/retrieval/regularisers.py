@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from saelex.errors import InputError, MismatchError
+from saelex.training.retrieval.activity import document_counts
 from saelex.training.retrieval.ranks import mean_over_ranks, sum_over_ranks
-
-_ROWS = 64  # rows compared with zero at once, so that no bool copy of the whole batch is made
 
 
 def flops(weights: Tensor) -> Tensor:
@@ -63,14 +62,6 @@ def mean_weights(weights: Tensor) -> Tensor:
     """Mean of each latent over the rows of all ranks, [latents], at least float32; weights: [rows, latents]."""
     dtype = torch.promote_types(weights.dtype, torch.float32)
     return mean_over_ranks(weights.sum(dim=0, dtype=dtype), len(weights))
-
-
-def document_counts(weights: Tensor) -> Tensor:
-    """In how many rows of all ranks each latent is active; int64 [latents]; weights: [rows, latents]."""
-    counts = torch.zeros(weights.shape[1], dtype=torch.int64, device=weights.device)
-    for rows in weights.detach().split(_ROWS):
-        counts += (rows > 0).sum(dim=0)
-    return sum_over_ranks(counts)
 
 
 class DocumentFrequencies:

@@ -29,8 +29,9 @@ from saelex.training.retrieval import ranks
 from saelex.training.retrieval.batch import Collator
 from saelex.training.retrieval.model import RetrievalModel
 from saelex.training.retrieval.objective import Objective
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.reconstruction import starting_decoder
-from saelex.training.retrieval.settings import RetrievalRecipe, StepRecipe
+from saelex.training.retrieval.settings import StepRecipe
 from saelex.training.retrieval.start import prepare, start_sparse, starting_encoder
 from saelex.training.retrieval.validation import needs_scores, validate
 from saelex.training.retrieval.words import WordScores

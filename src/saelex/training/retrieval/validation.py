@@ -10,18 +10,9 @@ from typing import Any
 
 from saelex.errors import InputError
 from saelex.sae.catalogue import resolve
-from saelex.training.retrieval.settings import (
-    ExampleData,
-    LossRecipe,
-    ModelRecipe,
-    ProgressRecipe,
-    RetrievalRecipe,
-    Source,
-    SparsityRecipe,
-    StepRecipe,
-    TuneRecipe,
-    WeightingRecipe,
-)
+from saelex.training.examples.settings import ExampleData, Source
+from saelex.training.retrieval.recipe import LossRecipe, RetrievalRecipe, SparsityRecipe
+from saelex.training.retrieval.settings import ModelRecipe, ProgressRecipe, StepRecipe, TuneRecipe, WeightingRecipe
 
 _TOPK_GATES = ("topk", "batch_topk")
 _TRACKERS = ("tensorboard", "wandb")
