@@ -57,10 +57,7 @@ class Guards:
 
     def _check_loss(self, step: int, loss: float) -> None:
         if not math.isfinite(loss):
-            raise TrainingStoppedError(
-                f"step {step + 1}: the loss is {loss}; lower training.learning_rate (now "
-                f"{self.recipe.training.learning_rate:g}), or raise {self._scale()}"
-            )
+            raise TrainingStoppedError(f"step {step + 1}: the loss is {loss}; {self._shorter_steps()}")
 
     def _check_empty(self, step: int, side: str, activity: Activity) -> None:
         if self._lasts("empty", side, activity.empty > _EMPTY_SHARE, _EMPTY_STEPS):
@@ -81,8 +78,7 @@ class Guards:
             raise TrainingStoppedError(
                 f"step {step + 1}: {activity.rows} {_plural(side)} use {activity.in_use:.0f} latents between them, "
                 f"{activity.active:.0f} each, so that they are nearly alike, for {_FEW_STEPS} steps; "
-                f"lower training.learning_rate (now {self.recipe.training.learning_rate:g}), raise {self._scale()}, "
-                f"or {self._sparsity(side, 'lower')}"
+                f"{self._shorter_steps()}, or {self._sparsity(side, 'lower')}"
             )
 
     def _check_dense(self, step: int, side: str, activity: Activity) -> None:
@@ -119,12 +115,12 @@ class Guards:
         opposite = {"lower": "raise", "raise": "lower"}[change]
         return f"{opposite} sparsity.target_{side} (now {target:g}) or {change} sparsity.{side} (now {value:g})"
 
-    def _scale(self) -> str:
-        """The temperature of the loss that is in use: scores too large for it are what makes a step too long."""
+    def _shorter_steps(self) -> str:
+        """The learning rate, and the temperatures of the losses in use: scores too large for them make a step long."""
         loss = self.recipe.loss
-        if loss.kl or not loss.info_nce:
-            return f"loss.temperature (now {loss.temperature:g})"
-        return f"loss.info_nce_temperature (now {loss.info_nce_temperature:g})"
+        lower = f"lower training.learning_rate (now {self.recipe.training.learning_rate:g})"
+        names = [term.temperature_setting for term in loss.terms if term.temperature_setting]
+        return ", or raise ".join([lower, *(f"loss.{name} (now {getattr(loss, name):g})" for name in names)])
 
 
 def _plural(side: str) -> str:

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from saelex.encoder.settings import EncoderSettings
+from saelex.errors import InputError
+from saelex.recipe import parts_of, settings_of
 from saelex.training.examples.settings import ExampleData
+from saelex.training.retrieval.losses import LOSSES
+from saelex.training.retrieval.losses.loss import Loss
+from saelex.training.retrieval.regularisers import REGULARISERS
+from saelex.training.retrieval.regularisers.regulariser import Regulariser
 from saelex.training.retrieval.settings import ModelRecipe, ProgressRecipe, StepRecipe, TuneRecipe, WeightingRecipe
+
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[tuple(kind.name for kind in REGULARISERS)]
 
 
 @dataclass(frozen=True)
+@settings_of(*LOSSES)
 class LossRecipe:
-    """What is minimised: the weighted sum of these, and the sparsity term."""
+    """What is minimised: the weighted sum of the losses, whose settings their own files declare, and the sparsity
+    term."""
 
-    kl: float = 1.0
-    """KL(teacher || student) over a query's passages (SPLARE eq. 3)."""
-    temperature: float = 1.0
-    """The student's scores are divided by it in KL; it goes with the SAE's scale (SPLARE: 80 Llama Scope, 50 Gemma)."""
-    teacher_temperature: float = 1.0
-    """The teacher's scores are divided by it; 1 in both papers."""
-    margin_mse: float = 0.0
-    """Squared error of the margins positive - negative against the teacher's."""
-    info_nce: float = 0.0
-    """Contrastive: the positive against the query's negatives and, if wanted, every other passage of the batch."""
-    info_nce_temperature: float = 1.0
-    """The student's scores are divided by it in InfoNCE."""
-    in_batch: bool = True
-    """Whether InfoNCE takes the other queries' passages, of all processes, as negatives too."""
-    reconstruction: float = 0.0
-    """Weight of the SAE's reconstruction error, as the fraction of variance unexplained, beside the retrieval loss. 0:
-    two stages, as in the papers. Only with a TopK head of an SAE or a random one, in one part (accumulation_steps)."""
     word_scale: float = 0.0
     """Add so many times BM25 over words to the student's score: latents learn what words miss. 0: concepts alone."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, word_scale: float = 0.0, **settings: float) -> None:
+            """settings: those of the losses."""
+
+    @property
+    def terms(self) -> list[Loss]:
+        """The losses that have a weight."""
+        return [loss for loss in parts_of(self, Loss) if loss.weight]
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether one of them compares the student with a teacher."""
+        return any(loss.needs_scores for loss in self.terms)
+
+    @property
+    def needs_decoder(self) -> bool:
+        """Whether one of them reads the tokens' reconstruction."""
+        return any(loss.needs_decoder for loss in self.terms)
+
 
 @dataclass(frozen=True)
+@settings_of(*REGULARISERS)
 class SparsityRecipe:
     """What keeps vectors sparse."""
 
-    kind: Literal["flops", "df_flops"] = "flops"
-    """flops: sum over latents of the squared mean weight. df_flops: times document frequency (arXiv 2505.15070)."""
+    kind: Kind = field(
+        default="flops", metadata={"help": "\n".join(f"{kind.name}: {kind.meaning}." for kind in REGULARISERS)}
+    )
     query: float = 1e-4
     """lambda of the queries."""
     document: float = 1e-4
@@ -53,10 +71,29 @@ class SparsityRecipe:
     """Steer the queries' lambda so that a query has so many active latents; null keeps lambda."""
     target_document: float | None = None
     """Steer the documents' lambda likewise."""
-    df_alpha: float = 0.1
-    """DF-FLOPS: document frequency at which the weight is one half."""
-    df_beta: float = 10.0
-    """DF-FLOPS: steepness there."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            kind: str = "flops",
+            query: float = 1e-4,
+            document: float = 1e-4,
+            ramp: Literal["constant", "linear", "quadratic"] = "constant",
+            ramp_steps: int = 0,
+            target_query: float | None = None,
+            target_document: float | None = None,
+            **settings: float,
+        ) -> None:
+            """settings: those of the regularisers."""
+
+    @property
+    def regulariser(self) -> Regulariser:
+        """The one that `kind` names. Raises InputError where there is none."""
+        known = {term.name: term for term in parts_of(self, Regulariser)}
+        if self.kind not in known:
+            raise InputError(f"sparsity.kind is one of {', '.join(known)}, not {self.kind!r}")
+        return known[self.kind]
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,6 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         state = {
             "objective": self.objective.state_dict(),
             "guards": self.guards.state_dict(),
-            "k": getattr(self, "_k", None),
         }
         torch.save(state, folder / STATE)
 

@@ -22,9 +22,10 @@ from saelex.sae.autoencoder import SaeConfig, SparseAutoencoder
 from saelex.sae.normalisation import TokenNorm
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval import run
+from saelex.training.retrieval.decoder import Decoder, starting_decoder
+from saelex.training.retrieval.losses.reconstruction import unexplained
 from saelex.training.retrieval.model import RetrievalModel
 from saelex.training.retrieval.recipe import LossRecipe
-from saelex.training.retrieval.reconstruction import Decoder, starting_decoder, unexplained
 from saelex.training.retrieval.run import train_retrieval
 from saelex.training.retrieval.settings import ModelRecipe, TuneRecipe
 

@@ -6,12 +6,8 @@ import torch
 from torch.autograd import gradcheck
 
 from saelex.errors import InputError, MismatchError
-from saelex.training.retrieval.regularisers import (
-    DocumentFrequencies,
-    df_flops,
-    flops,
-    frequency_weights,
-)
+from saelex.training.retrieval.regularisers.df_flops import DocumentFrequencies, df_flops, frequency_weights
+from saelex.training.retrieval.regularisers.flops import flops
 
 
 def sparse_rows(rows=150, latents=12, seed=0):
