@@ -36,7 +36,8 @@ from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval.batch import Chunk, Collator, RetrievalBatch, Texts
 from saelex.training.retrieval.model import RetrievalModel, Vectors
 from saelex.training.retrieval.objective import Objective
-from saelex.training.retrieval.settings import LossRecipe, SparsityRecipe, TuneRecipe
+from saelex.training.retrieval.recipe import LossRecipe, SparsityRecipe
+from saelex.training.retrieval.settings import TuneRecipe
 from saelex.training.retrieval.start import prepare
 
 Model = Literal["minilm", "llama", "toy llama"]

@@ -9,7 +9,7 @@ import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -18,6 +18,11 @@ import yaml
 from saelex.errors import InputError
 
 Recipe = TypeVar("Recipe")
+Section = TypeVar("Section")
+Part = TypeVar("Part")
+
+_HELP = "help"  # in a field's metadata
+_PARTS = "parts_of_section"  # of a class that `settings_of` has decorated
 
 
 class Setting(NamedTuple):
@@ -66,10 +71,41 @@ def recipe_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
             yield from recipe_settings(hints[item.name], f"{name}.")
         else:
             default = item.default_factory() if callable(item.default_factory) else item.default
-            yield Setting(name, str(item.type), default, docs.get(item.name, ""))
+            yield Setting(name, _shown(item.type, hints[item.name]), default, docs.get(item.name, ""))
             items = typing.get_args(hints[item.name])
             if typing.get_origin(hints[item.name]) is list and _is_section(items[0]):
                 yield from recipe_settings(items[0], f"{name}[].")
+
+
+def settings_of(*parts: type) -> Callable[[type[Section]], type[Section]]:
+    """Decorator of a section, below its `@dataclass`: after its own settings come the fields of other dataclasses.
+
+    So a part declares its settings, with their help, where they are read; `parts_of` makes it of a section's values.
+    Raises TypeError where two of them share a name.
+    """
+
+    def add(section: type[Section]) -> type[Section]:
+        own = section.__annotations__
+        for part in parts:
+            hints, docs = typing.get_type_hints(part), _field_docs(part)
+            for item in dataclasses.fields(part):
+                if item.name in own:
+                    raise TypeError(f"{section.__name__} has a setting {item.name} already; rename that of {part}")
+                own[item.name] = hints[item.name]
+                setattr(section, item.name, dataclasses.field(default=item.default, metadata={_HELP: docs[item.name]}))
+        setattr(section, _PARTS, (*getattr(section, _PARTS, ()), *parts))
+        return section
+
+    return add
+
+
+def parts_of(section: Any, kind: type[Part]) -> list[Part]:
+    """The parts of a section that `settings_of` added, of one kind, each with the section's values."""
+    return [
+        part(**{item.name: getattr(section, item.name) for item in dataclasses.fields(part)})
+        for part in getattr(section, _PARTS)
+        if issubclass(part, kind)
+    ]
 
 
 def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
@@ -141,6 +177,12 @@ def _item(hint: Any, value: Any, name: str) -> Any:
     return _build(hint, value, f"{name}.", [f"{name}.{own}" for own in _names(hint)])
 
 
+def _shown(declared: Any, hint: Any) -> str:
+    """A type as it is written; choices by name even where an alias stands for them."""
+    written = isinstance(declared, str) and typing.get_origin(hint) is not Literal
+    return str(declared) if written else inspect.formatannotation(hint)
+
+
 def _is_section(hint: Any) -> bool:
     return dataclasses.is_dataclass(hint)
 
@@ -150,10 +192,10 @@ def _names(kind: type) -> list[str]:
 
 
 def _field_docs(kind: type) -> dict[str, str]:
-    """The string written under each field of a dataclass."""
+    """The string written under each field of a dataclass, or what stands for it where a part declares the field."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
-    docs = {}
+    docs = {item.name: item.metadata[_HELP] for item in dataclasses.fields(kind) if _HELP in item.metadata}
     for item, following in zip(body.body, body.body[1:]):
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(following, ast.Expr):
             docs[item.target.id] = inspect.cleandoc(ast.literal_eval(following.value))

@@ -27,7 +27,7 @@ from saelex.evaluation.encoded import (
 )
 from saelex.evaluation.measures import measure, measure_queries
 from saelex.evaluation.vectors_cache import VectorsCache
-from saelex.training.retrieval.settings import RetrievalRecipe
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.vectors import SparseRows
 from studies.claims.runs import ClaimsRecipe, Runs, StudySae
 from studies.claims.tokens import TokenUse, anisotropy, token_use

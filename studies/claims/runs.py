@@ -15,8 +15,8 @@ from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.recipe import load_recipe
 from saelex.training.retrieval.guards import TrainingStoppedError
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.run import train_retrieval
-from saelex.training.retrieval.settings import RetrievalRecipe
 from saelex.training.sae.recipe import SaeRecipe
 from saelex.training.text_reading import read_texts
 from studies.states import TextStates, train_on_states, training_states

@@ -23,8 +23,9 @@ from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.recipe import load_recipe
 from saelex.training.mntp.recipe import MntpRecipe
 from saelex.training.mntp.run import train_mntp
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.run import train_retrieval
-from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe
+from saelex.training.retrieval.settings import ModelRecipe
 from saelex.training.retrieval.validation import validate
 from saelex.training.sae.recipe import SaeRecipe
 from saelex.training.sae.run import train_sae_on_text

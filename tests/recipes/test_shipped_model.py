@@ -8,7 +8,7 @@ from pathlib import Path
 
 from saelex.encoder.weighting import LatentWeighting
 from saelex.recipe import load_recipe
-from saelex.training.retrieval.settings import RetrievalRecipe
+from saelex.training.retrieval.recipe import RetrievalRecipe
 
 MODEL = Path("models/saelex-minilm")
 

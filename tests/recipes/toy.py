@@ -10,8 +10,10 @@ from pathlib import Path
 from tests.recipes.world import LANGUAGES, N_LATENTS, SIZE, World
 
 from saelex.recipe import load_recipe
+from saelex.training.examples.settings import Source
 from saelex.training.mntp.recipe import MntpRecipe
-from saelex.training.retrieval.settings import ModelRecipe, RetrievalRecipe, Source, WeightingRecipe
+from saelex.training.retrieval.recipe import RetrievalRecipe
+from saelex.training.retrieval.settings import ModelRecipe, WeightingRecipe
 from saelex.training.sae.recipe import SaeRecipe
 from saelex.training.text_settings import TextData
 

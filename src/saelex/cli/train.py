@@ -40,7 +40,7 @@ def train(
     `accelerate launch -m saelex train ...`.
     """
     from saelex.recipe import load_recipe
-    from saelex.training.retrieval.settings import RetrievalRecipe
+    from saelex.training.retrieval.recipe import RetrievalRecipe
 
     if settings:
         print_settings(RetrievalRecipe)

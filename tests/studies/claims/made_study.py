@@ -9,7 +9,7 @@ from pathlib import Path
 from saelex.evaluation.costs import Costs, Latency
 from saelex.evaluation.curves import QualityCurve, QualityPoint
 from saelex.evaluation.encoded import Measured, TopK
-from saelex.training.retrieval.settings import RetrievalRecipe
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from studies.claims.measured import NDCG, PRUNED, STANDARD, WHOLE, MeasuredRun, Study
 from studies.claims.runs import Runs
 from studies.claims.tokens import TokenUse

@@ -12,8 +12,8 @@ from tests.training.examples.files import Row, write_beir, write_jsonl, write_ro
 
 from saelex.errors import InputError
 from saelex.training.examples.example import Passage
+from saelex.training.examples.settings import Source
 from saelex.training.examples.sources import SizedSource, open_source
-from saelex.training.retrieval.settings import Source
 
 DOCUMENTS = {
     "d1": "Rivers|the Danube",

@@ -14,9 +14,9 @@ from tests.training.examples.files import write_jsonl
 
 from saelex.errors import InputError
 from saelex.training.examples.example import Passage, TrainingQuery
+from saelex.training.examples.settings import Source
 from saelex.training.examples.sources import SizedSource, open_source
 from saelex.training.examples.texts_by_id import TextsById
-from saelex.training.retrieval.settings import Source
 
 TEXTS = {0: "zero", 1: "one", 2: "two", 3: "three", 14: " ", 15: "fünfzehn"}
 

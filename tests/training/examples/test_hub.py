@@ -16,8 +16,8 @@ from tests.training.examples.files import write_jsonl
 from saelex.errors import InputError
 from saelex.training.examples.example import Example, Passage, TrainingQuery
 from saelex.training.examples.mixing import open_examples
+from saelex.training.examples.settings import ExampleData, Source
 from saelex.training.examples.sources import StreamedSource, open_source
-from saelex.training.retrieval.settings import ExampleData, Source
 
 ROWS = [{"query": f"q{i}", "positive": f"p{i}", "negative_1": f"n{i}", "negative_2": f"m{i}"} for i in range(40)]
 

@@ -17,8 +17,8 @@ from saelex.errors import InputError
 from saelex.training.examples.example import Passage, TrainingQuery
 from saelex.training.examples.lines import LineFile, remembered_array
 from saelex.training.examples.records import training_query
+from saelex.training.examples.settings import Source
 from saelex.training.examples.sources import SizedSource, open_source
-from saelex.training.retrieval.settings import Source
 
 RECORDS = [
     {"query": "q0", "positive": "p0", "negatives": ["n0", "n1"], "scores": [3, 1.5, None]},

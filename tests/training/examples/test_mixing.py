@@ -16,7 +16,7 @@ from tests.training.examples.files import write_beir, write_jsonl, write_rows
 from saelex.errors import InputError
 from saelex.training.examples.example import Passage, TrainingQuery
 from saelex.training.examples.mixing import MixedExamples, open_examples
-from saelex.training.retrieval.settings import ExampleData, Source
+from saelex.training.examples.settings import ExampleData, Source
 
 
 class Numbered:

@@ -6,7 +6,7 @@ from tests.training.retrieval.toys import examples
 
 from saelex.training.retrieval.batch import RetrievalBatch, text_key
 from saelex.training.retrieval.objective import Objective
-from saelex.training.retrieval.settings import LossRecipe, SparsityRecipe
+from saelex.training.retrieval.recipe import LossRecipe, SparsityRecipe
 
 NO_SPARSITY = SparsityRecipe(query=0.0, document=0.0)
 

@@ -22,19 +22,12 @@ from saelex.recipe import load_recipe
 from saelex.sae.activations import ReLU
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.config import SaeConfig
+from saelex.training.examples.settings import ExampleData, Source
 from saelex.training.lora import LoraRecipe
+from saelex.training.retrieval.decoder import starting_decoder
 from saelex.training.retrieval.plan import plan
-from saelex.training.retrieval.reconstruction import starting_decoder
-from saelex.training.retrieval.settings import (
-    ExampleData,
-    ModelRecipe,
-    RetrievalRecipe,
-    Source,
-    SparsityRecipe,
-    StepRecipe,
-    TuneRecipe,
-    WeightingRecipe,
-)
+from saelex.training.retrieval.recipe import RetrievalRecipe, SparsityRecipe
+from saelex.training.retrieval.settings import ModelRecipe, StepRecipe, TuneRecipe, WeightingRecipe
 from saelex.training.retrieval.start import prepare, starting_encoder
 from saelex.training.text_settings import TextData
 

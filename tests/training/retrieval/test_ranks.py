@@ -7,10 +7,13 @@ import torch
 from tests.training.retrieval.two_ranks import together
 from torch.nn.parallel import DistributedDataParallel
 
-from saelex.training.retrieval import losses
-from saelex.training.retrieval.guards import measure
+from saelex.training.retrieval.activity import measure
+from saelex.training.retrieval.losses.info_nce import info_nce
+from saelex.training.retrieval.losses.kl import kl_divergence
+from saelex.training.retrieval.losses.margin_mse import margin_mse
 from saelex.training.retrieval.ranks import gather_over_ranks, mean_over_ranks, rank, sum_over_ranks, world_size
-from saelex.training.retrieval.regularisers import DocumentFrequencies, df_flops, flops
+from saelex.training.retrieval.regularisers.df_flops import DocumentFrequencies, df_flops
+from saelex.training.retrieval.regularisers.flops import flops
 
 QUERIES, PASSAGES, INPUTS, LATENTS = 5, 3, 6, 9
 SHARES = [slice(0, 4), slice(4, 5)]  # of the queries
@@ -40,7 +43,7 @@ def in_batch(queries, passages, mask, teacher):
     before = int(gather_over_ranks(torch.tensor([mask.numel()]))[: rank()].sum())
     allowed = gather_over_ranks(mask.flatten()).expand(len(queries), -1)
     positive = before + PASSAGES * torch.arange(len(queries))
-    return losses.info_nce(queries @ everyone.T, positive, allowed, 3.0)
+    return info_nce(queries @ everyone.T, positive, allowed, 3.0)
 
 
 def scores_of(queries, passages):
@@ -51,8 +54,8 @@ FREQUENCY = torch.linspace(0, 1, LATENTS, dtype=torch.float64)
 CASES = {
     "flops": lambda q, p, mask, teacher: flops(q) + 0.3 * flops(p.flatten(0, 1)),
     "df_flops": lambda q, p, mask, teacher: df_flops(p.flatten(0, 1), FREQUENCY, 0.3, 2.0),
-    "kl": lambda q, p, mask, teacher: losses.kl_divergence(scores_of(q, p), teacher, mask, 2.0),
-    "margin_mse": lambda q, p, mask, teacher: losses.margin_mse(scores_of(q, p), teacher, mask),
+    "kl": lambda q, p, mask, teacher: kl_divergence(scores_of(q, p), teacher, mask, 2.0),
+    "margin_mse": lambda q, p, mask, teacher: margin_mse(scores_of(q, p), teacher, mask),
     "in_batch": in_batch,
 }
 

@@ -15,20 +15,11 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError, SaelexError
+from saelex.training.examples.settings import ExampleData, Source
 from saelex.training.lora import LoraRecipe
+from saelex.training.retrieval.recipe import LossRecipe, RetrievalRecipe, SparsityRecipe
 from saelex.training.retrieval.run import n_steps, train_retrieval
-from saelex.training.retrieval.settings import (
-    ExampleData,
-    LossRecipe,
-    ModelRecipe,
-    ProgressRecipe,
-    RetrievalRecipe,
-    Source,
-    SparsityRecipe,
-    StepRecipe,
-    TuneRecipe,
-    WeightingRecipe,
-)
+from saelex.training.retrieval.settings import ModelRecipe, ProgressRecipe, StepRecipe, TuneRecipe, WeightingRecipe
 from saelex.training.retrieval.start import start_sparse, starting_encoder
 from saelex.training.text_settings import TextData
 

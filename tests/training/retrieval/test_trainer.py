@@ -15,7 +15,7 @@ from tests.training.retrieval.toys import (
 )
 from tests.training.retrieval.two_ranks import together
 
-from saelex.training.retrieval.settings import SparsityRecipe
+from saelex.training.retrieval.recipe import SparsityRecipe
 
 
 def assert_equal_gradients(found, expected):

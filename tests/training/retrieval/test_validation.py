@@ -8,8 +8,8 @@ import pytest
 
 from saelex.errors import InputError
 from saelex.recipe import load_recipe
-from saelex.training.retrieval.settings import RetrievalRecipe
-from saelex.training.retrieval.validation import needs_scores, validate
+from saelex.training.retrieval.recipe import RetrievalRecipe
+from saelex.training.retrieval.validation import validate
 
 VALID = """
 model: {backbone: google/gemma-2-2b, sae: gemma-scope/2b/16/65k/128}
@@ -139,5 +139,14 @@ def test_an_encoder_leaves_device_and_dtype_to_say(tmp_path):
 
 def test_a_teacher_is_needed_by_distillation_alone(tmp_path):
     loss = recipe(tmp_path).loss
-    assert needs_scores(loss) and needs_scores(replace(loss, kl=0.0, margin_mse=0.05))
-    assert not needs_scores(replace(loss, kl=0.0, info_nce=1.0))
+    assert loss.needs_scores and replace(loss, kl=0.0, margin_mse=0.05).needs_scores
+    assert not replace(loss, kl=0.0, info_nce=1.0).needs_scores
+
+
+def test_words_beside_in_batch_negatives_take_one_process(tmp_path):
+    chosen = recipe(tmp_path, "loss.info_nce=1", "loss.word_scale=0.5")
+    validate(chosen)
+    with pytest.raises(InputError, match=r"loss\.word_scale with in-batch negatives works in one process"):
+        validate(chosen, processes=2)
+    validate(recipe(tmp_path, "loss.info_nce=1", "loss.word_scale=0.5", "loss.in_batch=false"), processes=2)
+    validate(recipe(tmp_path, "loss.word_scale=0.5"), processes=2)

@@ -14,19 +14,13 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.sae.activations import ReLU
 from saelex.training.examples.example import Example
+from saelex.training.examples.settings import ExampleData, Source
 from saelex.training.retrieval.batch import Collator
 from saelex.training.retrieval.model import RetrievalModel
 from saelex.training.retrieval.objective import Objective
+from saelex.training.retrieval.recipe import LossRecipe, RetrievalRecipe, SparsityRecipe
 from saelex.training.retrieval.run import _arguments
-from saelex.training.retrieval.settings import (
-    ExampleData,
-    LossRecipe,
-    ModelRecipe,
-    RetrievalRecipe,
-    Source,
-    SparsityRecipe,
-    StepRecipe,
-)
+from saelex.training.retrieval.settings import ModelRecipe, StepRecipe
 from saelex.training.retrieval.trainer import RetrievalTrainer
 
 TOPICS = ("wing", "flow", "heat", "shock", "plate", "jet", "lift", "drag")

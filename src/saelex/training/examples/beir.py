@@ -28,7 +28,7 @@ from saelex.training.examples.judged import (
 from saelex.training.text_reading import text_digest
 
 if TYPE_CHECKING:
-    from saelex.training.retrieval.settings import Source
+    from saelex.training.examples.settings import Source
 
 
 def open_beir(source: Source, passages: PassageFilter, *, progress: bool = False) -> JudgedSource:

@@ -17,7 +17,7 @@ from saelex.training.examples.jsonl import QueryLines
 from saelex.training.examples.records import scored_passages, scores_of, texts_of
 
 if TYPE_CHECKING:
-    from saelex.training.retrieval.settings import Source
+    from saelex.training.examples.settings import Source
 
 
 class BgeSource:

@@ -20,7 +20,7 @@ from saelex.training.examples.lines import LineFile
 from saelex.training.examples.texts_by_id import TextsById
 
 if TYPE_CHECKING:
-    from saelex.training.retrieval.settings import Source
+    from saelex.training.examples.settings import Source
 
 _COLLECTIONS = ("collection.tsv", "collection.tsv.gz", "corpus.jsonl", "corpus.jsonl.gz")
 _QUERIES = ("queries.train.tsv", "queries.tsv", "queries.tsv.gz", "queries.jsonl", "queries.jsonl.gz")

@@ -16,7 +16,7 @@ from saelex.training.examples.records import training_query
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
-    from saelex.training.retrieval.settings import Source
+    from saelex.training.examples.settings import Source
 
 # Examples are shuffled within a window that moves over the stream.
 _WINDOW = 10_000

@@ -18,7 +18,7 @@ from saelex.training.examples.lines import LineFile
 from saelex.training.examples.records import training_query
 
 if TYPE_CHECKING:
-    from saelex.training.retrieval.settings import Source
+    from saelex.training.examples.settings import Source
 
 Parse = Callable[[Mapping[str, Any]], TrainingQuery]
 

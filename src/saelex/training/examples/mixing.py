@@ -20,7 +20,7 @@ from saelex.training.examples.example import Example, TrainingQuery
 from saelex.training.examples.sources import OpenedSource, SizedSource, StreamedSource, open_source
 
 if TYPE_CHECKING:
-    from saelex.training.retrieval.settings import ExampleData
+    from saelex.training.examples.settings import ExampleData
 
 # Sources are drawn so many items at a time: where item i stands in its source is known after i / BLOCK counts.
 _BLOCK = 4096
@@ -51,8 +51,10 @@ def open_examples(data: ExampleData, *, seed: int, needs_scores: bool, progress:
 def nothing_usable(path: str, needs_scores: bool) -> InputError:
     """The error for a source none of whose queries can be used."""
     if needs_scores:
-        wanted = "a positive and a negative with a teacher's score; score it with `saelex score`, or set loss.kl and "
-        return InputError(f"{path}: no query has {wanted}loss.margin_mse to 0")
+        wanted = "a positive and a negative with a teacher's score"
+        return InputError(
+            f"{path}: no query has {wanted}; score it with `saelex score`, or train by loss.info_nce alone"
+        )
     return InputError(
         f"{path}: no query has a positive passage; check its layout, its split and data.sources[].exclude"
     )

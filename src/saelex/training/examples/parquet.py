@@ -23,7 +23,7 @@ from saelex.training.text_reading import text_digest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from saelex.training.retrieval.settings import Source
+    from saelex.training.examples.settings import Source
 
 
 def open_parquet(source: Source, passages: PassageFilter, *, progress: bool = False) -> JudgedSource:

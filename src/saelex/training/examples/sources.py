@@ -16,7 +16,7 @@ from saelex.training.examples.jsonl import open_jsonl
 from saelex.training.examples.parquet import open_parquet
 
 if TYPE_CHECKING:
-    from saelex.training.retrieval.settings import Source
+    from saelex.training.examples.settings import Source
 
 
 @runtime_checkable

@@ -124,7 +124,7 @@ class Collator:
             if example.scores is None:
                 raise InputError(
                     f"the loss needs a teacher's scores and the query {example.query[:60]!r} has none; "
-                    "make them with `saelex score`, or set loss.kl and loss.margin_mse to 0 and loss.info_nce to 1"
+                    "make them with `saelex score`, or train by loss.info_nce alone"
                 )
             row[: len(example.scores)] = torch.tensor(example.scores)
         return teacher

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.training.retrieval.ranks import sum_over_ranks
-from saelex.training.retrieval.regularisers import document_counts
-from saelex.training.retrieval.settings import RetrievalRecipe
+from saelex.training.retrieval.activity import Activity
+from saelex.training.retrieval.recipe import RetrievalRecipe
 
 _EMPTY_STEPS = 20  # steps in a row with most texts empty
 _EMPTY_SHARE = 0.5
@@ -24,44 +19,6 @@ _FEW_STEPS = 100  # steps in a row with texts that share nearly all of their lat
 _FEW_RATIO = 1.5  # latents in use / latents of one text: 1 where all texts have the same
 _FEW_SHARE = 0.25  # of all latents; where more are in use they are not few, and density is the trouble
 _FEW_ROWS = 16  # texts of a batch, below which the ratio says little
-
-
-class Activity(NamedTuple):
-    """Which latents a batch of texts uses, over all ranks."""
-
-    rows: int
-    """Texts."""
-    latents: int
-    """Of the head."""
-    active: float
-    """Active latents of a text, mean."""
-    empty: float
-    """Share of the texts without any."""
-    distinct: int
-    """Latents that are active in some text."""
-    in_use: float
-    """Their effective number, exp(entropy) of the latents' shares of all activations; 0 without any."""
-    most_common: float
-    """Share of the texts that have the most common latent."""
-
-
-def measure(weights: Tensor) -> Activity:
-    """Activity of the rows of all ranks; weights: [rows, latents], none negative."""
-    rows = weights.detach()
-    empty = (rows.amax(dim=1) <= 0).sum() if len(rows) else torch.tensor(0, device=rows.device)
-    n_rows, n_empty = sum_over_ranks(torch.stack([torch.tensor(len(rows), device=rows.device), empty])).tolist()
-    counts = document_counts(rows)  # [latents]
-    total = int(counts.sum())
-    shares = counts.double().cpu() / max(total, 1)
-    return Activity(
-        rows=n_rows,
-        latents=len(counts),
-        active=total / max(n_rows, 1),
-        empty=n_empty / max(n_rows, 1),
-        distinct=int((counts > 0).sum()),
-        in_use=math.exp(float(torch.special.entr(shares).sum())) if total else 0.0,
-        most_common=int(counts.max()) / max(n_rows, 1),
-    )
 
 
 class TrainingStoppedError(InputError):
@@ -100,10 +57,7 @@ class Guards:
 
     def _check_loss(self, step: int, loss: float) -> None:
         if not math.isfinite(loss):
-            raise TrainingStoppedError(
-                f"step {step + 1}: the loss is {loss}; lower training.learning_rate (now "
-                f"{self.recipe.training.learning_rate:g}), or raise {self._scale()}"
-            )
+            raise TrainingStoppedError(f"step {step + 1}: the loss is {loss}; {self._shorter_steps()}")
 
     def _check_empty(self, step: int, side: str, activity: Activity) -> None:
         if self._lasts("empty", side, activity.empty > _EMPTY_SHARE, _EMPTY_STEPS):
@@ -124,8 +78,7 @@ class Guards:
             raise TrainingStoppedError(
                 f"step {step + 1}: {activity.rows} {_plural(side)} use {activity.in_use:.0f} latents between them, "
                 f"{activity.active:.0f} each, so that they are nearly alike, for {_FEW_STEPS} steps; "
-                f"lower training.learning_rate (now {self.recipe.training.learning_rate:g}), raise {self._scale()}, "
-                f"or {self._sparsity(side, 'lower')}"
+                f"{self._shorter_steps()}, or {self._sparsity(side, 'lower')}"
             )
 
     def _check_dense(self, step: int, side: str, activity: Activity) -> None:
@@ -162,12 +115,12 @@ class Guards:
         opposite = {"lower": "raise", "raise": "lower"}[change]
         return f"{opposite} sparsity.target_{side} (now {target:g}) or {change} sparsity.{side} (now {value:g})"
 
-    def _scale(self) -> str:
-        """The temperature of the loss that is in use: scores too large for it are what makes a step too long."""
+    def _shorter_steps(self) -> str:
+        """The learning rate, and the temperatures of the losses in use: scores too large for them make a step long."""
         loss = self.recipe.loss
-        if loss.kl or not loss.info_nce:
-            return f"loss.temperature (now {loss.temperature:g})"
-        return f"loss.info_nce_temperature (now {loss.info_nce_temperature:g})"
+        lower = f"lower training.learning_rate (now {self.recipe.training.learning_rate:g})"
+        names = [term.temperature_setting for term in loss.terms if term.temperature_setting]
+        return ", or raise ".join([lower, *(f"loss.{name} (now {getattr(loss, name):g})" for name in names)])
 
 
 def _plural(side: str) -> str:

@@ -15,7 +15,7 @@ from saelex.encoder.settings import Side
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError
 from saelex.training.retrieval.batch import Chunk, Texts
-from saelex.training.retrieval.reconstruction import Decoder, Reconstruction
+from saelex.training.retrieval.decoder import Decoder, Reconstruction
 
 
 class Vectors(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a step minimises: distillation, margins, contrast, and sparsity, of a whole batch's vectors at once."""
+"""What a step minimises: the losses in use and the sparsity term, of a whole batch's vectors at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from saelex.errors import InputError
-from saelex.training.retrieval import losses, ranks
+from saelex.errors import MismatchError
+from saelex.training.retrieval.activity import Activity, measure
 from saelex.training.retrieval.batch import RetrievalBatch
-from saelex.training.retrieval.guards import Activity, measure
-from saelex.training.retrieval.reconstruction import Reconstruction, unexplained
-from saelex.training.retrieval.regularisers import DocumentFrequencies, df_flops, flops
+from saelex.training.retrieval.decoder import Reconstruction
+from saelex.training.retrieval.losses.loss import Scored
+from saelex.training.retrieval.recipe import LossRecipe, SparsityRecipe
 from saelex.training.retrieval.schedules import TargetSparsity, ramp
-from saelex.training.retrieval.settings import LossRecipe, SparsityRecipe
 
 
 class Outcome(NamedTuple):
@@ -27,20 +26,16 @@ class Outcome(NamedTuple):
 
 
 class Objective:
-    """Loss and sparsity term; holds what lives from step to step: document frequencies, steered lambdas.
-
-    Raises InputError for InfoNCE over the passages of several processes together with words, whose scores of other
-    processes' passages nobody has.
-    """
+    """The losses in use and the sparsity term; holds what lives from step to step: their memory, steered lambdas."""
 
     def __init__(self, loss: LossRecipe, sparsity: SparsityRecipe, n_latents: int) -> None:
-        if loss.word_scale and loss.info_nce and loss.in_batch and ranks.world_size() > 1:
-            raise InputError("loss.word_scale with in-batch negatives works in one process; set loss.in_batch to false")
-        self.loss = loss
+        self.losses = loss.terms
         self.sparsity = sparsity
+        self.regulariser = sparsity.regulariser
+        for term in (*self.losses, self.regulariser):
+            term.begin(n_latents)
         self._query_lambda = _steered(sparsity.target_query, sparsity.query)
         self._passage_lambda = _steered(sparsity.target_document, sparsity.document)
-        self._frequencies = DocumentFrequencies(n_latents) if sparsity.kind == "df_flops" else None
 
     def __call__(
         self,
@@ -53,16 +48,16 @@ class Objective:
         """queries: [queries, latents]; passages: [passages, latents], both of this process. step: from 0."""
         with torch.autocast(queries.device.type, enabled=False):
             queries, passages = _at_least_float32(queries), _at_least_float32(passages)
-            parts = self._retrieval(queries, passages, batch)
-            if reconstruction is not None:
-                parts["reconstruction"] = self.loss.reconstruction * unexplained(reconstruction)
+            scored = _scored(queries, passages, batch, reconstruction)
+            parts = {loss.name: loss.weight * loss.value(scored) for loss in self.losses}
             of_queries, of_passages = measure(queries.detach()), measure(passages.detach())
             share = ramp(self.sparsity.ramp, step, self.sparsity.ramp_steps)
             lambdas = (
                 self._lambda(self._query_lambda, self.sparsity.query, of_queries, share),
                 self._lambda(self._passage_lambda, self.sparsity.document, of_passages, share),
             )
-            terms = self._flops(queries, passages)
+            self.regulariser.update(passages.detach())
+            terms = self.regulariser.value(queries), self.regulariser.value(passages)
             loss = sum(parts.values(), start=lambdas[0] * terms[0] + lambdas[1] * terms[1])
         logged = {name: float(part.detach()) for name, part in parts.items()}
         logged |= {"flops_query": float(terms[0].detach()), "flops_document": float(terms[1].detach())}
@@ -72,61 +67,26 @@ class Objective:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs; JSON values and tensors."""
-        parts = self._stateful()
-        return {name: part.state_dict() for name, part in parts.items()}
+        return {name: state for name, part in self._parts().items() if (state := part.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From `state_dict` of an objective of the same recipe."""
-        for name, part in self._stateful().items():
-            part.load_state_dict(state[name])
-
-    def _stateful(self) -> dict[str, Any]:
-        parts = {"query": self._query_lambda, "document": self._passage_lambda, "frequencies": self._frequencies}
-        return {name: part for name, part in parts.items() if part is not None}
-
-    def _retrieval(self, queries: Tensor, passages: Tensor, batch: RetrievalBatch) -> dict[str, Tensor]:
-        settings = self.loss
-        scores = queries @ passages.t()  # [queries, passages]
-        if batch.words is not None:
-            scores = scores + batch.words
-        own = scores.gather(1, batch.columns)  # [queries, most]
-        parts: dict[str, Tensor] = {}
-        if settings.kl and batch.teacher is not None:
-            parts["kl"] = settings.kl * losses.kl_divergence(
-                own, batch.teacher, batch.mask, settings.temperature, settings.teacher_temperature
+        """From `state_dict` of an objective of the same recipe. Raises MismatchError for that of another."""
+        if state.keys() != self.state_dict().keys():
+            stored, ours = (", ".join(names) or "nothing" for names in (state, self.state_dict()))
+            raise MismatchError(
+                f"the checkpoint keeps the state of {stored}, this run that of {ours}: it is of another recipe or "
+                "version of saelex; start over with --no-resume"
             )
-        if settings.margin_mse and batch.teacher is not None:
-            parts["margin_mse"] = settings.margin_mse * losses.margin_mse(own, batch.teacher, batch.mask)
-        if settings.info_nce:
-            parts["info_nce"] = settings.info_nce * self._info_nce(queries, passages, scores, own, batch)
-        return parts
+        for name, part in self._parts().items():
+            if name in state:
+                part.load_state_dict(state[name])
 
-    def _info_nce(
-        self, queries: Tensor, passages: Tensor, scores: Tensor, own: Tensor, batch: RetrievalBatch
-    ) -> Tensor:
-        temperature = self.loss.info_nce_temperature
-        if not self.loss.in_batch:
-            positive = torch.zeros(len(own), dtype=torch.int64, device=own.device)
-            return losses.info_nce(own, positive, batch.mask, temperature)
-        keys, positive = batch.keys, batch.columns[:, 0]
-        if ranks.world_size() > 1:
-            sizes = ranks.gather_over_ranks(positive.new_tensor([[len(queries), len(passages)]]))  # [ranks, 2]
-            before = sizes[: ranks.rank()].sum(0)
-            keys, positive = ranks.gather_over_ranks(keys), positive + before[1]
-            # every process scores all queries against its own passages: vectors of queries travel, and scores
-            own_columns = ranks.gather_over_ranks(queries) @ passages.t()  # [all queries, passages]
-            every = ranks.gather_over_ranks(own_columns.t()).t()  # [all queries, all passages]
-            scores = every[before[0] : before[0] + len(queries)]
-        allowed = ~(keys[None, :, None] == batch.relevant[:, None, :]).any(-1)  # [queries, all passages]
-        allowed[torch.arange(len(positive)), positive] = True
-        return losses.info_nce(scores, positive, allowed, temperature)
-
-    def _flops(self, queries: Tensor, passages: Tensor) -> tuple[Tensor, Tensor]:
-        if self._frequencies is None:
-            return flops(queries), flops(passages)
-        self._frequencies.update(passages.detach())
-        shape = (self._frequencies.frequency(), self.sparsity.df_alpha, self.sparsity.df_beta)
-        return df_flops(queries, *shape), df_flops(passages, *shape)
+    def _parts(self) -> dict[str, Any]:
+        """What may have a state, by its name in checkpoints."""
+        parts: dict[str, Any] = {f"loss.{loss.name}": loss for loss in self.losses}
+        parts[f"sparsity.{self.regulariser.name}"] = self.regulariser
+        steered = {"query": self._query_lambda, "document": self._passage_lambda}
+        return parts | {name: part for name, part in steered.items() if part is not None}
 
     @staticmethod
     def _lambda(steered: TargetSparsity | None, fixed: float, activity: Activity, share: float) -> float:
@@ -135,6 +95,13 @@ class Objective:
         if share == 1:  # before, the number of active latents does not answer to lambda yet
             steered.update(activity.active)
         return share * steered.value
+
+
+def _scored(queries: Tensor, passages: Tensor, batch: RetrievalBatch, reconstruction: Reconstruction | None) -> Scored:
+    scores = queries @ passages.t()  # [queries, passages]
+    if batch.words is not None:
+        scores = scores + batch.words
+    return Scored(queries, passages, scores, scores.gather(1, batch.columns), batch, reconstruction)
 
 
 def _at_least_float32(vectors: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from saelex.errors import InputError
 from saelex.training.examples.mixing import open_examples
 from saelex.training.lora import adapted_layers
 from saelex.training.retrieval.batch import PADDED_TOKENS
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.run import n_steps
-from saelex.training.retrieval.settings import RetrievalRecipe, StepRecipe
+from saelex.training.retrieval.settings import StepRecipe
 from saelex.training.retrieval.shapes import ModelShape, model_shape
-from saelex.training.retrieval.validation import needs_scores, validate
+from saelex.training.retrieval.validation import validate
 
 _SAVED = 1.25
 """Numbers that a block keeps for its backward pass, as a multiple of its linear layers' inputs and outputs: those, and
@@ -140,27 +141,18 @@ class Plan:
 
     def _loss(self) -> str:
         loss = self.recipe.loss
-        teacher = "" if loss.teacher_temperature == 1 else f", teacher's {loss.teacher_temperature:g}"
-        contrast = f"temperature {loss.info_nce_temperature:g}{', in-batch' * loss.in_batch}"
-        terms = {
-            f"KL (temperature {loss.temperature:g}{teacher})": loss.kl,
-            "MarginMSE": loss.margin_mse,
-            f"InfoNCE ({contrast})": loss.info_nce,
-            "reconstruction error": loss.reconstruction,
-        }
         words = f", scores plus {loss.word_scale:g} BM25" if loss.word_scale else ""
-        return " + ".join(f"{weight:g} {name}" for name, weight in terms.items() if weight) + words
+        return " + ".join(f"{term.weight:g} {term}" for term in loss.terms) + words
 
     def _sparsity(self) -> str:
         sparsity = self.recipe.sparsity
-        name = {"flops": "FLOPS", "df_flops": "DF-FLOPS"}[sparsity.kind]
         sides = []
         for side in ("query", "document"):
             target = getattr(sparsity, f"target_{side}")
             aim = "" if target is None else f", steered to {target:g} latents"
             sides.append(f"{getattr(sparsity, side):g} ({side}{aim})")
         grows = "" if sparsity.ramp == "constant" else f", {sparsity.ramp} over {sparsity.ramp_steps:,} steps"
-        return f"{name}, lambda {' and '.join(sides)}{grows}"
+        return f"{sparsity.regulariser}, lambda {' and '.join(sides)}{grows}"
 
 
 def plan(recipe: RetrievalRecipe, *, gpus: int = 1) -> Plan:
@@ -206,7 +198,7 @@ def learning_of(shape: ModelShape, recipe: RetrievalRecipe) -> Learning:
     own = head.parameters + (weight if head.tied and tune.backbone != "full" else 0) if tune.head else 0
     halves = own - head.n_latents  # all but the bias, which is float32
     in_head = own + tune.alpha
-    decoder = head.decoder if recipe.loss.reconstruction else 0
+    decoder = head.decoder if recipe.loss.needs_decoder else 0
     size += (head.dtype.itemsize * halves + _FLOAT * head.n_latents if own else 0) + _FLOAT * decoder
     return Learning(backbone, in_head, decoder, size)
 
@@ -223,7 +215,7 @@ def memory_of(recipe: RetrievalRecipe, shape: ModelShape, learning: Learning, gp
         where attention is not fused (Gemma 2); with gradient checkpointing a hidden state for each block, and all
         numbers of one block for the tokens that are padded together. A frozen backbone keeps none.
     vectors: float32 [texts, latents] with their gradient, of all parts; of one part once more, and its tokens' numbers;
-        the passages of all processes with gradients, for InfoNCE over the batch.
+        the passages of all processes with gradients, for a loss that reads them.
     """
     step, settings, head = recipe.training, recipe.settings, shape.head
     shared = gpus if step.fsdp else 1
@@ -246,7 +238,7 @@ def memory_of(recipe: RetrievalRecipe, shape: ModelShape, learning: Learning, gp
         _activations(shape, recipe, texts, length) for texts, length in zip((part, part * per_query), lengths)
     )
     all_texts, part_texts = queries * (1 + per_query), part * (1 + per_query)
-    gathered = queries * per_query * (gpus - 1) if recipe.loss.info_nce and recipe.loss.in_batch else 0
+    gathered = queries * per_query * (gpus - 1) if any(term.gathers_passages for term in recipe.loss.terms) else 0
     vectors = _FLOAT * head.n_latents * (2 * all_texts + 2 * part_texts + 2 * gathered)
     buckets = 2 if gpus > 1 and not step.fsdp else 1
     return Memory(weights, buckets * learning.size / shared, 2 * learning.size / shared, activations, vectors)
@@ -294,7 +286,7 @@ def _size(recipe: RetrievalRecipe) -> tuple[int | None, str]:
     """Queries of all sources, or why they cannot be counted."""
     if gone := [source.path for source in recipe.data.sources if not Path(source.path).exists()]:
         return None, f"{gone[0]} is not on this machine yet"
-    scored = needs_scores(recipe.loss)
+    scored = recipe.loss.needs_scores
     size = open_examples(recipe.data, seed=recipe.training.seed, needs_scores=scored).size
     return size, "" if size is not None else "a source is streamed, so set training.max_steps"
 

@@ -27,12 +27,13 @@ from saelex.training.examples.mixing import MixedExamples, open_examples
 from saelex.training.latent_statistics import weigh_latents
 from saelex.training.retrieval import ranks
 from saelex.training.retrieval.batch import Collator
+from saelex.training.retrieval.decoder import starting_decoder
 from saelex.training.retrieval.model import RetrievalModel
 from saelex.training.retrieval.objective import Objective
-from saelex.training.retrieval.reconstruction import starting_decoder
-from saelex.training.retrieval.settings import RetrievalRecipe, StepRecipe
+from saelex.training.retrieval.recipe import RetrievalRecipe
+from saelex.training.retrieval.settings import StepRecipe
 from saelex.training.retrieval.start import prepare, start_sparse, starting_encoder
-from saelex.training.retrieval.validation import needs_scores, validate
+from saelex.training.retrieval.validation import validate
 from saelex.training.retrieval.words import WordScores
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def train_retrieval(
     check_target(output)
     folder = output.with_name(f"{output.name}.run")
     checkpoint = _begin(folder, recipe, resume)
-    scored = needs_scores(recipe.loss)
+    scored = recipe.loss.needs_scores
     examples = open_examples(recipe.data, seed=recipe.training.seed, needs_scores=scored, progress=progress)
     steps = n_steps(recipe.training, examples.size)
     arguments = _arguments(recipe, folder, steps, progress)
@@ -183,12 +184,12 @@ def _trainer(
         _training_tokenizer(encoder, recipe.training),
         encoder.backbone.pad_id,
         n_chunks=recipe.training.accumulation_steps,
-        needs_scores=needs_scores(recipe.loss),
+        needs_scores=recipe.loss.needs_scores,
         words=words,
     )
     objective = Objective(recipe.loss, recipe.sparsity, encoder.n_latents)
     log = LogFile(folder / _LOG)
-    decoder = starting_decoder(recipe.model, encoder.head) if recipe.loss.reconstruction else None
+    decoder = starting_decoder(recipe.model, encoder.head) if recipe.loss.needs_decoder else None
     model = RetrievalModel(encoder, decoder)
     trainer = RetrievalTrainer(model, arguments, recipe, examples, collator, objective, [log])
     if evaluate is not None and recipe.progress.every:

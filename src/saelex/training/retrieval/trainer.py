@@ -29,8 +29,8 @@ from saelex.training.retrieval.batch import Collator, RetrievalBatch
 from saelex.training.retrieval.guards import Guards
 from saelex.training.retrieval.model import RetrievalModel, Vectors
 from saelex.training.retrieval.objective import Objective, Outcome
+from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.schedules import annealed_k
-from saelex.training.retrieval.settings import RetrievalRecipe
 
 WEIGHTS, STATE = "trainable.safetensors", "saelex_state.pt"
 
@@ -173,7 +173,6 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         state = {
             "objective": self.objective.state_dict(),
             "guards": self.guards.state_dict(),
-            "k": getattr(self, "_k", None),
         }
         torch.save(state, folder / STATE)
 

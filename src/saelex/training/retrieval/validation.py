@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
 
 from saelex.errors import InputError
-from saelex.sae.catalogue import resolve
-from saelex.training.retrieval.settings import (
-    ExampleData,
-    LossRecipe,
-    ModelRecipe,
-    ProgressRecipe,
-    RetrievalRecipe,
-    Source,
-    SparsityRecipe,
-    StepRecipe,
-    TuneRecipe,
-    WeightingRecipe,
-)
+from saelex.recipe import parts_of
+from saelex.training.examples.settings import ExampleData, Source
+from saelex.training.retrieval.checks import TOPK_GATES, at_least, positive, published_gate, share
+from saelex.training.retrieval.losses.loss import Loss, Setup
+from saelex.training.retrieval.recipe import LossRecipe, RetrievalRecipe, SparsityRecipe
+from saelex.training.retrieval.settings import ModelRecipe, ProgressRecipe, StepRecipe, TuneRecipe, WeightingRecipe
 
-_TOPK_GATES = ("topk", "batch_topk")
 _TRACKERS = ("tensorboard", "wandb")
 _OWN_OF_ENCODER = ("encoder", "token_k", "device", "dtype")  # what counts beside model.encoder
 
@@ -37,18 +25,12 @@ def validate(recipe: RetrievalRecipe, *, processes: int = 1) -> None:
     _check_model(recipe.model)
     _check_weighting(recipe.weighting)
     _check_tune(recipe.tune, recipe.model)
-    _check_loss(recipe.loss, recipe.data)
+    _check_losses(recipe, processes)
     _check_data(recipe.data, recipe.loss)
     _check_sparsity(recipe.sparsity, recipe.training)
-    _check_reconstruction(recipe)
-    _check_step(recipe.training, recipe.tune.head or recipe.loss.reconstruction > 0, processes)
+    _check_step(recipe.training, recipe.tune.head or recipe.loss.needs_decoder, processes)
     _check_token_k(recipe.model, recipe.training)
     _check_progress(recipe.progress)
-
-
-def needs_scores(loss: LossRecipe) -> bool:
-    """Whether the loss compares the student with a teacher."""
-    return loss.kl > 0 or loss.margin_mse > 0
 
 
 def _check_model(model: ModelRecipe) -> None:
@@ -79,8 +61,8 @@ def _check_model(model: ModelRecipe) -> None:
         raise InputError(
             "model.start_active is for vocabulary and random heads under ReLU: an SAE starts sparse; leave it out"
         )
-    _at_least(1, model, "model", "n_latents", "token_k", "start_active")
-    _at_least(0, model, "model", "layer")
+    at_least(1, model, "model", "n_latents", "token_k", "start_active")
+    at_least(0, model, "model", "layer")
 
 
 def _check_weighting(weighting: WeightingRecipe) -> None:
@@ -92,10 +74,10 @@ def _check_tune(tune: TuneRecipe, model: ModelRecipe) -> None:
     if tune.backbone == "frozen" and not tune.head and not tune.alpha:
         raise InputError("nothing is trained: tune.backbone is frozen and neither tune.head nor tune.alpha is set")
     if tune.backbone == "lora":
-        _at_least(1, tune.lora, "tune.lora", "rank")
-        _positive(tune.lora, "tune.lora", "alpha")
-        _share(tune.lora, "tune.lora", "dropout")
-    _share(tune, "tune", "dropout")
+        at_least(1, tune.lora, "tune.lora", "rank")
+        positive(tune.lora, "tune.lora", "alpha")
+        share(tune.lora, "tune.lora", "dropout")
+    share(tune, "tune", "dropout")
     if tune.backbone == "full" and model.dtype in ("bfloat16", "float16"):
         raise InputError(
             f"tune.backbone=full in model.dtype={model.dtype} would round most updates away; "
@@ -103,44 +85,40 @@ def _check_tune(tune: TuneRecipe, model: ModelRecipe) -> None:
         )
 
 
-def _check_loss(loss: LossRecipe, data: ExampleData) -> None:
-    _at_least(0, loss, "loss", "kl", "margin_mse", "info_nce", "reconstruction", "word_scale")
-    _positive(loss, "loss", "temperature", "teacher_temperature", "info_nce_temperature")
-    if not (needs_scores(loss) or loss.info_nce > 0):
-        raise InputError("loss.kl, loss.margin_mse and loss.info_nce are all 0; give at least one a weight")
-    if needs_scores(loss) and data.require_scores is False:
+def _check_losses(recipe: RetrievalRecipe, processes: int) -> None:
+    loss, data = recipe.loss, recipe.data
+    at_least(0, loss, "loss", "word_scale")
+    every = parts_of(loss, Loss)
+    for term in every:
+        term.check_settings()
+    if not any(term.ranks_passages for term in loss.terms):
+        names = [term for term in every if term.ranks_passages]
+        raise InputError(f"{_named(names)} are all 0; give at least one a weight")
+    if loss.needs_scores and data.require_scores is False:
         raise InputError(
-            "loss.kl and loss.margin_mse need a teacher's scores, which data.require_scores=false does without; "
+            f"{_reading_scores(loss)} need a teacher's scores, which data.require_scores=false does without; "
             "drop it, or train by loss.info_nce alone"
         )
-    if data.negatives == 0 and needs_scores(loss):
-        raise InputError("loss.kl and loss.margin_mse compare passages: data.negatives must be at least 1")
-    if data.negatives == 0 and not loss.in_batch:
-        raise InputError("loss.info_nce has no negatives: raise data.negatives or set loss.in_batch")
+    if data.negatives == 0 and loss.needs_scores:
+        raise InputError(f"{_reading_scores(loss)} compare passages: data.negatives must be at least 1")
+    setup = Setup(recipe.model, data, recipe.training, loss.word_scale, processes)
+    for term in loss.terms:
+        term.check(setup)
 
 
-def _check_reconstruction(recipe: RetrievalRecipe) -> None:
-    """It needs a decoder and TopK, and the tokens of a whole batch at once."""
-    model = recipe.model
-    if not recipe.loss.reconstruction:
-        return
-    if model.encoder:
-        raise InputError("loss.reconstruction needs a decoder, which model.encoder has not; start from model.sae")
-    if model.head == "vocabulary":
-        raise InputError("loss.reconstruction is for SAE and random heads; a vocabulary has no decoder")
-    if model.head == "random" and model.token_k is None:
-        raise InputError("loss.reconstruction needs a TopK gate: set model.token_k for a random head")
-    if (gate := _published_gate(model)) not in (None, *_TOPK_GATES):
-        raise InputError(f"loss.reconstruction is for TopK SAEs; the gate of {model.sae} is {gate}")
-    if (parts := recipe.training.accumulation_steps) > 1:
-        raise InputError(
-            f"loss.reconstruction is of a batch's tokens, which training.accumulation_steps={parts} does not keep; "
-            "set that to 1, with a smaller training.batch_queries if need be"
-        )
+def _named(losses: list[Loss]) -> str:
+    """Their settings, as a sentence has them."""
+    *others, last = (f"loss.{loss.name}" for loss in losses)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _reading_scores(loss: LossRecipe) -> str:
+    """All losses that do, in use or not, so that nobody exchanges one for another."""
+    return _named([term for term in parts_of(loss, Loss) if term.needs_scores])
 
 
 def _check_data(data: ExampleData, loss: LossRecipe) -> None:
-    _at_least(0, data, "data", "negatives")
+    at_least(0, data, "data", "negatives")
     if not data.sources:
         raise InputError("data.sources is empty; name at least one source of queries with passages")
     for i, source in enumerate(data.sources):
@@ -150,12 +128,12 @@ def _check_data(data: ExampleData, loss: LossRecipe) -> None:
 def _check_source(source: Source, name: str, loss: LossRecipe) -> None:
     if not source.path:
         raise InputError(f"{name}.path names no file, folder or hub id")
-    _positive(source, name, "weight")
-    _at_least(1, source, name, "max_queries")
+    positive(source, name, "weight")
+    at_least(1, source, name, "max_queries")
     if source.kind == "beir":
-        if source.negatives is None and needs_scores(loss):
+        if source.negatives is None and loss.needs_scores:
             raise InputError(
-                f"{name}: a BEIR folder has no teacher's scores, which loss.kl and loss.margin_mse need; name the "
+                f"{name}: a BEIR folder has no teacher's scores, which {_reading_scores(loss)} need; name the "
                 "Parquet of `saelex score` as its negatives, or train by loss.info_nce alone"
             )
     elif source.negatives is not None:
@@ -165,7 +143,7 @@ def _check_source(source: Source, name: str, loss: LossRecipe) -> None:
 
 
 def _check_sparsity(sparsity: SparsityRecipe, training: StepRecipe) -> None:
-    _at_least(0, sparsity, "sparsity", "query", "document", "ramp_steps")
+    at_least(0, sparsity, "sparsity", "query", "document", "ramp_steps")
     if (sparsity.ramp == "constant") is not (sparsity.ramp_steps == 0):
         raise InputError(
             f"sparsity.ramp={sparsity.ramp} with ramp_steps={sparsity.ramp_steps}: a linear or quadratic ramp has "
@@ -180,19 +158,16 @@ def _check_sparsity(sparsity: SparsityRecipe, training: StepRecipe) -> None:
         target, weight = getattr(sparsity, f"target_{side}"), getattr(sparsity, side)
         if target is None:
             continue
-        _positive(sparsity, "sparsity", f"target_{side}")
+        positive(sparsity, "sparsity", f"target_{side}")
         if weight == 0:
             raise InputError(f"sparsity.target_{side} steers sparsity.{side}, which is 0; start it above 0")
         if sparsity.ramp != "constant":
             raise InputError(f"sparsity.target_{side} and sparsity.ramp both decide lambda; leave out one of the two")
-    if sparsity.kind == "df_flops":
-        _positive(sparsity, "sparsity", "df_beta")
-        if not 0 < sparsity.df_alpha < 1:
-            raise InputError(f"sparsity.df_alpha is a share of the documents, between 0 and 1, not {sparsity.df_alpha}")
+    sparsity.regulariser.check()
 
 
 def _check_step(step: StepRecipe, head_learns: bool, processes: int) -> None:
-    _at_least(
+    at_least(
         1,
         step,
         "training",
@@ -205,9 +180,9 @@ def _check_step(step: StepRecipe, head_learns: bool, processes: int) -> None:
         "log_every",
         "save_every",
     )
-    _at_least(0, step, "training", "warmup_steps", "weight_decay", "clip_norm", "token_k_steps")
-    _positive(step, "training", "epochs", "learning_rate", "head_learning_rate", "epsilon")
-    _share(step, "training", "warmup_share", "beta1", "beta2")
+    at_least(0, step, "training", "warmup_steps", "weight_decay", "clip_norm", "token_k_steps")
+    positive(step, "training", "epochs", "learning_rate", "head_learning_rate", "epsilon")
+    share(step, "training", "warmup_share", "beta1", "beta2")
     parts = processes * step.accumulation_steps
     if step.batch_queries % parts:
         shared = f" on {processes} processes" if processes > 1 else ""
@@ -243,49 +218,18 @@ def _check_token_k(model: ModelRecipe, step: StepRecipe) -> None:
         )
     if annealed and model.head in ("vocabulary", "random") and not model.encoder and model.token_k is None:
         raise InputError(f"training.token_k_start needs a TopK gate: set model.token_k for a {model.head} head")
-    gate = _published_gate(model)
-    if (model.token_k is not None or annealed) and gate not in (None, *_TOPK_GATES):
+    gate = published_gate(model)
+    if (model.token_k is not None or annealed) and gate not in (None, *TOPK_GATES):
         raise InputError(
             f"model.token_k and training.token_k_start are for TopK SAEs; the gate of {model.sae} is {gate}"
         )
 
 
-def _published_gate(model: ModelRecipe) -> str | None:
-    """The gate of an SAE that the catalogue knows, None for others. Raises InputError for a misspelt name."""
-    if model.head != "sae" or not model.sae or Path(model.sae).exists():
-        return None
-    entry = resolve(model.sae, model.sae_file)
-    return None if entry is None else entry.suite.gate
-
-
 def _check_progress(progress: ProgressRecipe) -> None:
-    _at_least(0, progress, "progress", "every")
-    _at_least(1, progress, "progress", "queries", "documents")
+    at_least(0, progress, "progress", "every")
+    at_least(1, progress, "progress", "queries", "documents")
     if bool(progress.collections) is not (progress.every > 0):
         raise InputError("progress.collections and progress.every go together: what is measured, and how often")
     for folder in progress.collections:
         if folder.endswith(":test"):
             raise InputError(f"progress.collections: {folder} is a test split, on which nothing may be chosen")
-
-
-def _at_least(least: int, section: Any, prefix: str, *names: str) -> None:
-    for name, value in _given(section, names):
-        if not least <= value < math.inf:
-            raise InputError(f"{prefix}.{name} is at least {least}, not {value}")
-
-
-def _positive(section: Any, prefix: str, *names: str) -> None:
-    for name, value in _given(section, names):
-        if not 0 < value < math.inf:
-            raise InputError(f"{prefix}.{name} is a positive number, not {value}")
-
-
-def _share(section: Any, prefix: str, *names: str) -> None:
-    for name, value in _given(section, names):
-        if not 0 <= value < 1:
-            raise InputError(f"{prefix}.{name} is at least 0 and less than 1, not {value}")
-
-
-def _given(section: Any, names: Iterable[str]) -> Iterable[tuple[str, float]]:
-    """The settings that are not null."""
-    return ((name, value) for name in names if (value := getattr(section, name)) is not None)

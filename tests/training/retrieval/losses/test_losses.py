@@ -5,7 +5,9 @@ from scipy.special import log_softmax, rel_entr, softmax
 from torch.autograd import gradcheck
 from torch.nn.functional import cross_entropy
 
-from saelex.training.retrieval.losses import info_nce, kl_divergence, margin_mse
+from saelex.training.retrieval.losses.info_nce import info_nce
+from saelex.training.retrieval.losses.kl import kl_divergence
+from saelex.training.retrieval.losses.margin_mse import margin_mse
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]]).bool()
 

@@ -1,8 +1,7 @@
-"""Reconstruction beside retrieval: SAE-SPLADE's ablation of joint training against two stages (arXiv 2604.21511).
+"""A decoder beside the head while training: the way back from latents to the states that they were made of.
 
-The term is the fraction of variance unexplained of the hidden states that the texts pool: the sum of ||x - x^||^2 over
-that of ||x - mean(x)||^2, with x^ = relu(TopK(head(x))) W_dec + b_dec. The encoder side is the retrieval head itself,
-whose parameters get both gradients; the decoder exists while training, and is no part of the saved encoder.
+x^ = relu(TopK(head(x))) W_dec + b_dec. The encoder side is the retrieval head itself; the decoder is no part of the
+saved encoder.
 """
 
 from __future__ import annotations
@@ -18,12 +17,11 @@ from saelex.errors import InputError
 from saelex.sae.activations import TopK
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.topk_function import decode_topk, encode_topk
-from saelex.training.retrieval import ranks
 from saelex.training.retrieval.settings import ModelRecipe
 
 
 class Reconstruction(NamedTuple):
-    """Sums over the tokens of one process, float32; `unexplained` makes the term of them."""
+    """Sums over the tokens of one process, float32; `losses.reconstruction` makes a term of them."""
 
     error: Tensor  # []: of ||x - x^||^2, with its gradient
     spread: Tensor  # []: of ||x - mean(x)||^2
@@ -96,11 +94,3 @@ def starting_decoder(model: ModelRecipe, head: LinearHead) -> Decoder:
         sae = SparseAutoencoder.load(model.sae, model.sae_file, device=head.weight.device)
         return Decoder.from_sae(sae)
     return Decoder.from_head(head)
-
-
-def unexplained(found: Reconstruction) -> Tensor:
-    """Fraction of variance unexplained over the tokens of all processes; the same number on each."""
-    mean = ranks.mean_over_ranks(found.total, found.tokens)  # [d_model]
-    own = found.total / found.tokens.clamp(min=1)
-    spread = ranks.sum_over_ranks(found.spread + found.tokens * (own - mean).square().sum())
-    return ranks.sum_over_ranks(found.error) / spread.clamp(min=torch.finfo(spread.dtype).tiny)

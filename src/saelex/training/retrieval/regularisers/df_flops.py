@@ -1,34 +1,61 @@
-"""What keeps vectors sparse: FLOPS and DF-FLOPS, over the rows of all ranks.
-
-FLOPS is a square of a mean, so the mean of two half batches' terms is not the whole batch's term: with more ranks the
-same lambda would push harder on each document. Sums and row counts are therefore added up over ranks before squaring.
-"""
+"""DF-FLOPS: FLOPS in which latents of many documents cost more, so that postings get shorter (arXiv 2505.15070)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from saelex.errors import InputError, MismatchError
-from saelex.training.retrieval.ranks import mean_over_ranks, sum_over_ranks
+from saelex.training.retrieval.activity import document_counts
+from saelex.training.retrieval.checks import positive
+from saelex.training.retrieval.ranks import sum_over_ranks
+from saelex.training.retrieval.regularisers.flops import mean_weights
+from saelex.training.retrieval.regularisers.regulariser import Regulariser
 
-_ROWS = 64  # rows compared with zero at once, so that no bool copy of the whole batch is made
 
+@dataclass
+class DfFlops(Regulariser):
+    """`df_flops` of each side, by the frequencies of the documents that training has seen."""
 
-def flops(weights: Tensor) -> Tensor:
-    """sum_j (mean over the rows of all ranks of weights_j)^2; a scalar.
+    name = "df_flops"
+    title = "DF-FLOPS"
+    meaning = "flops, frequent latents costing more (arXiv 2505.15070)"
 
-    Paria et al. 2020 (arXiv 2004.05665) eq. 4, as in SPLADE (arXiv 2107.05720) eq. 5: an upper bound, smooth in the
-    weights, of the expected multiplications of two vectors.
+    df_alpha: float = 0.1
+    """DF-FLOPS: document frequency at which the weight is one half."""
+    df_beta: float = 10.0
+    """DF-FLOPS: steepness there."""
 
-    weights: [rows, latents], none negative: queries or documents of the whole batch, gradient caching's chunks put
-    together. Ranks may hold different numbers of rows.
-    """
-    return mean_weights(weights).square().sum()
+    def begin(self, n_latents: int) -> None:
+        """No document seen yet."""
+        self._frequencies = DocumentFrequencies(n_latents)
+
+    def update(self, documents: Tensor) -> None:
+        """Count the step's documents."""
+        self._frequencies.update(documents)
+
+    def value(self, weights: Tensor) -> Tensor:
+        """`df_flops`."""
+        return df_flops(weights, self._frequencies.frequency(), self.df_alpha, self.df_beta)
+
+    def check(self) -> None:
+        """Raises InputError for a curve that is none."""
+        positive(self, "sparsity", "df_beta")
+        if not 0 < self.df_alpha < 1:
+            raise InputError(f"sparsity.df_alpha is a share of the documents, between 0 and 1, not {self.df_alpha}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the frequencies."""
+        return self._frequencies.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises MismatchError where the state is of another number of latents."""
+        self._frequencies.load_state_dict(state)
 
 
 def df_flops(weights: Tensor, frequency: Tensor, alpha: float = 0.1, beta: float = 10.0) -> Tensor:
@@ -57,20 +84,6 @@ def frequency_weights(frequency: Tensor, alpha: float = 0.1, beta: float = 10.0)
         )
     powers = frequency.detach().clamp(0, 1) ** (math.log(2) / math.log(alpha))  # infinite at 0, where the cost is 0
     return 1 / (1 + (powers - 1).clamp(min=0) ** beta)
-
-
-def mean_weights(weights: Tensor) -> Tensor:
-    """Mean of each latent over the rows of all ranks, [latents], at least float32; weights: [rows, latents]."""
-    dtype = torch.promote_types(weights.dtype, torch.float32)
-    return mean_over_ranks(weights.sum(dim=0, dtype=dtype), len(weights))
-
-
-def document_counts(weights: Tensor) -> Tensor:
-    """In how many rows of all ranks each latent is active; int64 [latents]; weights: [rows, latents]."""
-    counts = torch.zeros(weights.shape[1], dtype=torch.int64, device=weights.device)
-    for rows in weights.detach().split(_ROWS):
-        counts += (rows > 0).sum(dim=0)
-    return sum_over_ranks(counts)
 
 
 class DocumentFrequencies:

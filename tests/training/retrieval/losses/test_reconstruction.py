@@ -23,10 +23,12 @@ from saelex.sae.config import SaeConfig
 from saelex.sae.normalisation import TokenNorm
 from saelex.training.lora import LoraRecipe
 from saelex.training.retrieval import run
+from saelex.training.retrieval.decoder import Decoder, starting_decoder
+from saelex.training.retrieval.losses.reconstruction import unexplained
 from saelex.training.retrieval.model import RetrievalModel
-from saelex.training.retrieval.reconstruction import Decoder, starting_decoder, unexplained
+from saelex.training.retrieval.recipe import LossRecipe
 from saelex.training.retrieval.run import train_retrieval
-from saelex.training.retrieval.settings import LossRecipe, ModelRecipe, TuneRecipe
+from saelex.training.retrieval.settings import ModelRecipe, TuneRecipe
 
 N, K = 96, 6
 SCALES = {"encoder_scale": torch.linspace(0.5, 2, N), "decoder_scale": torch.linspace(3, 0.5, N)}

@@ -6,13 +6,8 @@ import torch
 from torch.autograd import gradcheck
 
 from saelex.errors import InputError, MismatchError
-from saelex.training.retrieval.regularisers import (
-    DocumentFrequencies,
-    df_flops,
-    document_counts,
-    flops,
-    frequency_weights,
-)
+from saelex.training.retrieval.regularisers.df_flops import DocumentFrequencies, df_flops, frequency_weights
+from saelex.training.retrieval.regularisers.flops import flops
 
 
 def sparse_rows(rows=150, latents=12, seed=0):
@@ -64,11 +59,6 @@ def test_gradients_are_those_of_finite_differences():
     frequency = torch.tensor([0.0, 0.05, 0.2, 1.0], dtype=torch.float64)
     assert gradcheck(flops, (weights,))
     assert gradcheck(lambda rows: df_flops(rows, frequency), (weights,))
-
-
-def test_document_counts_are_numbers_of_rows():
-    weights = sparse_rows()
-    assert document_counts(weights).tolist() == (weights.numpy() > 0).sum(0).tolist()
 
 
 def test_document_frequencies_forget_what_lies_far_back():
