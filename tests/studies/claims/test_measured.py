@@ -110,7 +110,7 @@ def test_translations_share_what_sets_of_latents_share(tmp_path: Path) -> None:
     sides = []
     for language in ("en", "xx"):
         one = JudgedDocuments.read(read_collection(tmp_path / "pair" / language))
-        firsts = [passages[0] for passages in one.passages(encoder)]
+        firsts = [document.content[slice(*parts[0])] for document, parts in zip(one.documents, one.borders(encoder))]
         sides.append([set(latents.tolist()) for latents, _ in encoder.encode_document(firsts, top_k=400)])
 
     def mean(pairs: list[tuple[set[int], set[int]]]) -> float:
