@@ -45,16 +45,12 @@ def load_recipe(kind: type[Recipe], path: str | Path, overrides: Sequence[str] =
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of settings, not a {type(values).__name__}")
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals:
-            raise InputError(f"--set {override}: write it as name=value, for example training.k=16")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
-        _put(values, name.strip(), value)
-    return _build(kind, values, "", _names(kind))
+    return _overridden(kind, values, overrides)
+
+
+def from_overrides(kind: type[Recipe], overrides: Sequence[str]) -> Recipe:
+    """A dataclass of settings without a file: its defaults, changed by "a.b=value" each. Raises as `load_recipe`."""
+    return _overridden(kind, {}, overrides)
 
 
 def recipe_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
@@ -70,6 +66,19 @@ def recipe_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
             items = typing.get_args(hints[item.name])
             if typing.get_origin(hints[item.name]) is list and _is_section(items[0]):
                 yield from recipe_settings(items[0], f"{name}[].")
+
+
+def _overridden(kind: type[Recipe], values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override}: write it as name=value, for example training.k=16")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
+        _put(values, name.strip(), value)
+    return _build(kind, values, "", _names(kind))
 
 
 def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
@@ -91,7 +100,7 @@ def _build(kind: type[Recipe], values: dict[str, Any], prefix: str, known: list[
         if name not in hints:
             candidates = [*(f"{prefix}{sibling}" for sibling in hints), *known]
             nearest = difflib.get_close_matches(dotted, candidates, n=1, cutoff=0.5)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known) or 'none'}"
             raise InputError(f"unknown setting {dotted!r}{hint}")
         if dataclasses.is_dataclass(hints[name]):
             if not isinstance(value, dict):

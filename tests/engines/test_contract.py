@@ -73,7 +73,7 @@ def dots(queries: SparseRows, documents: SparseRows) -> NDArray[np.float64]:
 
 
 def tolerances(queries: SparseRows, documents: SparseRows, limits: Limits) -> NDArray[np.float64]:
-    """The most by which a score may be off, [queries, documents]: what the stated errors of shared latents add up to."""
+    """The most by which a score may be off, [queries, documents]: the stated errors of shared latents, added up."""
     left, right = (np.abs(rows.to_dense().astype(np.float64)) for rows in (queries, documents))
     off_left = limits.query_error * left.sum(axis=1, keepdims=True) * (left > 0)
     off_right = limits.document_error * right.max() * (right > 0)
@@ -81,7 +81,7 @@ def tolerances(queries: SparseRows, documents: SparseRows, limits: Limits) -> ND
 
 
 def check(hits: Hits, queries: SparseRows, documents: SparseRows, ids: list[str], limits: Limits, k: int) -> None:
-    """Hits are right: their scores those of their documents, none better left out, all within what the engine states."""
+    """Scores are those of the hits' documents, and none better is left out, within what the engine states."""
     exact, off = dots(queries, documents), tolerances(queries, documents, limits)
     assert len(hits.ids) == len(hits.scores) == len(queries)
     shares = []

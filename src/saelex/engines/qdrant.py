@@ -164,7 +164,9 @@ class Qdrant:
     """Lines for `PUT /collections/<name>/points` (each one element of `points`); queries for `.../points/query`."""
 
     name: ClassVar = "qdrant"
-    limits = "Qdrant: weights stay float32; points get a UUID made from the document's id, which is kept in the payload"
+    limits: ClassVar = (
+        "Qdrant: weights stay float32; points get a UUID made from the document's id, which is kept in the payload"
+    )
 
     def settings(self, summary: Summary) -> dict[str, Any]:
         """The body that creates the collection. Qdrant has no limit on columns or non-zeros."""
