@@ -45,12 +45,21 @@ def load_recipe(kind: type[Recipe], path: str | Path, overrides: Sequence[str] =
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of settings, not a {type(values).__name__}")
-    return _overridden(kind, values, overrides)
+    return build_recipe(kind, values, overrides)
 
 
-def from_overrides(kind: type[Recipe], overrides: Sequence[str]) -> Recipe:
-    """A dataclass of settings without a file: its defaults, changed by "a.b=value" each. Raises as `load_recipe`."""
-    return _overridden(kind, {}, overrides)
+def build_recipe(kind: type[Recipe], values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
+    """A dataclass out of settings, changed by "a.b=value" each. Raises InputError as `load_recipe` does."""
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override}: write it as name=value, for example training.k=16")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
+        _put(values, name.strip(), value)
+    return _build(kind, values, "", _names(kind))
 
 
 def recipe_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
@@ -66,19 +75,6 @@ def recipe_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
             items = typing.get_args(hints[item.name])
             if typing.get_origin(hints[item.name]) is list and _is_section(items[0]):
                 yield from recipe_settings(items[0], f"{name}[].")
-
-
-def _overridden(kind: type[Recipe], values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals:
-            raise InputError(f"--set {override}: write it as name=value, for example training.k=16")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
-        _put(values, name.strip(), value)
-    return _build(kind, values, "", _names(kind))
 
 
 def _put(values: dict[str, Any], dotted: str, value: Any) -> None:

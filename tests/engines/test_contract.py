@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -226,6 +227,16 @@ def test_those_on_disk_are_there_again(
         engine.merge()
     with pytest.raises(InputError, match="exists already"):
         make(tmp_path / "engine", N_LATENTS)
+    with pytest.raises(InputError, match="nowhere"):
+        type(engine).open(tmp_path / "nowhere")
     with closing(type(engine).open(tmp_path / "engine")) as again:
         assert len(again) == N_DOCUMENTS - 5 and again.n_latents == N_LATENTS
         check(again.search(queries, K), queries, documents[5:], IDS[5:], again.limits, K)
+
+
+def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, package in PACKAGES.items():
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(InputError, match=rf"install it with: pip install 'saelex\[{name}\]'"):
+            MEMBERS[name](tmp_path / "engine")
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from saelex import engines
 from saelex.corpus.documents import Document, Query
 from saelex.errors import InputError
 from saelex.files import write_text
-from saelex.recipe import from_overrides
+from saelex.recipe import build_recipe
 
 Entry = TypeVar("Entry")
 
@@ -86,7 +86,7 @@ def make_format(name: str, settings: Sequence[str] = ()) -> Format:
     known = formats()
     if name not in known:
         raise InputError(f"unknown format {name!r}; choose one of {', '.join(known)}")
-    return from_overrides(known[name], settings)
+    return build_recipe(known[name], {}, settings)
 
 
 class Written(NamedTuple):
