@@ -15,7 +15,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +26,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 import synthetic
-from index_engines import SEISMIC_DOCUMENTS, Search, bare_scorer, installed, qdrant, scipy_columns, seismic
+from bare_scorer import bare_scorer
 from report import Report, table
+from saelex.engines.qdrant import QdrantEngine
+from saelex.engines.scipy import ScipyEngine
+from saelex.engines.seismic import SeismicEngine
+from saelex.index.engine import Engine, Hits
 from saelex.index.inverted import InvertedIndex
+from saelex.index.request import Mode
 from saelex.vectors import SparseRows
 
 K = 10
 CHUNK = 50_000
 SCIPY_MOST = 200_000  # documents; beyond, its copy of the matrix would not fit beside ours
 SCIPY_QUERIES = 100
+SEISMIC_DOCUMENTS = 20_000  # it took 14 minutes to build an index of 200,000 of these, so it gets fewer
+PRUNED: tuple[Mode, ...] = ("capped", "two_step")
+Search = Callable[[SparseRows, int], Hits]
 Documents = Callable[[], Iterator[SparseRows]]
 GOALS_200K = {"build_s": 60, "disk_mib": 500, "disk_forward_mib": 1000, "exact_speedup_qdrant": 3}
 GOALS_1M = {"exact_p50_ms_1m": 3.0, "capped_p50_ms_1m": 1.5, "capped_recall10_1m": 0.99}
@@ -117,12 +128,13 @@ def compare(
     print("latents by document frequency: " + ", ".join(f"{k}: {n}" for k, n in synthetic.histogram(frequencies, size)))
 
     with InvertedIndex.open(path) as index:
-        exact = time_index(index, queries, "exact")
-        measured = [exact, *(time_index(index, queries, mode) for mode in ("capped", "two_step"))]
+        exact = time_search("exact", index.search, queries)
+        measured = [exact]
+        measured += [time_search(mode, partial(index.search, mode=mode), queries) for mode in PRUNED]
         if "scipy" not in options.without and size <= SCIPY_MOST:
             measured.append(check_against_scipy(index, documents, queries, exact))
         if "bare" not in options.without:
-            measured.append(time_search("bare numba", bare(documents, queries.n_latents, size), queries))
+            measured.append(time_search("bare numba", bare_scorer(documents(), queries.n_latents), queries))
         measured += others(documents, queries, size, folder, options.without)
 
     print(table(("way", "p50 ms", "p99 ms", f"recall@{K}", "postings/query"), [way.row(exact) for way in measured]))
@@ -132,19 +144,30 @@ def compare(
 
 def build(path: Path, documents: Documents, n_latents: int, bits: int) -> tuple[float, NDArray[np.int64]]:
     """Seconds to build the index with forward rows (making the vectors is not counted), and document frequencies."""
-    seconds, number, frequencies = 0.0, 0, np.zeros(n_latents, np.int64)
+    frequencies = np.zeros(n_latents, np.int64)
+
+    def counted() -> Iterator[SparseRows]:
+        for chunk in documents():
+            frequencies[:] += np.bincount(chunk.latents, minlength=n_latents)
+            yield chunk
+
     index = InvertedIndex.create(path, n_latents, bits=bits)
-    for chunk in documents():
-        ids = [str(row) for row in range(number, number + len(chunk))]
-        number += len(chunk)
-        frequencies += np.bincount(chunk.latents, minlength=n_latents)
-        start = time.perf_counter()
-        index.add(ids, chunk)
-        seconds += time.perf_counter() - start
+    seconds = fill(index, counted())
     start = time.perf_counter()
     index.merge()
     index.close()
     return seconds + time.perf_counter() - start, frequencies
+
+
+def fill(engine: Engine, chunks: Iterable[SparseRows]) -> float:
+    """Adds all chunks, with row numbers for ids; seconds of adding alone."""
+    seconds = 0.0
+    for chunk in chunks:
+        ids = [str(row) for row in range(len(engine), len(engine) + len(chunk))]
+        start = time.perf_counter()
+        engine.add(ids, chunk)
+        seconds += time.perf_counter() - start
+    return seconds
 
 
 def add_sizes(report: Report, suffix: str, seconds: float, path: Path) -> None:
@@ -176,96 +199,69 @@ def add_latencies(report: Report, suffix: str, exact: Measured, measured: Sequen
         report.add(metric, ratio, "times", GOALS_200K["exact_speedup_qdrant"] if first else None, "p50 by p50")
 
 
-def time_index(index: InvertedIndex, queries: SparseRows, mode: Any) -> Measured:
-    """The public way: float queries in, ids and float scores out."""
+def time_search(name: str, search: Search, queries: SparseRows) -> Measured:
+    """The public way, one query at a time: floats in, ids and float scores out."""
     for i in range(min(20, len(queries))):
-        index.search(queries[i : i + 1], K, mode)
-    milliseconds, found, postings = np.empty(len(queries)), [], 0
+        search(queries[i : i + 1], K)
+    milliseconds, hits = np.empty(len(queries)), []
     for i in range(len(queries)):
         query = queries[i : i + 1]
         start = time.perf_counter()
-        hits = index.search(query, K, mode)
+        hits.append(search(query, K))
         milliseconds[i] = 1e3 * (time.perf_counter() - start)
-        found.append(np.array(hits.ids[0], np.int64))
-        postings += hits.postings[0]
-    return Measured(mode, milliseconds, found, postings / len(queries))
-
-
-def time_search(name: str, search: Search, queries: SparseRows) -> Measured:
-    for latents, weights in queries[:20]:
-        search(latents, weights, K)
-    milliseconds, found = np.empty(len(queries)), []
-    for i, (latents, weights) in enumerate(queries):
-        start = time.perf_counter()
-        found.append(search(latents, weights, K))
-        milliseconds[i] = 1e3 * (time.perf_counter() - start)
-    return Measured(name, milliseconds, found)
+    read = [each.postings[0] for each in hits if each.postings is not None]
+    found = [np.array(each.ids[0], np.int64) for each in hits]
+    return Measured(name, milliseconds, found, float(np.mean(read)) if read else None)
 
 
 def check_against_scipy(index: InvertedIndex, documents: Documents, queries: SparseRows, exact: Measured) -> Measured:
     """Times scipy over the stored integers, and asserts that our hits are its hits, ties included."""
     quantiser = index.quantiser
     assert quantiser is not None
-    stored = [quantiser.documents(chunk) for chunk in documents()]
-    ends = np.cumsum([0, *(rows.indptr[-1] for rows in stored)])
-    integers = SparseRows(
-        np.concatenate([[0], *(rows.indptr[1:] + end for rows, end in zip(stored, ends))]).astype(np.int64),
-        np.concatenate([rows.latents for rows in stored]),
-        np.concatenate([rows.weights for rows in stored]).astype(np.float32),
-        queries.n_latents,
-    )
-    del stored
-    asked = [quantiser.query(*queries.row(i)) for i in range(min(SCIPY_QUERIES, len(queries)))]
+    n_latents, first = queries.n_latents, queries[:SCIPY_QUERIES]
+    stored = (quantiser.documents(chunk) for chunk in documents())
+    engine = ScipyEngine(n_latents)
+    fill(engine, (SparseRows.build(rows.indptr, rows.latents, rows.weights, n_latents) for rows in stored))
+    asked = [quantiser.query(*query) for query in first]
     lengths = np.cumsum([0, *(len(query.latents) for query in asked)])
-    rounded = SparseRows(
-        lengths.astype(np.int64),
-        np.concatenate([query.latents for query in asked]),
-        np.concatenate([query.weights for query in asked]).astype(np.float32),
-        queries.n_latents,
-    )
-    measured = time_search("scipy", scipy_columns(integers), rounded)
+    latents, weights = (np.concatenate([query[i] for query in asked]) for i in (0, 1))
+    measured = time_search("scipy", engine.search, SparseRows.build(lengths, latents, weights, n_latents))
     for mine, theirs in zip(exact.found, measured.found):
         assert mine.tolist() == theirs.tolist(), "exact search and scipy disagree"
     print(f"exact search equals scipy on the stored integers: {len(asked)} queries, ties included")
     return measured
 
 
-def bare(documents: Documents, n_latents: int, size: int) -> Search:
-    """The bare scorer over our own counting sort; weights rounded to 16 bits on the way, to save memory."""
-    from saelex.index.kernels_build import build_postings
-    from saelex.index.kernels_types import ForwardRows
-
-    indptr, latents, weights, heaviest = [np.zeros(1, np.int64)], [], [], 0.0
-    for chunk in documents():
-        heaviest = heaviest or 4 * float(chunk.weights.max())
-        indptr.append(np.diff(chunk.indptr))
-        latents.append(chunk.latents)
-        weights.append(np.rint(chunk.weights * np.float32(65535 / heaviest)).astype(np.uint16))
-    forward = ForwardRows(np.cumsum(np.concatenate(indptr)), np.concatenate(latents), np.concatenate(weights))
-    del latents, weights
-    return bare_scorer(*build_postings(forward, n_latents), size)
-
-
 def others(
     documents: Documents, queries: SparseRows, size: int, folder: Path, without: Sequence[str]
 ) -> Iterable[Measured]:
     """Qdrant up to 200,000 documents (its build keeps all vectors in memory), Seismic over the first 20,000."""
-    found = []
+    measured = []
     if "qdrant" not in without and size <= SCIPY_MOST and installed("qdrant_edge"):
-        start = time.perf_counter()
-        search = qdrant(folder / "qdrant", documents())
-        print(f"qdrant built in {time.perf_counter() - start:.0f} s, with making the vectors")
-        found.append(time_search("qdrant", search, queries))
-        del search
+        with closing(QdrantEngine.create(folder / "qdrant", queries.n_latents, threads=1)) as qdrant:
+            start = time.perf_counter()
+            fill(qdrant, documents())
+            qdrant.merge()
+            print(f"qdrant built in {time.perf_counter() - start:.0f} s, with making the vectors")
+            measured.append(time_search("qdrant", qdrant.search, queries))
         gc.collect()
         shutil.rmtree(folder / "qdrant")
     if "seismic" not in without and size <= SCIPY_MOST and installed("seismic"):
-        first = next(documents())[:SEISMIC_DOCUMENTS]
-        start = time.perf_counter()
-        search = seismic([first])
-        print(f"seismic built over {len(first):,} documents only, in {time.perf_counter() - start:.0f} s")
-        found.append(time_search(f"seismic over {len(first)}", search, queries))
-    return found
+        with closing(SeismicEngine(queries.n_latents)) as seismic:
+            fill(seismic, [next(documents())[:SEISMIC_DOCUMENTS]])
+            start = time.perf_counter()
+            seismic.search(queries[:1])  # builds
+            print(f"seismic built over {len(seismic):,} documents only, in {time.perf_counter() - start:.0f} s")
+            measured.append(time_search(f"seismic over {len(seismic)}", seismic.search, queries))
+    return measured
+
+
+def installed(package: str) -> bool:
+    """False, and one line saying so, where a package is missing."""
+    if find_spec(package) is None:
+        print(f"{package} is not installed: skipped")
+        return False
+    return True
 
 
 def encode(collections: Sequence[str], model: str, n_queries: int) -> tuple[SparseRows, SparseRows]:

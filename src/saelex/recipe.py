@@ -50,6 +50,11 @@ def load_recipe(kind: type[Recipe], path: str | Path, overrides: Sequence[str] =
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of settings, not a {type(values).__name__}")
+    return build_recipe(kind, values, overrides)
+
+
+def build_recipe(kind: type[Recipe], values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
+    """A dataclass out of settings, changed by "a.b=value" each. Raises InputError as `load_recipe` does."""
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
@@ -127,7 +132,7 @@ def _build(kind: type[Recipe], values: dict[str, Any], prefix: str, known: list[
         if name not in hints:
             candidates = [*(f"{prefix}{sibling}" for sibling in hints), *known]
             nearest = difflib.get_close_matches(dotted, candidates, n=1, cutoff=0.5)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known) or 'none'}"
             raise InputError(f"unknown setting {dotted!r}{hint}")
         if dataclasses.is_dataclass(hints[name]):
             if not isinstance(value, dict):

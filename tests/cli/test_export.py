@@ -59,6 +59,19 @@ def test_long_documents_become_passages(saelex: Saelex, model: Path, tmp_path: P
 
 def test_errors_are_one_line(saelex: Saelex, index: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    assert "unknown format 'vespa'; choose one of opensearch" in saelex("export", index, "-f", "vespa", "-o", out).err
-    assert "--levels is for anserini" in saelex("export", index, "-f", "milvus", "-o", out, "--levels", 5).err
+    known = "anserini, milvus, opensearch, opensearch-sparse-vector, qdrant"
+    assert f"unknown format 'vespa'; choose one of {known}" in saelex("export", index, "-f", "vespa", "-o", out).err
+    refused = saelex("export", index, "-f", "milvus", "-o", out, "--set", "levels=5")
+    assert "unknown setting 'levels'; known are none" in refused.err and refused.code == 2
+    assert "levels must be at least 1" in saelex("export", index, "-f", "anserini", "-o", out, "--set", "levels=0").err
     assert not out.exists()
+
+
+def test_settings_are_the_formats_own(saelex: Saelex, index: Path, tmp_path: Path) -> None:
+    listed = saelex("export", "--formats")
+    assert listed.code == 0
+    assert "anserini: Documents for" in listed.out and "levels = 100  (int)" in listed.out
+    assert "opensearch-sparse-vector: " in listed.out
+    saelex("export", index, "-f", "anserini", "-o", tmp_path / "out.jsonl", "--set", "levels=5")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert max(weight for line in lines for weight in line["vector"].values()) == 5

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tests.engines.sample import Sample
 
+from saelex import engines
 from saelex.corpus.documents import Document
-from saelex.engines.format import Vector, Written, write_documents
+from saelex.engines.format import Vector, Written, formats, make_format, write_documents
 from saelex.engines.milvus import Milvus
 from saelex.engines.qdrant import Qdrant
 from saelex.errors import InputError
@@ -37,3 +38,25 @@ def test_a_failing_export_leaves_the_old_file_and_nothing_else(tmp_path: Path, s
         write_documents(path, Milvus(), [*sample.documents, too_long], sample.summary)
     assert path.read_text() == "old\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_module_adds_its_formats_by_being_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "toy_engine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from saelex.engines.qdrant import Qdrant\n"
+        "@dataclass(frozen=True)\n"
+        "class Toy(Qdrant):\n"
+        "    name = 'toy'\n"
+        "    shards: int = 1\n"
+        "FORMATS = (Toy,)\n"
+    )
+    before = list(formats())
+    monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(tmp_path)])
+    assert sorted(formats()) == sorted([*before, "toy"])
+    assert make_format("toy", ["shards=3"]).shards == 3  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="unknown setting 'shard'; did you mean 'shards'"):
+        make_format("toy", ["shard=3"])
+    with pytest.raises(InputError, match="setting 'shards' is of type int, not 'many'"):
+        make_format("toy", ["shards=many"])
+    with pytest.raises(InputError, match="unknown format 'vespa'; choose one of anserini, milvus"):
+        make_format("vespa")

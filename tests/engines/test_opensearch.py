@@ -9,7 +9,7 @@ from tests.engines.sample import Sample, dots
 
 from saelex.corpus.documents import Document
 from saelex.engines.format import Summary, write_documents, write_queries
-from saelex.engines.opensearch import OpenSearch
+from saelex.engines.opensearch import OpenSearch, OpenSearchSparseVector
 from saelex.errors import InputError
 
 
@@ -51,7 +51,7 @@ def test_the_mapping_names_the_fields_of_the_lines(tmp_path: Path, sample: Sampl
 
 
 def test_sparse_vector_refuses_ids_that_it_would_fold(sample: Sample) -> None:
-    form = OpenSearch("sparse_vector")
+    form = OpenSearchSparseVector()
     assert "65536 columns" in form.limits
     with pytest.raises(InputError, match="70000 columns: OpenSearch sparse_vector folds"):
         form.settings(sample.summary)

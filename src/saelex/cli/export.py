@@ -7,39 +7,48 @@ from typing import Annotated
 
 import typer
 
-from saelex.cli.options import Moved, open_index
-from saelex.errors import InputError
+from saelex.cli.options import Moved, open_index, print_settings
+
+
+def _list_formats(wanted: bool) -> None:
+    if not wanted:
+        return
+    from saelex.engines.format import formats
+
+    for name, form in formats().items():
+        typer.echo(f"{name}: {(form.__doc__ or '').splitlines()[0]}")
+        print_settings(form, indent="    ")
+    raise typer.Exit
 
 
 def export(
     path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that keeps forward rows.")],
-    form: Annotated[
-        str,
-        typer.Option("--format", "-f", help="opensearch, opensearch-sparse-vector, qdrant, milvus or anserini."),
-    ],
+    form: Annotated[str, typer.Option("--format", "-f", metavar="NAME", help="One of those that --formats lists.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File for the documents.")],
     queries: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="Queries to export as well, to FILE.queries: JSONL, TSV or BEIR folder."),
     ] = None,
     text: Annotated[bool, typer.Option(help="Export titles, texts and metadata too.")] = True,
-    levels: Annotated[
-        int | None, typer.Option(min=1, help="anserini only: the integer that the heaviest weight becomes (100).")
-    ] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the format.")
+    ] = [],  # noqa: B006
     model: Moved = None,
+    formats: Annotated[
+        bool,
+        typer.Option("--formats", callback=_list_formats, is_eager=True, help="List formats and settings and stop."),
+    ] = False,
 ) -> None:
     """Write the stored vectors, so that the other engine gives the same scores within its precision.
 
     FILE.settings.json holds what the engine has to be created with. Words are columns after the concepts.
     """
-    from saelex.engines.anserini import Anserini
-    from saelex.engines.export import export_index, make_format
+    from saelex.engines.format import make_format
 
-    if levels is not None and form != "anserini":
-        raise InputError(f"--levels is for anserini, not for {form}")
-    chosen = make_format(form) if levels is None else Anserini(levels)
+    chosen = make_format(form, set_)
 
     from saelex.corpus.reading import read_queries
+    from saelex.engines.export import export_index
 
     asked = [] if queries is None else list(read_queries(queries))
     with open_index(path, model) as index:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,12 +66,13 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def print_settings(recipe: type[Any]) -> None:
+def print_settings(recipe: type[Any], indent: str = "") -> None:
     """Every setting that a recipe of this kind may hold: name, default, type and meaning."""
     from saelex.recipe import recipe_settings
 
     for setting in recipe_settings(recipe):
-        typer.echo(f"{setting.name} = {setting.default!r}  ({setting.kind})\n    {setting.help}")
+        line = f"{setting.name} = {setting.default!r}  ({setting.kind})\n    {setting.help}"
+        typer.echo(textwrap.indent(line, indent))
 
 
 def show_progress() -> bool:

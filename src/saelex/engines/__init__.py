@@ -1,1 +1,1 @@
-"""Other engines: one file each, with the layout that the engine takes and what it does to the weights."""
+"""Other engines, one file each: live ones behind `saelex.index.engine.Engine`, and the files that they read."""

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Summary, Vector
+from saelex.engines.format import Format, Summary, Vector
 from saelex.errors import InputError
 
 
+@dataclass(frozen=True)
 class Anserini:
-    """Documents for `-collection JsonVectorCollection -impact -pretokenized`, queries as a TsvString topics file.
+    """Documents for `-collection JsonVectorCollection -impact -pretokenized`, queries as a TsvString topics file."""
 
-    levels: the integer that the heaviest weight of a side becomes. Anserini indexes a weight as that many repetitions,
-    so its cost grows with `levels`; each weight is off by at most 1 / (2 levels) of the heaviest.
-    """
+    name: ClassVar = "anserini"
 
-    name = "anserini"
+    levels: int = 100
+    """The integer that the heaviest weight of a side becomes; weights are off by at most 1 / (2 levels) of it."""
 
-    def __init__(self, levels: int = 100) -> None:
-        if levels < 1:
-            raise InputError(f"anserini: levels must be at least 1, not {levels}")
-        self.levels = levels
+    def __post_init__(self) -> None:
+        if self.levels < 1:
+            raise InputError(f"anserini: levels must be at least 1, not {self.levels}")
 
     @property
     def limits(self) -> str:
@@ -65,3 +65,6 @@ class Anserini:
 def _check_id(name: str) -> None:
     if any(character.isspace() for character in name):
         raise InputError(f"the id {name!r} holds a blank; Anserini's run files separate columns by blanks")
+
+
+FORMATS: tuple[type[Format], ...] = (Anserini,)

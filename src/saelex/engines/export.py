@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.anserini import Anserini
 from saelex.engines.format import Format, Summary, Vector, Written, write_documents, write_queries
-from saelex.engines.milvus import Milvus
-from saelex.engines.opensearch import OpenSearch
-from saelex.engines.qdrant import Qdrant
 from saelex.errors import InputError
 from saelex.files import write_text
-from saelex.index.index import Index
 from saelex.vectors import SparseRows
 
-FORMATS: Mapping[str, Callable[[], Format]] = {
-    "opensearch": OpenSearch,
-    "opensearch-sparse-vector": lambda: OpenSearch("sparse_vector"),
-    "qdrant": Qdrant,
-    "milvus": Milvus,
-    "anserini": Anserini,
-}
+if TYPE_CHECKING:
+    from saelex.index.index import Index
 
 
 class Exported(NamedTuple):
@@ -36,13 +26,6 @@ class Exported(NamedTuple):
     documents_path: Path
     queries_path: Path | None
     settings_path: Path
-
-
-def make_format(name: str) -> Format:
-    """The format of a name. Raises InputError for an unknown one."""
-    if name not in FORMATS:
-        raise InputError(f"unknown format {name!r}; choose one of {', '.join(FORMATS)}")
-    return FORMATS[name]()
 
 
 def export_index(

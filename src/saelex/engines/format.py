@@ -1,18 +1,25 @@
-"""What a file for another engine is: the small protocol that every format fulfils, and the writing of it."""
+"""What a file for another engine is: the small protocol that every format fulfils, and the writing of it.
+
+A module of this package that declares `FORMATS`, a tuple of formats, has thereby added them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import pkgutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from saelex import engines
 from saelex.corpus.documents import Document, Query
 from saelex.errors import InputError
 from saelex.files import write_text
+from saelex.recipe import build_recipe
 
 Entry = TypeVar("Entry")
 
@@ -46,11 +53,13 @@ class Summary:
 
 
 class Format(Protocol):
-    """How one engine takes documents and queries. Methods raise InputError for what the engine would refuse."""
+    """How one engine takes documents and queries. Methods raise InputError for what the engine would refuse.
 
-    @property
-    def name(self) -> str:
-        """What the command line calls it."""
+    A dataclass: its fields are the settings that a user may choose, the docstrings under them the help.
+    """
+
+    name: ClassVar[str]
+    """What the command line calls it."""
 
     @property
     def limits(self) -> str:
@@ -64,6 +73,20 @@ class Format(Protocol):
 
     def query(self, query: Query, vector: Vector, summary: Summary) -> str:
         """The query's line, without the line break."""
+
+
+def formats() -> dict[str, type[Format]]:
+    """Every format by its name, in the order of the modules' names."""
+    modules = [import_module(f"{engines.__name__}.{module.name}") for module in pkgutil.iter_modules(engines.__path__)]
+    return {form.name: form for module in modules for form in getattr(module, "FORMATS", ())}
+
+
+def make_format(name: str, settings: Sequence[str] = ()) -> Format:
+    """The format of a name. settings: "setting=value" each. Raises InputError for an unknown name or setting."""
+    known = formats()
+    if name not in known:
+        raise InputError(f"unknown format {name!r}; choose one of {', '.join(known)}")
+    return build_recipe(known[name], {}, settings)
 
 
 class Written(NamedTuple):

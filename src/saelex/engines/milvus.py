@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Summary, Vector, check_id
+from saelex.engines.format import Format, Summary, Vector, check_id
 from saelex.errors import InputError
 
 MAX_BYTES = 65_535  # of a VARCHAR
 MAX_JSON_BYTES = 65_536
 
 
+@dataclass(frozen=True)
 class Milvus:
     """Rows for `MilvusClient.insert` and for the bulk import of JSON; queries as `MilvusClient.search` takes them."""
 
-    name = "milvus"
-    limits = (
+    name: ClassVar = "milvus"
+    limits: ClassVar = (
         f"Milvus: weights stay float32; an id, title or text holds at most {MAX_BYTES} bytes (--no-text drops texts)"
     )
 
@@ -63,3 +65,6 @@ class Milvus:
 
 def _sparse(vector: Vector) -> dict[str, list[Any]]:
     return {"indices": vector.columns.tolist(), "values": vector.numbers()}
+
+
+FORMATS: tuple[type[Format], ...] = (Milvus,)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Summary, Vector, check_id
+from saelex.engines.format import Format, Summary, Vector, check_id
 from saelex.errors import InputError
 
 MAX_ID_BYTES = 512
@@ -20,60 +20,8 @@ MAX_QUERY_WEIGHT = 64  # Lucene, FeatureField.newLinearQuery
 MAX_TOKEN_IDS = 65_536  # opensearch-project/neural-search, pull request 1926
 
 
-@dataclass(frozen=True)
-class OpenSearch:
-    """Bulk lines, to be sent to `/<index>/_bulk`; a query's `body` goes to `/<index>/_search`.
-
-    field_type: "rank_features" is exact; "sparse_vector" is approximate from a million documents a segment.
-    """
-
-    field_type: Literal["rank_features", "sparse_vector"] = "rank_features"
-
-    @property
-    def name(self) -> str:
-        """opensearch, or opensearch-sparse-vector."""
-        return "opensearch" if self.field_type == "rank_features" else "opensearch-sparse-vector"
-
-    @property
-    def limits(self) -> str:
-        """See Format."""
-        if self.field_type == "rank_features":
-            return (
-                "OpenSearch rank_features: document weights lose up to 0.4 % (9 significant bits); query weights <= 64"
-            )
-        return (
-            f"OpenSearch sparse_vector: at most {MAX_TOKEN_IDS} columns; weights become bytes, "
-            "off by up to 1/510 of the heaviest; approximate from 1,000,000 documents a segment"
-        )
-
-    def settings(self, summary: Summary) -> dict[str, Any]:
-        """The body that creates the index."""
-        if summary.heaviest_query > MAX_QUERY_WEIGHT and self.field_type == "rank_features":
-            raise InputError(
-                f"a query weight of {summary.heaviest_query:g}: "
-                f"OpenSearch rank_features takes at most {MAX_QUERY_WEIGHT}"
-            )
-        vector: dict[str, Any] = {"type": "rank_features"}
-        settings: dict[str, Any] = {}
-        if self.field_type == "sparse_vector":
-            if summary.n_columns > MAX_TOKEN_IDS:
-                raise InputError(
-                    f"{summary.n_columns} columns: OpenSearch sparse_vector folds ids from {MAX_TOKEN_IDS} on, "
-                    "so different latents would collide; use --format opensearch (rank_features)"
-                )
-            ceilings = {
-                "quantization_ceiling_ingest": summary.heaviest,
-                "quantization_ceiling_search": summary.heaviest_query or summary.heaviest,
-            }
-            vector = {"type": "sparse_vector", "method": {"name": "seismic", "parameters": ceilings}}
-            settings = {"index": {"sparse": True}}
-        properties = {
-            "title": {"type": "text"},
-            "text": {"type": "text"},
-            "metadata": {"type": "object"},
-            "vector": vector,
-        }
-        return {"settings": settings, "mappings": {"properties": properties}}
+class _Bulk:
+    """Bulk lines, to be sent to `/<index>/_bulk`; a query's `body` goes to `/<index>/_search`."""
 
     def document(self, document: Document, vector: Vector, summary: Summary) -> str:
         """An action line and a source line."""
@@ -91,3 +39,61 @@ class OpenSearch:
         """`{"id", "text", "body"}`; the body is a neural_sparse query with its tokens given."""
         body = {"query": {"neural_sparse": {"vector": {"query_tokens": vector.by_name()}}}}
         return json.dumps({"id": query.id, "text": query.text, "body": body}, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class OpenSearch(_Bulk):
+    """Bulk lines and queries for a field of type `rank_features`: exact search."""
+
+    name: ClassVar = "opensearch"
+    limits: ClassVar = (
+        "OpenSearch rank_features: document weights lose up to 0.4 % (9 significant bits); "
+        f"query weights <= {MAX_QUERY_WEIGHT}"
+    )
+
+    def settings(self, summary: Summary) -> dict[str, Any]:
+        """The body that creates the index."""
+        if summary.heaviest_query > MAX_QUERY_WEIGHT:
+            raise InputError(
+                f"a query weight of {summary.heaviest_query:g}: "
+                f"OpenSearch rank_features takes at most {MAX_QUERY_WEIGHT}"
+            )
+        return _index({"type": "rank_features"}, {})
+
+
+@dataclass(frozen=True)
+class OpenSearchSparseVector(_Bulk):
+    """Bulk lines and queries for a field of type `sparse_vector`: approximate from a million documents a segment."""
+
+    name: ClassVar = "opensearch-sparse-vector"
+    limits: ClassVar = (
+        f"OpenSearch sparse_vector: at most {MAX_TOKEN_IDS} columns; weights become bytes, "
+        "off by up to 1/510 of the heaviest; approximate from 1,000,000 documents a segment"
+    )
+
+    def settings(self, summary: Summary) -> dict[str, Any]:
+        """The body that creates the index."""
+        if summary.n_columns > MAX_TOKEN_IDS:
+            raise InputError(
+                f"{summary.n_columns} columns: OpenSearch sparse_vector folds ids from {MAX_TOKEN_IDS} on, "
+                "so different latents would collide; use --format opensearch (rank_features)"
+            )
+        ceilings = {
+            "quantization_ceiling_ingest": summary.heaviest,
+            "quantization_ceiling_search": summary.heaviest_query or summary.heaviest,
+        }
+        method = {"name": "seismic", "parameters": ceilings}
+        return _index({"type": "sparse_vector", "method": method}, {"index": {"sparse": True}})
+
+
+def _index(vector: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    properties = {
+        "title": {"type": "text"},
+        "text": {"type": "text"},
+        "metadata": {"type": "object"},
+        "vector": vector,
+    }
+    return {"settings": settings, "mappings": {"properties": properties}}
+
+
+FORMATS: tuple[type[Format], ...] = (OpenSearch, OpenSearchSparseVector)

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from saelex.errors import InputError, MismatchError
-from saelex.index.quantise import Quantiser
+from saelex.errors import InputError
+from saelex.index.engine import (
+    Hits,
+    Limits,
+    check_columns,
+    check_documents,
+    check_known,
+    check_new,
+    check_queries,
+    closed,
+    distinct,
+)
+from saelex.index.quantise import Quantiser, limits_of
 from saelex.index.storage import NewRows, Storage
 from saelex.vectors import SparseRows
 
@@ -20,17 +30,8 @@ if TYPE_CHECKING:
     from saelex.index.request import Mode
 
 
-class Hits(NamedTuple):
-    """What a search found, one entry a query, best first; ties in the order in which the vectors were added."""
-
-    ids: list[list[str]]
-    scores: list[NDArray[np.float64]]
-    postings: list[int]
-    """Postings read: what the search cost."""
-
-
 class InvertedIndex:
-    """An exact inverted index over the rows of SparseRows. Open it with `create` or `open`.
+    """An exact inverted index over the rows of SparseRows, an `Engine`. Open it with `create` or `open`.
 
     Stored weights are integers (see `saelex.index.quantise`): scores equal the dot products of the stored weights to
     the last bit, and those of the float weights within rounding, some 1e-4 with 16 bits.
@@ -54,8 +55,7 @@ class InvertedIndex:
         well, which doubles the size; `capped` and `two_step` searches need it.
         Raises InputError where something is there already.
         """
-        if n_latents < 1:
-            raise InputError(f"an index needs at least one latent, not {n_latents}")
+        check_columns(n_latents, Limits())
         settings = {"kind": "vectors", "n_latents": n_latents, **storage_settings(bits, forward)}
         return cls(Storage.create(path, settings))
 
@@ -71,6 +71,7 @@ class InvertedIndex:
     def close(self) -> None:
         """Let go of all files."""
         self._storage.close()
+        self._snapshot = self._storage.snapshot
 
     def __enter__(self) -> InvertedIndex:
         return self
@@ -82,10 +83,18 @@ class InvertedIndex:
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        return f"InvertedIndex({str(self._storage.folder)!r})"
+
     @property
     def n_latents(self) -> int:
         """Columns of its vectors."""
         return int(self._storage.settings["n_latents"])
+
+    @property
+    def limits(self) -> Limits:
+        """How far its integers may be off; see `quantise.limits_of`."""
+        return limits_of(int(self._storage.settings["bits"]))
 
     @property
     def quantiser(self) -> Quantiser | None:
@@ -123,19 +132,9 @@ class InvertedIndex:
         finite, MismatchError for vectors with another number of latents.
         """
         storage = self._storage
-        if vectors.n_latents != self.n_latents:
-            raise MismatchError(
-                f"{storage.folder}: its vectors have {self.n_latents} latents, these {vectors.n_latents}; "
-                "use the encoder that the index was made with"
-            )
-        if len(ids) != len(vectors):
-            raise InputError(f"{len(ids)} ids for {len(vectors)} vectors; give one id for each")
-        check_unique(ids)
+        check_documents(self, ids, vectors)
         with storage.writing():
-            taken = storage.catalog.find(ids)
-            if taken:
-                name = next(name for name in ids if name in taken)
-                raise InputError(f"id {name!r} is in the index already; delete it first")
+            check_new(ids, storage.catalog.find(ids))
             if not len(ids):
                 return
             first = int(storage.catalog.settings()["next_passage"])
@@ -167,19 +166,17 @@ class InvertedIndex:
     # ---- searching --------------------------------------------------------------------------------------------------
 
     def search(self, queries: SparseRows, k: int = 10, mode: Mode = "exact") -> Hits:
-        """The k best vectors for each query row, those with a score above zero.
+        """The k best vectors for each query row, those with a score above zero; ties in the order of adding.
 
         mode: "exact"; "capped" or "two_step" (see `saelex.index.search`), which are faster and may miss some.
         Raises MismatchError for queries with another number of latents.
         """
         from saelex.index.batch import search_views
 
-        if queries.n_latents != self.n_latents:
-            raise MismatchError(
-                f"{self._storage.folder}: its vectors have {self.n_latents} latents, the queries {queries.n_latents}; "
-                "use the encoder that the index was made with"
-            )
+        check_queries(self, queries, k)
         quantiser, snapshot = self._storage.quantiser or Quantiser(1.0), self._snapshot
+        if snapshot.generation < 0:  # as `close` leaves it
+            raise closed(self)
         quantised = [quantiser.query(*queries.row(i)) for i in range(len(queries))]
         found = search_views(snapshot.views, quantised, k, mode)
         numbers = snapshot.passages
@@ -197,22 +194,9 @@ def storage_settings(bits: int, forward: bool) -> dict[str, int | bool]:
     return {"bits": bits, "forward": forward}
 
 
-def check_unique(ids: Sequence[str]) -> None:
-    """Raises InputError for an id that is empty, no string, or there twice."""
-    seen: set[str] = set()
-    for name in ids:
-        if not isinstance(name, str) or not name:
-            raise InputError(f"an id is a string that is not empty, not {name!r}")
-        if name in seen:
-            raise InputError(f"id {name!r} is there twice; ids must be unique")
-        seen.add(name)
-
-
 def numbers_of(storage: Storage, ids: Iterable[str]) -> list[int]:
     """The documents' numbers. Raises InputError for an id that is not in the index."""
-    wanted = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
-    found = storage.catalog.find(wanted)
-    for name in wanted:
-        if name not in found:
-            raise InputError(f"id {name!r} is not in the index; nothing was deleted")
-    return [found[name][0] for name in wanted]
+    asked = distinct(ids)
+    found = storage.catalog.find(asked)
+    check_known(asked, found)
+    return [found[name][0] for name in asked]

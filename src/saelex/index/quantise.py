@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.errors import InputError
+from saelex.index.engine import Limits, check_weights
 from saelex.index.kernels_types import ForwardRows, Weights
 from saelex.vectors import SparseRows
 
@@ -29,6 +30,15 @@ _HEADROOM = {8: 1.0, 16: 4.0}  # 14 bits are plenty for the first documents' wei
 def token_positions(stored: NDArray[np.uint16]) -> NDArray[np.int32]:
     """Positions as SparseRows has them: -1 where there is none."""
     return np.where(stored == NO_POSITION, -1, stored.astype(np.int32))
+
+
+def limits_of(bits: int) -> Limits:
+    """What integers cap: nothing, but they are off by half a step (see `Quantiser`).
+
+    document_error holds up to the heaviest integer: with 8 bits for weights no heavier than those of the first commit,
+    with 16 bits for weights 4 times as heavy. query_error holds for queries of up to 16,000 latents.
+    """
+    return Limits(document_error=_HEADROOM[bits] / 2 / (2**bits - 1), query_error=2**-15)
 
 
 class QuantisedQuery(NamedTuple):
@@ -67,11 +77,8 @@ class Quantiser:
 
         Raises InputError for a weight that is negative or not finite, and for a latent outside the columns.
         """
+        check_weights(rows)
         weights = rows.weights
-        if rows.n_nonzero and not (rows.latents.min() >= 0 and rows.latents.max() < rows.n_latents):
-            raise InputError(f"document vectors: a latent lies outside 0..{rows.n_latents - 1}")
-        if weights.size and not (weights.min() >= 0 and weights.max() < np.inf):
-            raise InputError("document vectors: weights must be finite and not negative")
         integers = np.rint(weights * np.float32(1 / self.step))
         if integers.size and integers.max() > self.top:
             n_clipped = int((integers > self.top).sum())
