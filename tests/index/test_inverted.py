@@ -201,3 +201,15 @@ def test_many_small_adds_are_merged_in_order(tmp_path: Path) -> None:
         report = index.check()
         assert report.ok and report.segments < 8 and report.rows == 19
         assert [p.name for p in (tmp_path / "i" / "segments").iterdir() if p.name.startswith(".")] == []
+
+
+def test_vectors_without_a_weight_do_not_fix_the_step(tmp_path: Path) -> None:
+    heavy = SparseRows.from_dicts([{3: 50.0}], V)
+    with InvertedIndex.create(tmp_path / "i", V) as index:
+        index.add(["none", "nothing"], SparseRows.empty(V, 2))
+        assert index.quantiser is None and index.search(heavy).ids == [[]] and index.check().ok
+        index.add(["heavy"], heavy)
+        hits = index.search(heavy)
+        assert hits.ids == [["heavy"]] and hits.scores[0][0] == pytest.approx(2500, rel=1e-3)
+        index.merge()
+        assert index.check().ok and index.search(heavy).ids == [["heavy"]]

@@ -14,7 +14,7 @@ from saelex.corpus.documents import Document
 from saelex.errors import InputError
 from saelex.index.passages import Passage, Splitter
 from saelex.index.storage import Storage
-from saelex.index.stored import vectors_of_passages
+from saelex.index.stored import step_of, vectors_of_passages
 from saelex.index.text_encoder import TextEncoder
 from saelex.vectors import SparseRows
 
@@ -118,9 +118,7 @@ class EncodedPassages:
         return known
 
     def _read_back(self, numbers: NDArray[np.int64]) -> SparseRows:
-        quantiser = self._storage.quantiser
-        assert quantiser is not None  # something is stored
-        rows = vectors_of_passages(self._storage.snapshot, quantiser.step, numbers)
+        rows = vectors_of_passages(self._storage.snapshot, step_of(self._storage), numbers)
         n_latents = self._encoder.n_latents
         return replace(rows.keep(rows.latents < n_latents), n_latents=n_latents)  # words follow the latents
 

@@ -98,7 +98,7 @@ class Storage:
 
     @property
     def quantiser(self) -> Quantiser | None:
-        """Set by the first commit of vectors, for good."""
+        """Set by the first commit that brings a weight, for good."""
         step = self.settings.get("step")
         return None if step is None else Quantiser(step, self.settings["bits"])
 
@@ -145,7 +145,8 @@ class Storage:
             quantiser = self.quantiser
             if quantiser is None:
                 quantiser = Quantiser.for_weights(new.vectors.weights, self.settings["bits"])
-                changed["step"] = quantiser.step
+                if new.vectors.n_nonzero:  # vectors without a weight say nothing of how heavy later ones are
+                    changed["step"] = quantiser.step
             rows = quantiser.documents(new.vectors)
             arrays = build_segment(
                 rows, new.vectors.n_latents, new.passages, new.documents, forward=self.settings["forward"]

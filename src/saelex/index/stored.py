@@ -32,7 +32,7 @@ def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[St
     """All passages of the last commit, in chunks; see `Index.stored`. Raises InputError without forward rows."""
     if not storage.settings["forward"]:
         raise InputError(f"{storage.folder}: keeps no forward rows; create it with forward=True")
-    snapshot, quantiser = storage.snapshot, storage.quantiser
+    snapshot, step = storage.snapshot, step_of(storage)
     drawn: NDArray[np.int64] | None = None
     if sample is not None and sample < snapshot.n_rows:
         drawn = np.sort(np.random.default_rng(0).choice(snapshot.n_rows, sample, replace=False))
@@ -43,8 +43,8 @@ def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[St
             if drawn is not None:
                 low, high = np.searchsorted(drawn, [first_row + first, first_row + last])
                 chosen = drawn[low:high] - first_row
-            if len(chosen) and quantiser is not None:  # where there are rows, there is a step
-                yield _with_texts(storage.catalog, segment.arrays, chosen, quantiser.step)
+            if len(chosen):
+                yield _with_texts(storage.catalog, segment.arrays, chosen, step)
 
 
 def _with_texts(catalog: Catalog, arrays: SegmentArrays, chosen: NDArray[np.int64], step: float) -> StoredRows:
@@ -62,6 +62,11 @@ def _with_texts(catalog: Catalog, arrays: SegmentArrays, chosen: NDArray[np.int6
             texts.append(content[start:end])
     live = np.array([owner in documents for owner in owners])
     return StoredRows(ids, texts, arrays.rows_of(chosen[live], step))
+
+
+def step_of(storage: Storage) -> float:
+    """What the integer 1 is worth; of an index without any weight 1, since every step is as good."""
+    return 1.0 if storage.quantiser is None else storage.quantiser.step
 
 
 def vectors_of_passages(snapshot: Snapshot, step: float, numbers: NDArray[np.int64]) -> SparseRows:
