@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.index.engine import Hits
-from saelex.index.kernels_build import build_postings
-from saelex.index.kernels_types import ForwardRows
+from saelex.index.kernels.arrays import ForwardRows
+from saelex.index.kernels.build import build_postings
 from saelex.vectors import SparseRows
 from synthetic import compiled
 

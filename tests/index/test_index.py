@@ -17,11 +17,12 @@ from tests.index.fakes import FakeEncoder, make_documents
 from saelex.concepts.concept import Concept
 from saelex.corpus.documents import Document
 from saelex.errors import InputError, MismatchError, SaelexError
-from saelex.index import adding, durable
+from saelex.index import adding
+from saelex.index.disk import durable
 from saelex.index.hits import Hit, hits_to_json
 from saelex.index.index import Index
 from saelex.index.passages import Passage
-from saelex.index.searching import Search
+from saelex.index.search import Search
 from saelex.vectors import SparseRows
 
 TEXTS = {

@@ -140,7 +140,7 @@ def measure_costs(
     n_documents: what the bytes are divided by, where documents are split into passages. Raises InputError as
     `vector_costs` does.
     """
-    from saelex.index.building import MOST_ROWS  # loads compiled code
+    from saelex.index.disk.building import MOST_ROWS  # loads compiled code
 
     costs = vector_costs(queries, passages, n_latents)
     plain = in_memory(passages)

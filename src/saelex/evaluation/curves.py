@@ -20,8 +20,8 @@ from saelex.index.quantise import Quantiser
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
+    from saelex.index.modes import SegmentView, TopRows
     from saelex.index.request import Mode
-    from saelex.index.search import SegmentView, TopRows
 
 DEPTHS = (10, 100)
 """Recall of the exact top 10 and top 100."""
@@ -213,8 +213,8 @@ class _Knobs(NamedTuple):
 
 def _segments(passages: SparseRows) -> tuple[Quantiser, list[SegmentView]]:
     """What an index of these passages searches."""
-    from saelex.index.building import MOST_ROWS, build_segment
-    from saelex.index.search import SegmentView
+    from saelex.index.disk.building import MOST_ROWS, build_segment
+    from saelex.index.modes import SegmentView
 
     quantiser = Quantiser.for_weights(passages.weights, bits=16)
     views = []
@@ -228,8 +228,8 @@ def _segments(passages: SparseRows) -> tuple[Quantiser, list[SegmentView]]:
 
 
 def _ways(views: list[SegmentView], knobs: _Knobs, k: int) -> Iterator[_Way]:
-    from saelex.index.kernels_build import cap_postings
-    from saelex.index.pruning import first_step_postings
+    from saelex.index.disk.pruning import first_step_postings
+    from saelex.index.kernels.build import cap_postings
 
     yield _Way("exact", "", None, views, {})
     yield _Way("capped", "", None, views, {})
@@ -254,7 +254,7 @@ def _ways(views: list[SegmentView], knobs: _Knobs, k: int) -> Iterator[_Way]:
 
 def _searcher(way: _Way, quantiser: Quantiser, k: int) -> Callable[[tuple[Any, Any]], TopRows]:
     """Latents and weights in, rows and scores out."""
-    from saelex.index.search import search_capped, search_exact, search_two_step
+    from saelex.index.modes import search_capped, search_exact, search_two_step
 
     modes: dict[Mode, Callable[..., TopRows]]
     modes = {"exact": search_exact, "capped": search_capped, "two_step": search_two_step}

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from saelex.corpus.documents import Document
 from saelex.corpus.records import as_document
 from saelex.errors import InputError, SaelexError
-from saelex.index.catalog import StoredDocument, Transaction
+from saelex.index.disk.catalog import StoredDocument, Transaction
+from saelex.index.disk.storage import NewRows, Storage
 from saelex.index.passage_vectors import PassageVectors, Prepared
-from saelex.index.storage import NewRows, Storage
 from saelex.index.word_state import WordState
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from saelex.index.modes import SegmentView, TopRows, search_capped, search_exact, search_two_step
 from saelex.index.quantise import QuantisedQuery
 from saelex.index.request import Mode, check_search
-from saelex.index.search import SegmentView, TopRows, search_capped, search_exact, search_two_step
 
 _SEARCHES: dict[Mode, Callable[..., TopRows]] = {
     "exact": search_exact,

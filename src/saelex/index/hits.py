@@ -12,9 +12,9 @@ from saelex.concepts.explanation import Explanation, FiredText, explain
 from saelex.concepts.steering import WORD_PREFIX, Steering
 from saelex.concepts.store import ConceptStore
 from saelex.corpus.documents import Document
+from saelex.index.disk.snapshot import Snapshot
 from saelex.index.passages import Passage
 from saelex.index.quantise import QuantisedQuery, token_positions
-from saelex.index.snapshot import Snapshot
 from saelex.index.text_encoder import TextEncoder
 from saelex.index.word_state import WordState
 from saelex.vectors import SparseRows

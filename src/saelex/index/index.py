@@ -14,11 +14,11 @@ from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
 from saelex.errors import InputError, MismatchError
+from saelex.index.disk.storage import Storage
 from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
 from saelex.index.passages import passage_splitter
 from saelex.index.request import Request
-from saelex.index.storage import Storage
 from saelex.index.stored import StoredRows, firings, stored_rows
 from saelex.index.word_state import WordState
 from saelex.vectors import SparseRows
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from saelex.concepts.explanation import Explanation
     from saelex.concepts.labels import Firing
     from saelex.index.adding import AddReport, FillReport
-    from saelex.index.checking import CheckReport
+    from saelex.index.disk.checking import CheckReport
     from saelex.index.filters import Where
     from saelex.index.passage_vectors import PassageVectors
     from saelex.index.request import Mode, SearchOptions
@@ -396,7 +396,7 @@ class Index:
     ) -> list[Hit]:
         """The k best documents for a query, best first, each with its best passage.
 
-        mode: "exact"; "capped" or "two_step" (see `saelex.index.search`), which are faster and may miss some.
+        mode: "exact"; "capped" or "two_step" (see `saelex.index.modes`), which are faster and may miss some.
         boost, ban, add: concepts to change in the query, after its Top-K: "aviation=2", "4711", "word:lift=0.5".
         where: metadata that a document must have: `{"lang": "en", "year": {">=": 2001}}`; see `saelex.index.filters`.
         words: match exact words beside concepts, in an index that has them.
@@ -469,7 +469,7 @@ class Index:
     def _search(
         self, latents: SparseRows, texts: Sequence[str], request: Request, only: str | None = None
     ) -> list[list[Hit]]:
-        from saelex.index.searching import Search
+        from saelex.index.search import Search
 
         return Search(
             self._storage, self._words, self.concepts, lambda: self.encoder, self._refresh, self.n_latents, request
@@ -496,7 +496,7 @@ class Index:
         words: False leaves the words' columns empty, as in `search`. latents: the texts' vectors over the latents,
         where they are there already.
         """
-        from saelex.index.searching import beside_words
+        from saelex.index.search import beside_words
 
         self._refresh()
         if latents is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from saelex.errors import InputError
+from saelex.index.disk.storage import NewRows, Storage
 from saelex.index.engine import (
     Hits,
     Limits,
@@ -22,11 +23,10 @@ from saelex.index.engine import (
     distinct,
 )
 from saelex.index.quantise import Quantiser, limits_of
-from saelex.index.storage import NewRows, Storage
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
-    from saelex.index.checking import CheckReport
+    from saelex.index.disk.checking import CheckReport
     from saelex.index.request import Mode
 
 
@@ -168,7 +168,7 @@ class InvertedIndex:
     def search(self, queries: SparseRows, k: int = 10, mode: Mode = "exact") -> Hits:
         """The k best vectors for each query row, those with a score above zero; ties in the order of adding.
 
-        mode: "exact"; "capped" or "two_step" (see `saelex.index.search`), which are faster and may miss some.
+        mode: "exact"; "capped" or "two_step" (see `saelex.index.modes`), which are faster and may miss some.
         Raises MismatchError for queries with another number of latents.
         """
         from saelex.index.batch import search_views

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from saelex.corpus.documents import Document
 from saelex.errors import InputError
+from saelex.index.disk.storage import Storage
 from saelex.index.passages import Passage, Splitter
-from saelex.index.storage import Storage
 from saelex.index.stored import step_of, vectors_of_passages
 from saelex.index.text_encoder import TextEncoder
 from saelex.vectors import SparseRows

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from saelex.errors import InputError
 from saelex.index.engine import Limits, check_weights
-from saelex.index.kernels_types import ForwardRows, Weights
+from saelex.index.kernels.arrays import ForwardRows, Weights
 from saelex.vectors import SparseRows
 
 logger = logging.getLogger(__name__)

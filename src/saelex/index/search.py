@@ -1,231 +1,149 @@
-"""Three ways to search a list of segments: exact, capped, and in two steps.
-
-Weights are integers on both sides, so a score is an integer sum: equal over any split into segments, with exact ties
-(the lower row comes first). A hit is a live row with a score above zero. Tombstones and filters (`SegmentView.live`)
-act before candidates are chosen, so no mode loses its candidates to rows that must not be shown.
-
-Sums are int32. A score is at most the sum of the query's absolute weights times the largest stored weight, which is
-checked before every search.
-"""
+"""From query vectors to hits: the best rows of one snapshot, as documents, each with its best passage."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from saelex.errors import InputError
-from saelex.index import kernels
-from saelex.index.kernels_types import CappedPostings, ForwardRows, Postings
+from saelex.concepts.store import ConceptStore
+from saelex.errors import CorruptIndexError
+from saelex.index.batch import search_views
+from saelex.index.disk.snapshot import Snapshot
+from saelex.index.disk.storage import Storage
+from saelex.index.hits import Hit, SearchedQuery
+from saelex.index.modes import SegmentView
+from saelex.index.passages import Passage
+from saelex.index.quantise import Quantiser
+from saelex.index.request import Request
+from saelex.index.text_encoder import TextEncoder
+from saelex.index.word_state import WordState
+from saelex.vectors import SparseRows
 
-BLOCK = 1 << 16
-"""Rows scored together: 256 KiB of accumulators, which stay in a core's level 2 cache."""
 
-_SLACK = 64  # keys gathered beyond twice the k wanted, so that small k do not cut after every few hits
-_LARGEST_SUM = 2**31 - 1
+class _Place(NamedTuple):
+    """Where a document came out: its rank, from 1, and row and integer score of its best passage."""
+
+    rank: int
+    row: int
+    score: int
 
 
-@dataclass(frozen=True, eq=False)
-class SegmentView:
-    """What searching needs of a segment. Cheap to make: `dataclasses.replace(view, live=mask)` applies a filter.
+@dataclass(frozen=True)
+class Search:
+    """One search of an open index.
 
-    A segment may have fewer columns than others (the vocabulary of words grows): a query column beyond has no postings.
+    encoder: loaded only when somebody asks why. refresh: goes on to the last commit; whether there was a later one.
     """
 
-    postings: Postings
-    first_row: int  # global number of its row 0; segments never overlap
-    n_rows: int
-    live: NDArray[np.uint8] | None = None  # [n_rows], 0 where deleted or filtered out; None: all rows are live
-    forward: ForwardRows | None = None  # needed by capped and two_step
-    capped: CappedPostings | None = None  # needed by capped; see kernels_build.cap_postings
-    first_step: Postings | None = None  # needed by two_step; see pruning.first_step_postings
+    storage: Storage
+    words: WordState | None
+    concepts: ConceptStore | None
+    encoder: Callable[[], TextEncoder]
+    refresh: Callable[[], bool]
+    n_latents: int
+    request: Request
 
+    def run(self, latents: SparseRows, texts: Sequence[str], only: str | None = None) -> list[list[Hit]]:
+        """The hits of every query, best first.
 
-class TopRows(NamedTuple):
-    """Hits of one query, best first; ties by ascending row, the order in which they were added."""
-
-    rows: NDArray[np.int64]  # global row numbers, at most k
-    scores: NDArray[np.int64]
-    postings: int  # postings read, over all segments
-
-
-class _Scratch(threading.local):
-    """Arrays that every query of a thread uses again. `accumulators` and `spread` are all zero between queries."""
-
-    def __init__(self) -> None:
-        self.accumulators = np.zeros(BLOCK, np.int32)
-        self.spread = np.zeros(0, np.int32)
-
-    def spread_for(self, n_columns: int) -> NDArray[np.int32]:
-        if len(self.spread) < n_columns:
-            self.spread = np.zeros(n_columns, np.int32)
-        return self.spread
-
-
-_scratch = _Scratch()
-_NO_COLUMNS = np.zeros(1, np.int64)
-_NO_ROWS = np.zeros(0, np.int32)
-_ALL_LIVE = np.zeros(0, np.uint8)
-_NO_WEIGHTS: dict[np.dtype[Any], Any] = {np.dtype(dtype): np.zeros(0, dtype) for dtype in (np.uint8, np.uint16)}
-
-
-def search_exact(
-    segments: Sequence[SegmentView], columns: NDArray[np.int32], factors: NDArray[np.int32], k: int
-) -> TopRows:
-    """The k rows with the largest dot product.
-
-    columns: [terms], all different; factors: [terms], the query's integer weights. Raises InputError where a sum could
-    overflow 32 bits.
-    """
-    columns, factors = _checked(segments, columns, factors)
-    gathered = _Gathered(k, len(columns))
-    for segment in segments:
-        gathered.add(segment, segment.postings, None, columns, factors)
-    return _top_rows(gathered.best(), gathered.postings)
-
-
-def search_capped(
-    segments: Sequence[SegmentView],
-    columns: NDArray[np.int32],
-    factors: NDArray[np.int32],
-    k: int,
-    *,
-    candidates: int = 100,
-) -> TopRows:
-    """Nearly the k best: candidates by the heaviest postings of each column only, then their exact scores.
-
-    Scores are exact; a row is missed when too much of its score lies in postings beyond the caps. candidates: rows that
-    get an exact score, at least 4 k. Raises InputError like search_exact, and for segments without forward rows.
-    """
-    columns, factors = _checked(segments, columns, factors)
-    gathered = _Gathered(max(candidates, 4 * k), len(columns))
-    for segment in segments:
-        if segment.capped is None or segment.forward is None:
-            raise InputError(
-                "capped search needs forward rows, which this index was created without; search it exactly"
-            )
-        gathered.add(segment, segment.postings, segment.capped, columns, factors)
-    return _rescored(segments, gathered, columns, factors, k)
-
-
-def search_two_step(
-    segments: Sequence[SegmentView],
-    columns: NDArray[np.int32],
-    factors: NDArray[np.int32],
-    k: int,
-    *,
-    query_terms: int = 10,
-    candidates: int = 100,
-) -> TopRows:
-    """Two-Step SPLADE (arXiv 2404.13357): candidates by pruned, re-saturated vectors, then their exact scores.
-
-    query_terms: so many of the query's columns, the heaviest, are used in the first step. candidates: rows that get an
-    exact score, at least 4 k. Raises InputError like search_exact, and for segments without forward rows.
-    """
-    columns, factors = _checked(segments, columns, factors)
-    pruned_columns, pruned_factors = heaviest_terms(columns, factors, query_terms)
-    gathered = _Gathered(max(candidates, 4 * k), query_terms)
-    for segment in segments:
-        if segment.first_step is None or segment.forward is None:
-            raise InputError(
-                "two_step search needs forward rows, which this index was created without; search it exactly"
-            )
-        gathered.add(segment, segment.first_step, None, pruned_columns, pruned_factors)
-    return _rescored(segments, gathered, columns, factors, k)
-
-
-def heaviest_terms(
-    columns: NDArray[np.int32], factors: NDArray[np.int32], n_terms: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The query's `n_terms` heaviest columns (by absolute weight; ties: lower columns), still ascending."""
-    if len(columns) <= n_terms:
-        return columns, factors
-    chosen = np.sort(np.argsort(-np.abs(factors), kind="stable")[:n_terms])
-    return columns[chosen], factors[chosen]
-
-
-class _Gathered:
-    """The best keys so far (see kernels.py) of one query, segment after segment."""
-
-    def __init__(self, k: int, n_terms: int) -> None:
-        self._k = k
-        self._keys = np.empty(2 * k + _SLACK, np.int64)
-        self._state = np.array([0, kernels.NO_SCORE, 0], np.int64)
-        self._cursors = np.empty(2 * n_terms, np.int64)
-
-    def add(
-        self,
-        segment: SegmentView,
-        postings: Postings,
-        capped: CappedPostings | None,
-        columns: NDArray[np.int32],
-        factors: NDArray[np.int32],
-    ) -> None:
-        if capped is None:
-            capped = CappedPostings(_NO_COLUMNS, _NO_ROWS, _NO_WEIGHTS[np.dtype(postings.weights.dtype)])
-        live = _ALL_LIVE if segment.live is None else segment.live
-        kernels.score_rows(
-            *postings, *capped, live, segment.n_rows, segment.first_row,
-            columns, factors, _scratch.accumulators, self._cursors, self._keys, self._k, self._state,
-        )  # fmt: skip
-
-    def best(self) -> NDArray[np.int64]:
-        """At most k keys, the best first."""
-        found = np.sort(self._keys[: self._state[0]])[::-1]
-        return found[: self._k]
-
-    @property
-    def postings(self) -> int:
-        return int(self._state[2])
-
-
-def _rescored(
-    segments: Sequence[SegmentView],
-    gathered: _Gathered,
-    columns: NDArray[np.int32],
-    factors: NDArray[np.int32],
-    k: int,
-) -> TopRows:
-    """The k best of the rows gathered, by their exact scores from the forward rows."""
-    rows = np.sort(_rows(gathered.best()))
-    scores = np.empty(len(rows), np.int64)
-    n_columns = max((segment.postings.n_columns for segment in segments), default=0)
-    known = columns < n_columns
-    spread = _scratch.spread_for(n_columns)
-    try:
-        spread[columns[known]] = factors[known]
-        for segment in segments:
-            first, last = np.searchsorted(rows, [segment.first_row, segment.first_row + segment.n_rows])
-            if first < last and segment.forward is not None:
-                indptr, latents, weights, _ = segment.forward
-                kernels.rescore_rows(
-                    indptr, latents, weights, rows[first:last] - segment.first_row, spread, scores[first:last]
+        latents: [queries, latents], or with words' columns after them; texts: [queries]. only: the id of the one
+        document that is made a hit of, at the rank that it has among the k best.
+        """
+        while True:
+            snapshot = self.storage.snapshot
+            views = self._views(snapshot)
+            if views is not None:
+                asked = texts if self.request.words else [""] * len(texts)
+                rows = latents if latents.n_latents > self.n_latents else beside_words(latents, self.words, asked)
+                searched = [self._searched(text, rows[i], snapshot) for i, text in enumerate(texts)]
+                best = self._best_rows(searched, views, snapshot)
+                if only is not None:
+                    numbers = [number for number, _ in self.storage.catalog.find([only]).values()]
+                    best = [[place for place in each if snapshot.documents[place.row] in numbers] for each in best]
+                hits = self._hits(searched, best, snapshot)
+                if hits is not None:
+                    return hits
+            # something was committed meanwhile: search what is there now; another thread may have gone on to it already
+            if not self.refresh() and self.storage.snapshot is snapshot:
+                raise CorruptIndexError(
+                    f"{self.storage.folder}: a document of the index is missing; run `saelex check` on it"
                 )
-    finally:  # an interrupt from the keyboard must not leave this query in the next one's sums
-        spread[columns[known]] = 0
-    keys = np.sort((scores << 32) | (kernels.LAST_ROW - rows))[::-1]
-    return _top_rows(keys[keys > kernels.NO_SCORE][:k], gathered.postings)
+
+    def _views(self, snapshot: Snapshot) -> Sequence[SegmentView] | None:
+        """What to search of the snapshot. None when a filter is needed and the catalogue has gone on to a later commit.
+
+        Its documents then have other numbers: one that was updated would be in neither.
+        """
+        if self.request.condition is None:
+            return snapshot.views
+        name = json.dumps(self.request.condition)
+        known = snapshot.filtered.get(name)
+        if known is not None:
+            return known
+        catalog = self.storage.catalog
+        with catalog.reading():
+            if catalog.generation() != snapshot.generation:
+                return None
+            documents = catalog.filtered(*self.request.condition)
+        return snapshot.keep_filtered(name, documents)
+
+    def _searched(self, text: str, row: SparseRows, snapshot: Snapshot) -> SearchedQuery:
+        steering = self.request.steering
+        if steering:
+            row = steering.apply(row)
+        quantiser = self.storage.quantiser or Quantiser(1.0)  # of an empty index, where every step is as good
+        quantised = quantiser.query(row.latents, row.weights)
+        scale = quantised.step * quantiser.step
+        parts = (snapshot, self.n_latents, self.encoder, self.words, self.concepts)
+        return SearchedQuery(text, row, quantised, scale, steering, *parts)
+
+    def _best_rows(
+        self, searched: Sequence[SearchedQuery], views: Sequence[SegmentView], snapshot: Snapshot
+    ) -> list[list[_Place]]:
+        """The best passage of the k best documents of every query."""
+        best: list[list[_Place]] = [[] for _ in searched]
+        k = deep = self.request.k
+        pending = list(range(len(searched)))
+        while pending:
+            tops = search_views(views, [searched[i].quantised for i in pending], deep, self.request.mode)
+            short: list[int] = []
+            for i, top in zip(pending, tops):
+                first = np.sort(np.unique(snapshot.documents[top.rows], return_index=True)[1])[:k]
+                ranked = enumerate(zip(top.rows[first].tolist(), top.scores[first].tolist()), start=1)
+                best[i] = [_Place(rank, row, score) for rank, (row, score) in ranked]
+                if len(first) < k and len(top.rows) == deep:
+                    short.append(i)  # several passages of one document: look further down
+            pending, deep = short, 4 * deep
+        return best
+
+    def _hits(
+        self, searched: Sequence[SearchedQuery], best: Sequence[Sequence[_Place]], snapshot: Snapshot
+    ) -> list[list[Hit]] | None:
+        """Hits out of rows, or None when a document is gone."""
+        catalog = self.storage.catalog
+        rows = np.array(sorted({place.row for each in best for place in each}), np.int64)
+        numbers = dict(zip(rows.tolist(), snapshot.documents[rows].tolist()))
+        passages = dict(zip(rows.tolist(), snapshot.passages[rows].tolist()))
+        with catalog.reading():
+            documents, borders = catalog.documents(set(numbers.values())), catalog.passages(passages.values())
+        if len(documents) < len(set(numbers.values())):
+            return None
+        hits: list[list[Hit]] = []
+        for query, each in zip(searched, best):
+            hits.append([])
+            for rank, row, score in each:
+                document = documents[numbers[row]]
+                passage = Passage(*borders.get(passages[row], (0, len(document.content))))
+                reasons = partial(query.explain, document, passage, row)
+                hits[-1].append(Hit(rank, score * query.scale, document, passage, reasons))
+        return hits
 
 
-def _checked(
-    segments: Sequence[SegmentView], columns: NDArray[np.int32], factors: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    largest = max((np.iinfo(segment.postings.weights.dtype).max for segment in segments), default=0)
-    if int(np.abs(factors.astype(np.int64)).sum()) * largest > _LARGEST_SUM:
-        raise InputError(
-            f"query weights add up to more than {_LARGEST_SUM // largest}, so that a score could overflow 32 bits; "
-            "quantise the query more coarsely"
-        )
-    return np.ascontiguousarray(columns, np.int32), np.ascontiguousarray(factors, np.int32)
-
-
-def _rows(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    return kernels.LAST_ROW - (keys & kernels.LAST_ROW)
-
-
-def _top_rows(keys: NDArray[np.int64], postings: int) -> TopRows:
-    return TopRows(_rows(keys), keys >> 32, postings)
+def beside_words(latents: SparseRows, words: WordState | None, texts: Sequence[str]) -> SparseRows:
+    """Query vectors over latents with the words of their texts after them, in an index that has words."""
+    return latents if words is None else latents.beside(words.query(list(texts)))

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from saelex.concepts.labels import Firing
 from saelex.errors import InputError
-from saelex.index.catalog import Catalog
-from saelex.index.segments import SegmentArrays
-from saelex.index.snapshot import Snapshot
-from saelex.index.storage import Storage
+from saelex.index.disk.catalog import Catalog
+from saelex.index.disk.segments import SegmentArrays
+from saelex.index.disk.snapshot import Snapshot
+from saelex.index.disk.storage import Storage
 from saelex.index.text_encoder import TextEncoder
 from saelex.vectors import SparseRows
 

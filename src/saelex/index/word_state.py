@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 
 from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
-from saelex.index.catalog import Catalog, Transaction
+from saelex.index.disk.catalog import Catalog, Transaction
 from saelex.vectors import SparseRows
 
 _STATE = "words"

@@ -14,7 +14,7 @@ from tests.index.fakes import FakeEncoder, make_documents
 
 from saelex.corpus.documents import Document
 from saelex.errors import SaelexError
-from saelex.index import durable
+from saelex.index.disk import durable
 from saelex.index.index import Index
 
 CALLS = ("write_array", "sync_file", "sync_folder", "make_folder", "rename", "commit", "remove_folder")

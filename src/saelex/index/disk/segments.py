@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.errors import CorruptIndexError
-from saelex.index import durable
-from saelex.index.kernels_types import CappedPostings, ForwardRows, Postings
+from saelex.index.disk import durable
+from saelex.index.kernels.arrays import CappedPostings, ForwardRows, Postings
 from saelex.index.quantise import token_positions
 from saelex.vectors import SparseRows
 

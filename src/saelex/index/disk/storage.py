@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.errors import InputError, SaelexError
-from saelex.index import durable
-from saelex.index.catalog import Catalog, Transaction
-from saelex.index.lock import writer_lock
+from saelex.index.disk import durable
+from saelex.index.disk.catalog import Catalog, Transaction
+from saelex.index.disk.lock import writer_lock
+from saelex.index.disk.segments import Segment, SegmentArrays, open_segment, reclaim, segment_folder, write_segment
+from saelex.index.disk.snapshot import Snapshot
 from saelex.index.quantise import Quantiser
-from saelex.index.segments import Segment, SegmentArrays, open_segment, reclaim, segment_folder, write_segment
-from saelex.index.snapshot import Snapshot
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
-    from saelex.index.checking import CheckReport
+    from saelex.index.disk.checking import CheckReport
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Storage:
 
     def commit(self, new: NewRows | None, fill: Callable[[Transaction], None], deleted: Sequence[int] = ()) -> None:
         """One commit: new rows, deleted documents, and what `fill` writes beside them. Call inside `writing()`."""
-        from saelex.index.building import build_segment  # loads compiled code that only a writer needs
+        from saelex.index.disk.building import build_segment  # loads compiled code that only a writer needs
 
         changed: dict[str, Any] = {}
         manifest, number = None, 0
@@ -166,7 +166,7 @@ class Storage:
 
         That commit stands whatever happens here, so a merge that finds no room is only logged.
         """
-        from saelex.index.building import segments_to_merge
+        from saelex.index.disk.building import segments_to_merge
 
         try:
             while chosen := segments_to_merge(self.snapshot.segments):
@@ -179,13 +179,13 @@ class Storage:
 
         Call inside `writing()`.
         """
-        from saelex.index.building import groups_to_merge
+        from saelex.index.disk.building import groups_to_merge
 
         for group in groups_to_merge(self.snapshot.segments, self.snapshot.tombstones):
             self._replace(group)
 
     def _replace(self, chosen: Sequence[Segment]) -> None:
-        from saelex.index.building import merge_segments
+        from saelex.index.disk.building import merge_segments
 
         arrays = merge_segments([segment.arrays for segment in chosen], self.snapshot.tombstones)
         present = np.concatenate([segment.arrays.documents for segment in chosen])
@@ -208,7 +208,7 @@ class Storage:
 
     def check(self) -> CheckReport:
         """Read everything and compare it with everything it should agree with; see `CheckReport`."""
-        from saelex.index.checking import check_storage
+        from saelex.index.disk.checking import check_storage
 
         self.refresh()
         return check_storage(self.catalog, self.segments_folder, self.snapshot)

@@ -11,10 +11,10 @@ import pytest
 import scipy.sparse
 
 from saelex.errors import InputError
-from saelex.index.kernels_build import build_postings, cap_postings
-from saelex.index.kernels_types import ForwardRows
-from saelex.index.pruning import first_step_postings
-from saelex.index.search import (
+from saelex.index.disk.pruning import first_step_postings
+from saelex.index.kernels.arrays import ForwardRows
+from saelex.index.kernels.build import build_postings, cap_postings
+from saelex.index.modes import (
     SegmentView,
     TopRows,
     heaviest_terms,

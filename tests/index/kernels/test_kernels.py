@@ -10,8 +10,10 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saelex.index import kernels, kernels_build, reference
-from saelex.index.kernels_types import ForwardRows, Postings
+from saelex.index.kernels import build as kernels_build
+from saelex.index.kernels import reference
+from saelex.index.kernels import scoring as kernels
+from saelex.index.kernels.arrays import ForwardRows, Postings
 
 DTYPES = [np.uint8, np.uint16]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from saelex.corpus.documents import Document
 from saelex.errors import CorruptIndexError, SaelexError
-from saelex.index import durable
-from saelex.index.segments import Manifest
+from saelex.index.disk import durable
+from saelex.index.disk.segments import Manifest
 
 FORMAT = "saelex-index/1"
 

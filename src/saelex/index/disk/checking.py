@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.errors import CorruptIndexError
-from saelex.index.catalog import Catalog
-from saelex.index.kernels_build import build_postings
-from saelex.index.kernels_types import ForwardRows, Postings
-from saelex.index.segments import SegmentArrays, verify_segment
-from saelex.index.snapshot import Snapshot
+from saelex.index.disk.catalog import Catalog
+from saelex.index.disk.segments import SegmentArrays, verify_segment
+from saelex.index.disk.snapshot import Snapshot
+from saelex.index.kernels.arrays import ForwardRows, Postings
+from saelex.index.kernels.build import build_postings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from tests.index.fakes import FakeEncoder, make_documents, random_rows
 
 from saelex.errors import CorruptIndexError
-from saelex.index.checking import array_problems
+from saelex.index.disk.checking import array_problems
 from saelex.index.index import Index
 from saelex.index.inverted import InvertedIndex
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.index.kernels_build import build_postings, cap_postings, merge_postings
-from saelex.index.kernels_types import ForwardRows, Postings
-from saelex.index.pruning import column_cap, first_step_postings
-from saelex.index.segments import Segment, SegmentArrays
+from saelex.index.disk.pruning import column_cap, first_step_postings
+from saelex.index.disk.segments import Segment, SegmentArrays
+from saelex.index.kernels.arrays import ForwardRows, Postings
+from saelex.index.kernels.build import build_postings, cap_postings, merge_postings
 
 MOST_ROWS = 1 << 18
 """A merge makes no larger segment: its memory stays bounded, and its score array stays in the processor's cache."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.index.kernels_build import build_postings, heaviest
-from saelex.index.kernels_types import ForwardRows, Postings, Weights
+from saelex.index.kernels.arrays import ForwardRows, Postings, Weights
+from saelex.index.kernels.build import build_postings, heaviest
 
 DOCUMENT_TERMS = 64
 """Latents a document keeps in the first step; the paper prunes to the mean number of different words."""

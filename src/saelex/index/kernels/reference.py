@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.index.kernels_types import ForwardRows, Postings, Weights
+from saelex.index.kernels.arrays import ForwardRows, Postings, Weights
 
 
 def build_postings(forward: ForwardRows, n_columns: int) -> Postings:

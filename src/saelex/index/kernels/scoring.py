@@ -4,7 +4,7 @@ The kernels release the GIL and are compiled once, for uint8 and for uint16 weig
 that a new process loads it instead of compiling. They allocate nothing: callers hand in the scratch arrays.
 
 A hit is one int64 key, `score << 32 | (2^32 - 1 - row)`: keys order by score, then by ascending row, so that the
-largest keys are the right hits in whatever order the segments come. Scores are int32 sums (`search.py` has the guard),
+largest keys are the right hits in whatever order the segments come. Scores are int32 sums (`modes.py` has the guard),
 global rows stay below 2^32.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from saelex.index.kernels_prefetch import prefetch
-from saelex.index.kernels_types import Weights
+from saelex.index.kernels.arrays import Weights
+from saelex.index.kernels.prefetch import prefetch
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

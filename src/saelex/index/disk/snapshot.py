@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.index.search import SegmentView
-from saelex.index.segments import Segment
+from saelex.index.disk.segments import Segment
+from saelex.index.modes import SegmentView
 
 _FILTERS_KEPT = 16
 

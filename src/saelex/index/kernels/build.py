@@ -11,8 +11,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from saelex.index.kernels import I32, I64, U8, U16, compiled, read, write
-from saelex.index.kernels_types import CappedPostings, ForwardRows, Postings, Weights
+from saelex.index.kernels.arrays import CappedPostings, ForwardRows, Postings, Weights
+from saelex.index.kernels.scoring import I32, I64, U8, U16, compiled, read, write
 
 
 def build_postings(forward: ForwardRows, n_columns: int) -> Postings:

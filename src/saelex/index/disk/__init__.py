@@ -1,0 +1,1 @@
+"""One index folder: its catalogue, its segments, and the commits that change them."""

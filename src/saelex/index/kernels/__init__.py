@@ -1,0 +1,1 @@
+"""The inner loops compiled by numba, and the same once more in plain numpy."""
