@@ -151,7 +151,7 @@ def build(path: Path, documents: Documents, n_latents: int, bits: int) -> tuple[
             frequencies[:] += np.bincount(chunk.latents, minlength=n_latents)
             yield chunk
 
-    index = InvertedIndex.create(path, n_latents, bits=bits)
+    index = InvertedIndex.create(path, n_latents, bits=bits, pruned=True)
     seconds = fill(index, counted())
     start = time.perf_counter()
     index.merge()

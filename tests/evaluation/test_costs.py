@@ -75,7 +75,7 @@ def test_words_count_as_columns_but_not_as_latents() -> None:
 def test_an_index_of_the_passages(tmp_path: Path) -> None:
     queries, passages = random_rows(12, 0.1, 0), random_rows(60, 0.2, 1)
     found = measure_costs(queries, passages, n_documents=30, k=5, mode="capped")
-    with InvertedIndex.create(tmp_path / "index", 80) as index:
+    with InvertedIndex.create(tmp_path / "index", 80, pruned=True) as index:
         index.add([str(i) for i in range(60)], passages)
         assert found.postings == pytest.approx(np.mean(index.search(queries, 5).postings))
     assert found.index_bytes_per_document is not None and found.latency_ms is not None

@@ -99,7 +99,7 @@ def chosen(points: list[LatencyPoint], mode: str, knob: str, k: int = 30) -> lis
 def test_the_modes_as_they_are_find_what_an_index_finds(
     vectors: tuple[SparseRows, SparseRows], points: list[LatencyPoint], tmp_path: Path
 ) -> None:
-    with InvertedIndex.create(tmp_path / "index", 60) as index:
+    with InvertedIndex.create(tmp_path / "index", 60, pruned=True) as index:
         index.add([str(i) for i in range(700)], vectors[1])
         for k in (5, 30):
             exact = index.search(vectors[0], k)

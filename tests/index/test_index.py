@@ -382,6 +382,7 @@ def test_open_or_create(tmp_path: Path) -> None:
         ({"words": True}, "words=False, not True"),
         ({"forward": False}, "forward=True, not False"),
         ({"bits": 8}, "bits=16, not 8"),
+        ({"pruned": True}, "pruned=False, not True"),
     ):
         with pytest.raises(InputError, match=message):
             Index.at(tmp_path / "i", FakeEncoder(), **settings)
@@ -436,7 +437,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_loaded(index: Index, tm
         assert unloaded.search_vectors(rows)[0][0].id == "wing"
     with (
         Index.create(tmp_path / "bare", FakeEncoder(), forward=False) as bare,
-        pytest.raises(InputError, match="capped search needs forward rows"),
+        pytest.raises(InputError, match="created without what capped search reads"),
     ):
         bare.search("wing", mode="capped")
 

@@ -36,8 +36,12 @@ def index(
         bool | None,
         typer.Option(
             "--forward/--no-forward",
-            help="New index: keep vectors row by row too (default): twice the size; labels, capped, two_step need it.",
+            help="New index: keep vectors row by row too (default): twice the size; labels are derived from them.",
         ),
+    ] = None,
+    pruned: Annotated[
+        bool | None,
+        typer.Option("--pruned/--no-pruned", help="New index: keep what capped and two_step searches read, too."),
     ] = None,
     labels: Annotated[
         bool | None,
@@ -61,7 +65,8 @@ def index(
         raise InputError("--resume skips what is there and --update replaces it; choose one")
     target = Path(paths[-1])
     if len(paths) == 2:
-        given = {name: value for name, value in (("words", words), ("forward", forward)) if value is not None}
+        settings = {"words": words, "forward": forward, "pruned": pruned}
+        given = {name: value for name, value in settings.items() if value is not None}
         _fill(paths[0], target, model, given, resume=resume, update=update, labels=labels)
     if delete:
         delete_documents(target, delete)

@@ -146,7 +146,7 @@ def measure_costs(
     plain = in_memory(passages)
     with tempfile.TemporaryDirectory(prefix="saelex-costs-") as scratch:
         folder = Path(scratch) / "index"
-        with InvertedIndex.create(folder, passages.n_latents) as index:
+        with InvertedIndex.create(folder, passages.n_latents, pruned=mode != "exact") as index:
             for first in range(0, len(plain), MOST_ROWS):
                 part = plain[first : first + MOST_ROWS]
                 index.add([str(first + row) for row in range(len(part))], part)

@@ -221,7 +221,7 @@ def _segments(passages: SparseRows) -> tuple[Quantiser, list[SegmentView]]:
     for first in range(0, len(passages), MOST_ROWS):
         part = passages[first : first + MOST_ROWS]
         numbers = np.arange(first, first + len(part), dtype=np.int64)
-        arrays = build_segment(quantiser.documents(part), part.n_latents, numbers, numbers, forward=True)
+        arrays = build_segment(quantiser.documents(part), part.n_latents, numbers, numbers, forward=True, pruned=True)
         pruned = arrays.forward, arrays.capped, arrays.first_step
         views.append(SegmentView(arrays.postings, first, len(part), None, *pruned))
     return quantiser, views

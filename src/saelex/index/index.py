@@ -63,6 +63,7 @@ class Index:
         *,
         words: bool | LexicalSettings = True,
         forward: bool = True,
+        pruned: bool = False,
         bits: int = 16,
         passage_tokens: int | None = None,
         passage_overlap: int | None = None,
@@ -71,8 +72,8 @@ class Index:
 
         words: exact words as dimensions beside the latents (see `LexicalChannel`), at the scale the encoder's settings
         name unless LexicalSettings say otherwise. forward: keep the vectors row by row
-        as well; it doubles the size, makes explanations instant, and `capped` and `two_step` searches need it.
-        bits: 8 or 16 for a stored weight. passage_tokens, passage_overlap: longer documents are split into passages of
+        as well; it doubles the size, makes explanations instant, and labels are derived from them. pruned: keep what
+        the `capped` and `two_step` searches read, too: six more files a segment. bits: 8 or 16 for a stored weight. passage_tokens, passage_overlap: longer documents are split into passages of
         so many tokens (default: what the encoder reads, at most 512) that overlap by so many (default: an eighth).
 
         Raises InputError where something is there already, or for settings that cannot be.
@@ -87,7 +88,7 @@ class Index:
             "words": None if word_settings is None else vars(word_settings),
             "passage_tokens": passage_tokens,
             "passage_overlap": passage_overlap,
-            **storage_settings(bits, forward),
+            **storage_settings(bits, forward, pruned),
         }
         return cls(Storage.create(path, settings), encoder)
 
@@ -460,9 +461,9 @@ class Index:
         self._refresh()
         channel = None if self._words is None else self._words.channel
         request = Request.read(k, resolver(self.n_latents, self.concepts, channel), **options)
-        if request.mode != "exact" and not self.settings["forward"]:
+        if request.mode != "exact" and not self.settings["pruned"]:
             raise InputError(
-                f"{request.mode} search needs forward rows, which {self.path} keeps none of; search exactly"
+                f"{self.path}: was created without what {request.mode} search reads (pruned=True); search it exactly"
             )
         return request
 

@@ -48,15 +48,17 @@ class InvertedIndex:
         self.refresh()
 
     @classmethod
-    def create(cls, path: str | Path, n_latents: int, *, bits: int = 16, forward: bool = True) -> InvertedIndex:
+    def create(
+        cls, path: str | Path, n_latents: int, *, bits: int = 16, forward: bool = True, pruned: bool = False
+    ) -> InvertedIndex:
         """A new index in a new folder.
 
         n_latents: columns of the vectors. bits: 8 or 16 for a stored weight. forward: keep the vectors row by row as
-        well, which doubles the size; `capped` and `two_step` searches need it.
-        Raises InputError where something is there already.
+        well, which doubles the size. pruned: keep what the `capped` and `two_step` searches read, too.
+        Raises InputError where something is there already, or for settings that cannot be.
         """
         check_columns(n_latents, Limits())
-        settings = {"kind": "vectors", "n_latents": n_latents, **storage_settings(bits, forward)}
+        settings = {"kind": "vectors", "n_latents": n_latents, **storage_settings(bits, forward, pruned)}
         return cls(Storage.create(path, settings))
 
     @classmethod
@@ -187,11 +189,13 @@ class InvertedIndex:
         )
 
 
-def storage_settings(bits: int, forward: bool) -> dict[str, int | bool]:
-    """The settings that every index has. Raises InputError for a number of bits that cannot be stored."""
+def storage_settings(bits: int, forward: bool, pruned: bool) -> dict[str, int | bool]:
+    """The settings that every index has. Raises InputError for those that cannot be."""
     if bits not in (8, 16):
         raise InputError(f"weights are stored in 8 or 16 bits, not {bits}")
-    return {"bits": bits, "forward": forward}
+    if pruned and not forward:
+        raise InputError("pruned searches score their candidates by forward rows; keep those, or leave out pruned")
+    return {"bits": bits, "forward": forward, "pruned": pruned}
 
 
 def numbers_of(storage: Storage, ids: Iterable[str]) -> list[int]:

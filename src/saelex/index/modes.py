@@ -106,7 +106,7 @@ def search_capped(
     for segment in segments:
         if segment.capped is None or segment.forward is None:
             raise InputError(
-                "capped search needs forward rows, which this index was created without; search it exactly"
+                "capped search reads pruned postings, which this index was created without; search it exactly"
             )
         gathered.add(segment, segment.postings, segment.capped, columns, factors)
     return _rescored(segments, gathered, columns, factors, k)
@@ -132,7 +132,7 @@ def search_two_step(
     for segment in segments:
         if segment.first_step is None or segment.forward is None:
             raise InputError(
-                "two_step search needs forward rows, which this index was created without; search it exactly"
+                "two_step search reads pruned postings, which this index was created without; search it exactly"
             )
         gathered.add(segment, segment.first_step, None, pruned_columns, pruned_factors)
     return _rescored(segments, gathered, columns, factors, k)

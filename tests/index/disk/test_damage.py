@@ -19,7 +19,7 @@ from saelex.index.inverted import InvertedIndex
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("damage") / "i"
-    with InvertedIndex.create(path, 400) as index:
+    with InvertedIndex.create(path, 400, pruned=True) as index:
         index.add([f"d{i}" for i in range(300)], random_rows(300, 400, 40, seed=1, positions=True))
     return path
 

@@ -21,16 +21,23 @@ _SMALLEST = 1024  # segments below this count as of one size
 
 
 def build_segment(
-    rows: ForwardRows, n_columns: int, passages: NDArray[np.int64], documents: NDArray[np.int64], *, forward: bool
+    rows: ForwardRows,
+    n_columns: int,
+    passages: NDArray[np.int64],
+    documents: NDArray[np.int64],
+    *,
+    forward: bool,
+    pruned: bool,
 ) -> SegmentArrays:
     """The arrays of a segment that holds these rows.
 
-    forward: keep the rows themselves and what `capped` and `two_step` need.
+    forward: keep the rows themselves. pruned: and what the `capped` and `two_step` searches read.
     """
-    return _with_pruned(passages, documents, build_postings(rows, n_columns), rows if forward else None)
+    arrays = SegmentArrays(passages, documents, build_postings(rows, n_columns), rows if forward else None)
+    return _with_pruned(arrays) if pruned else arrays
 
 
-def merge_segments(segments: Sequence[SegmentArrays], tombstones: NDArray[np.int64]) -> SegmentArrays:
+def merge_segments(segments: Sequence[SegmentArrays], tombstones: NDArray[np.int64], *, pruned: bool) -> SegmentArrays:
     """One segment out of several that follow each other; the rows of deleted documents are left out."""
     kept = [~np.isin(segment.documents, tombstones) for segment in segments]
     passages = np.concatenate([segment.passages[rows] for segment, rows in zip(segments, kept)])
@@ -43,7 +50,8 @@ def merge_segments(segments: Sequence[SegmentArrays], tombstones: NDArray[np.int
     postings = merge_postings([segment.postings for segment in segments], row_maps)
     forward = [segment.forward for segment in segments if segment.forward is not None]
     merged = _concatenate_rows(forward, kept) if len(forward) == len(segments) else None
-    return _with_pruned(passages, documents, postings, merged)
+    arrays = SegmentArrays(passages, documents, postings, merged)
+    return _with_pruned(arrays) if pruned else arrays
 
 
 def segments_to_merge(segments: Sequence[Segment]) -> list[Segment]:
@@ -87,14 +95,11 @@ def _size_class(segment: Segment) -> int:
     return int(np.log(max(1.0, segment.arrays.n_rows / _SMALLEST)) / np.log(_FANOUT))
 
 
-def _with_pruned(
-    passages: NDArray[np.int64], documents: NDArray[np.int64], postings: Postings, forward: ForwardRows | None
-) -> SegmentArrays:
-    if forward is None:
-        return SegmentArrays(passages, documents, postings)
-    first_step = first_step_postings(forward, postings.n_columns)
-    return SegmentArrays(
-        passages, documents, postings, forward, cap_postings(postings, column_cap(len(passages))), first_step
+def _with_pruned(arrays: SegmentArrays) -> SegmentArrays:
+    assert arrays.forward is not None  # no index is created with the one and without the other
+    return arrays._replace(
+        capped=cap_postings(arrays.postings, column_cap(arrays.n_rows)),
+        first_step=first_step_postings(arrays.forward, arrays.postings.n_columns),
     )
 
 

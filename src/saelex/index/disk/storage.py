@@ -52,7 +52,7 @@ class Storage:
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self.folder = folder
         self.catalog = catalog
-        self.settings: Mapping[str, Any] = catalog.settings()
+        self.settings: Mapping[str, Any] = _settings(catalog)
         self.snapshot = self._read_snapshot(())
 
     @classmethod
@@ -107,7 +107,7 @@ class Storage:
         with _one_clear_error(self.folder), self.catalog.reading():
             if self.catalog.generation() == self.snapshot.generation:
                 return False
-            self.settings = self.catalog.settings()
+            self.settings = _settings(self.catalog)
             self.snapshot = self._read_snapshot(self.snapshot.segments)
             return True
 
@@ -149,7 +149,12 @@ class Storage:
                     changed["step"] = quantiser.step
             rows = quantiser.documents(new.vectors)
             arrays = build_segment(
-                rows, new.vectors.n_latents, new.passages, new.documents, forward=self.settings["forward"]
+                rows,
+                new.vectors.n_latents,
+                new.passages,
+                new.documents,
+                forward=self.settings["forward"],
+                pruned=self.settings["pruned"],
             )
             manifest, number = self._write(arrays)
         with self.catalog.transaction() as transaction:
@@ -187,7 +192,8 @@ class Storage:
     def _replace(self, chosen: Sequence[Segment]) -> None:
         from saelex.index.disk.building import merge_segments
 
-        arrays = merge_segments([segment.arrays for segment in chosen], self.snapshot.tombstones)
+        old = [segment.arrays for segment in chosen]
+        arrays = merge_segments(old, self.snapshot.tombstones, pruned=self.settings["pruned"])
         present = np.concatenate([segment.arrays.documents for segment in chosen])
         dropped = np.intersect1d(self.snapshot.tombstones, present)
         manifest, number = self._write(arrays) if arrays.n_rows else (None, 0)
@@ -212,6 +218,12 @@ class Storage:
 
         self.refresh()
         return check_storage(self.catalog, self.segments_folder, self.snapshot)
+
+
+def _settings(catalog: Catalog) -> dict[str, Any]:
+    """What the index was created with; before it was a setting of its own, `pruned` went with `forward`."""
+    settings = catalog.settings()
+    return {"pruned": settings.get("forward"), **settings}
 
 
 @contextmanager
