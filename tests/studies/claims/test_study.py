@@ -21,6 +21,8 @@ from studies.claims.measured import NDCG, STANDARD, Study, measure_runs
 from studies.claims.report import write_claims
 from studies.claims.runs import Runs
 
+pytestmark = pytest.mark.slow
+
 GUARD = "step 2: the loss is nan; lower training.learning_rate (now 0.0001), or raise loss.temperature (now 5)"
 
 

@@ -160,6 +160,7 @@ def test_a_step_adds_it_to_the_loss_with_its_weight(toy, tmp_path):
         assert_close(joint[name], expected)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_gradient_of_one(toy, tmp_path):
     whole = joint_step(toy, tmp_path / "whole", recipe(loss=JOINT))
     for gradients in together(one_step_of_rank, tmp_path, toy, tmp_path, recipe(loss=JOINT), joint_step):
