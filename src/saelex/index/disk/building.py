@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from saelex.index.disk.pruning import column_cap, first_step_postings
 from saelex.index.disk.segments import Segment, SegmentArrays
-from saelex.index.kernels.arrays import ForwardRows, Postings
+from saelex.index.kernels.arrays import ForwardRows
 from saelex.index.kernels.build import build_postings, cap_postings, merge_postings
 
 MOST_ROWS = 1 << 18
