@@ -72,7 +72,7 @@ def toy_retrieval(recipe: RetrievalRecipe, start: ModelRecipe, world: World) -> 
     lora = recipe.tune.backbone == "lora"
     model = replace(start, device="cpu", dtype="float32")
     data = replace(recipe.data, sources=_sources(recipe.data.sources, world), negatives=4)
-    steps = STEPS + 30 * (len(data.sources) - 1)
+    steps = STEPS + 60 * (len(data.sources) - 1)
     if model.start_active is not None:
         model = replace(model, start_active=40)
     # frequencies weigh little where few latents are frequent

@@ -71,10 +71,11 @@ class Index:
         """A new index in a new folder, bound to its encoder.
 
         words: exact words as dimensions beside the latents (see `LexicalChannel`), at the scale the encoder's settings
-        name unless LexicalSettings say otherwise. forward: keep the vectors row by row
-        as well; it doubles the size, makes explanations instant, and labels are derived from them. pruned: keep what
-        the `capped` and `two_step` searches read, too: six more files a segment. bits: 8 or 16 for a stored weight. passage_tokens, passage_overlap: longer documents are split into passages of
-        so many tokens (default: what the encoder reads, at most 512) that overlap by so many (default: an eighth).
+        name unless LexicalSettings say otherwise. forward: keep the vectors row by row as well; it doubles the size,
+        makes explanations instant, and labels are derived from them. pruned: keep what the `capped` and `two_step`
+        searches read, too: six more files a segment. bits: 8 or 16 for a stored weight. passage_tokens,
+        passage_overlap: longer documents are split into passages of so many tokens (default: what the encoder reads, at
+        most 512) that overlap by so many (default: an eighth).
 
         Raises InputError where something is there already, or for settings that cannot be.
         """
