@@ -2,8 +2,9 @@
 # `make test-all` adds the longest end-to-end runs; CI runs it.
 PYTHON ?= python3
 BIN := .venv/bin
-# two processes, a thread each: tiny models gain nothing from more threads
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist worksteal
+# Two processes with a thread each: tiny models gain nothing from more threads, and threads of two processes only wait for
+# each other. With more: OMP_NUM_THREADS=4 .venv/bin/pytest
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-all lint types format parity clean
