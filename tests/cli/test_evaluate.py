@@ -116,6 +116,7 @@ def test_arguments_that_make_no_sense(saelex: Saelex, corpus: Path, model: Path,
         in saelex("evaluate", corpus, "--model", model, "--against", "tfidf").err
     )
     assert "--top-k is QUERY/DOCUMENT" in saelex("evaluate", corpus, "--top-k", "40").err
+    assert "unknown language 'xx'; choose one of ar" in saelex("evaluate", corpus, "--language", "xx").err
     assert "no split 'dev'; it has test" in saelex("evaluate", corpus, "--split", "dev").err
     assert "give test collections" in saelex("evaluate", corpus, "rows.json").err
     assert "no such folder" in saelex("evaluate", tmp_path / "no").err

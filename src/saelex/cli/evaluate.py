@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.cli.encode import read_top_k
-from saelex.cli.options import DEFAULT_MODEL, Model, load_encoder, show_progress
+from saelex.cli.options import DEFAULT_MODEL, Language, Model, load_encoder, named_language, show_progress
 from saelex.cli.runs import DEFAULT_MEASURES, Measures, named_files, split_names
 from saelex.errors import InputError
 
@@ -80,13 +80,14 @@ def evaluate(
             help="Latents that all models keep: 40/400, all/all; default/default: each model's own.",
         ),
     ] = "default/default",
+    language: Language = None,
 ) -> None:
     """Quality, significance and cost, through a real index, of concepts alone and of concepts with words.
 
     Ties go to the smaller document id. Vectors are kept in the user's cache folder: a second evaluation of a model on a
     collection encodes nothing but a small sample, to time it.
     """
-    kept = _read_top_k(top_k)
+    kept, spoken = _read_top_k(top_k), named_language(language)
     # an option whose value may be left out would swallow the folder after it, so the file comes with the folders
     files = [path for path in paths if path.endswith(".json") and not path.startswith("trec:")]
     sources = [path for path in paths if path not in files]
@@ -107,6 +108,7 @@ def evaluate(
         runs=named_files(run),
         measures=split_names(measures),
         reference=reference,
+        language=spoken,
     )
     command = shlex.join(["saelex", *sys.argv[1:]])
     with TemporaryDirectory(prefix="saelex-evaluate-") as scratch:

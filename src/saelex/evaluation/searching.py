@@ -15,6 +15,7 @@ from tqdm import tqdm
 from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
+from saelex.encoder.words.channel import LexicalSettings
 from saelex.evaluation.costs import MOST_ENCODED, encode_throughput, end_to_end_latency, measure_costs
 from saelex.evaluation.encoded import JudgedDocuments
 from saelex.evaluation.known_vectors import KnownVectors
@@ -89,7 +90,8 @@ class Searcher:
         the last rank. folder: where the index stays, a new folder; None: it goes when all is measured.
         """
         known = KnownVectors.of(self.encoder, judged, cache, progress=progress)
-        with _folder(folder) as path, Index.create(path, known) as index:
+        words = LexicalSettings(judged.language, scale=self.encoder.settings.word_scale)
+        with _folder(folder) as path, Index.create(path, known, words=words) as index:
             index.add(judged.documents, progress=progress)
             queries = {query.id: query.text for query in judged.collection.queries}
             speeds = self._speeds(index, judged)

@@ -18,6 +18,7 @@ from saelex.concepts.steering import Steering, resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import CorruptIndexError, InputError, MismatchError
 from saelex.index.filters import Where, condition
 from saelex.index.hits import Hit, SearchedQuery
@@ -169,18 +170,25 @@ class Index:
             self._concepts = ConceptStore.open(self.path / FILE_NAME, fingerprint=self.settings["fingerprint"])
         return self._concepts
 
-    def label(self, *, progress: bool = False) -> int:
+    @property
+    def language(self) -> str:
+        """Of its words, and of its labels; the default where it keeps no words."""
+        return DEFAULT_LANGUAGE if self._words is None else self._words.channel.settings.language
+
+    def label(self, *, language: str | None = None, progress: bool = False) -> int:
         """Derive what its latents mean from its own documents, without a language model, and store it beside them.
 
-        Of more than 50,000 passages a random sample of so many is read (`saelex.index.firings`). Returns how many
-        latents have a label; see `saelex.concepts.labels`. Raises InputError without forward rows.
+        Of more than 50,000 passages a random sample of so many is read (`saelex.index.firings`). language: whose stop
+        words and inflections count; None is the index's own. Returns how many latents have a label; see
+        `saelex.concepts.labels`. Raises InputError without forward rows, and for an unknown language.
         """
         from saelex.concepts.labels import derive_labels
         from saelex.index.firings import firings
 
-        language = "en" if self._words is None else self._words.channel.settings.language
         fired = firings(self, progress="labels" if progress else "")
-        return len(self.write_concepts(derive_labels(fired, self.encoder.n_latents, language=language)))
+        spoken = self.language if language is None else language
+        derived = derive_labels(fired, self.encoder.n_latents, language=spoken)
+        return len(self.write_concepts(derived))
 
     def write_concepts(self, concepts: Iterable[Concept]) -> ConceptStore:
         """Store what its latents mean beside it, in place of what was there."""

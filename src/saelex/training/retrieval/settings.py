@@ -7,6 +7,7 @@ from typing import Literal
 
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.training.lora import LoraRecipe
 from saelex.training.text_settings import TextData
 
@@ -143,6 +144,8 @@ class LossRecipe:
     two stages, as in the papers. Only with a TopK head of an SAE or a random one, in one part (accumulation_steps)."""
     word_scale: float = 0.0
     """Add so many times BM25 over words to the student's score: latents learn what words miss. 0: concepts alone."""
+    word_language: str = DEFAULT_LANGUAGE
+    """Of these words: an ISO 639-1 code for stemmer and stop words, none for plain words, auto to go by script."""
 
 
 @dataclass(frozen=True)

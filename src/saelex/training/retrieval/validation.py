@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from saelex.encoder.words.languages import check_language
 from saelex.errors import InputError
 from saelex.sae.catalogue import resolve
 from saelex.training.retrieval.settings import (
@@ -106,6 +107,9 @@ def _check_tune(tune: TuneRecipe, model: ModelRecipe) -> None:
 def _check_loss(loss: LossRecipe, data: ExampleData) -> None:
     _at_least(0, loss, "loss", "kl", "margin_mse", "info_nce", "reconstruction", "word_scale")
     _positive(loss, "loss", "temperature", "teacher_temperature", "info_nce_temperature")
+    check_language(loss.word_language)
+    if loss.word_language != LossRecipe.word_language and not loss.word_scale:
+        raise InputError("loss.word_language is of words, which loss.word_scale=0 leaves out; raise it, or drop this")
     if not (needs_scores(loss) or loss.info_nce > 0):
         raise InputError("loss.kl, loss.margin_mse and loss.info_nce are all 0; give at least one a weight")
     if needs_scores(loss) and data.require_scores is False:
