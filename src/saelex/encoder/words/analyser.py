@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
 from saelex.encoder.words import languages
 
@@ -55,9 +56,15 @@ class WordAnalyser:
     def __init__(self, language: str = languages.DEFAULT_LANGUAGE, stop_words: Iterable[str] | None = None) -> None:
         self.language = language
         self.stem: Callable[[str], str] = languages.stemmer(language)
-        listed = languages.stop_words(language) if stop_words is None else stop_words
-        self.stop_words = frozenset(part for word in listed for part in _WORD.findall(word))
+        self._given = None if stop_words is None else frozenset(stop_words)
         self._cache = _Cache(self._terms_of)
+
+    @cached_property
+    def stop_words(self) -> frozenset[str]:
+        """Words in lower case that are no terms."""
+        # on first use: an index that is opened has kept its own, and needs no library
+        listed = languages.stop_words(self.language) if self._given is None else self._given
+        return frozenset(part for word in listed for part in _WORD.findall(word))
 
     def terms(self, text: str) -> Iterator[str]:
         """The text's terms in order, with repetitions."""

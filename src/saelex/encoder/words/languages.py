@@ -70,7 +70,7 @@ def stop_words(language: str) -> frozenset[str]:
         return frozenset().union(*map(stop_words, _SCRIPTS))
     if language not in _STOP_WORDS:
         return frozenset()
-    import bm25s.stopwords  # on first use: it is an index's first documents that need them, not every search
+    import bm25s.stopwords
 
     listed: tuple[str, ...] = getattr(bm25s.stopwords, f"STOPWORDS_{_STOP_WORDS[language]}")
     return _MORE_STOP_WORDS.get(language, frozenset()).union(listed)
