@@ -25,6 +25,7 @@ from report import PACKAGES, table
 from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.backbone.minilm import MODEL_ID
 from saelex.encoder.encoder import Encoder
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.encoded import (
     EncodedCollection,
@@ -205,6 +206,7 @@ def read_arguments() -> argparse.Namespace:
     add("--sweep-top-k", type=cuts, metavar="CUT,CUT", help="a row for each: 20/200,40/400,all/all")
     add("--word-scales", type=scales, metavar="X,X", help="a row for each, instead of the model's own: 1,2,3,4,5,6,8")
     add("--dense", default=MODEL_ID, metavar="MODEL", help="the dense baseline: a sentence-transformers model")
+    add("--language", default=DEFAULT_LANGUAGE, metavar="CODE", help="of words, as for `saelex evaluate`")
     add("--queries", type=int, metavar="N", help="at most so many of each set, drawn at random: for a quick look")
     add("--cache", type=Path, metavar="FOLDER", help="vectors and runs (default: in the user's cache folder)")
     add("--markdown", type=Path, metavar="FILE", help="write the tables for the README")
@@ -229,7 +231,8 @@ def read_sets(arguments: argparse.Namespace) -> tuple[dict[str, JudgedDocuments]
         groups[group] = folders
         for folder in folders:
             collection = read_collection(*named_split(str(arguments.data / folder)))
-            sets[folder] = JudgedDocuments.read(collection.with_queries(arguments.queries or len(collection.queries)))
+            asked = collection.with_queries(arguments.queries or len(collection.queries))
+            sets[folder] = JudgedDocuments.read(asked, arguments.language)
     return sets, groups
 
 

@@ -23,21 +23,27 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_quality(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
     encoder = Encoder.load(model)
-    judged = JudgedDocuments.read(read_collection(corpus))
+    judged = JudgedDocuments.read(read_collection(corpus), "none")
     encoded = EncodedCollection.encode(encoder, judged, VectorsCache(tmp_path / "own"))
     out = tmp_path / "deep" / "curves"
     models = "--model", f"mine={model}", "--output", out
     for name, options, cuts, scale in (
         ("top-k", ("--query-top-k", "3,all", "--document-top-k", "5,all"), [(3, 5), (None, 5), (3, None)], None),
         ("pruning", ("--document-top-k", "all,4"), [(7, None), (7, 4)], None),
-        ("flops", ("--query-top-k", "3", "--document-top-k", "9,5", "--words"), [(3, 9), (3, 5)], 1.0),
+        (
+            "flops",
+            ("--query-top-k", "3", "--document-top-k", "9,5", "--words", "--language", "none"),
+            [(3, 9), (3, 5)],
+            1.0,
+        ),
     ):
         result = saelex("curves", name, corpus, *models, *options)
         assert result.code == 0, result.err
         written = json.loads((out / f"{name}.json").read_text())
         assert written["curve"] == name and written["command"].startswith("saelex curves")
         assert written["machine"]["cores"] >= 1 and written["versions"]["saelex"]
-        assert written["collections"] == {"tiny:test": {"queries": 2, "documents": 4}}
+        words = {} if scale is None else {"language": "none"}
+        assert written["collections"] == {"tiny:test": {"queries": 2, "documents": 4, **words}}
         (system,) = written["systems"]
         assert (system["system"], system["word_scale"]) == ("mine", scale)
         assert system["fingerprint"] == encoder.fingerprint
@@ -73,6 +79,12 @@ def test_arguments_that_make_no_sense(saelex: Saelex, corpus: Path, model: Path,
     assert "missing option" in saelex("curves", "top-k", corpus).err
     assert "--measure is one of nDCG@10" in saelex("curves", "flops", corpus, *out, "--measure", "MAP").err
     assert "not '0'" in saelex("curves", "pruning", corpus, *out, "--document-top-k", "0").err
+    assert (
+        "--language is of words, which curves leave out"
+        in saelex("curves", "flops", corpus, *out, "--language", "de").err
+    )
+    wrong = saelex("curves", "latency", corpus, *out, "--words", "--language", "xx")
+    assert wrong.code == 2 and "unknown language 'xx'" in wrong.err
     assert "--k takes numbers" in saelex("curves", "latency", corpus, *out, "--k", "10,x").err
     assert "second collection called tiny:test" in saelex("curves", "top-k", corpus, corpus, *out).err
     assert not (tmp_path / "out").exists()

@@ -110,12 +110,26 @@ def test_help_names_every_kind_of_collection(saelex: Saelex, monkeypatch: pytest
     assert result.code == 0 and all(kind in result.out for kind in (*kinds, "FIRST+SECOND", ":SPLIT"))
 
 
+def test_the_language_of_words(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
+    """English finds "Archives" by "archived", words as they are do not."""
+    asked = shutil.copytree(corpus, tmp_path / "asked")
+    (asked / "queries.jsonl").write_text(
+        '{"_id": "1", "text": "archived and archiving"}\n{"_id": "2", "text": "zip"}\n'
+    )
+    found = {}
+    for options in ((), ("--language", "en"), ("--language", "none")):
+        out = saelex("evaluate", asked, "--model", model, "--against", "bm25", "--json", *options).out
+        found[options] = json.loads(out)[0]["nDCG@10"]
+    assert found[()] == found["--language", "en"] > found["--language", "none"]
+
+
 def test_arguments_that_make_no_sense(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
     assert (
         "--against takes bm25, dense, rrf or a model: no model 'tfidf'"
         in saelex("evaluate", corpus, "--model", model, "--against", "tfidf").err
     )
     assert "--top-k is QUERY/DOCUMENT" in saelex("evaluate", corpus, "--top-k", "40").err
+    assert "unknown language 'xx'; choose one of ar" in saelex("evaluate", corpus, "--language", "xx").err
     assert "no split 'dev'; it has test" in saelex("evaluate", corpus, "--split", "dev").err
     assert saelex("evaluate").code == 2
     assert "no such folder" in saelex("evaluate", tmp_path / "no").err

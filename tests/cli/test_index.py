@@ -21,6 +21,10 @@ def test_indexing_reports_what_it_did(saelex: Saelex, corpus: Path, model: Path,
 
 def test_settings_of_a_new_index(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "i"
+    german = saelex("index", corpus, tmp_path / "german", "--model", model, "--language", "de", "--pruned")
+    assert german.code == 0, german.err
+    with Index.open(tmp_path / "german") as index:
+        assert index.language == "de" and index.settings["pruned"]
     assert saelex("index", corpus, path, "--model", model, "--no-words", "--no-forward", "--no-labels").code == 0
     with Index.open(path) as index:
         assert index.settings["words"] is None and not index.settings["forward"]
@@ -48,6 +52,10 @@ def test_settings_that_an_existing_index_was_not_made_with(
     assert saelex("index", corpus, bare, "--model", model, "--no-forward").code == 0
     resumed = saelex("index", corpus, bare, "--resume")
     assert (resumed.code, resumed.err) == (0, "") and "0 added, 4 there already" in resumed.out
+    other = saelex("index", corpus, index, "--resume", "--language", "de")
+    assert other.code == 2 and "was created with language=en, not de" in other.err
+    unknown = saelex("index", corpus, tmp_path / "new", "--model", model, "--language", "xx")
+    assert unknown.code == 2 and "unknown language 'xx'" in unknown.err and not (tmp_path / "new").exists()
     labels = saelex("index", corpus, bare, "--resume", "--labels")
     assert labels.code == 2 and "leave out --labels" in labels.err
 

@@ -60,7 +60,7 @@ def bm25(query: set[str], document: list[str], documents: list[list[str]]) -> fl
 STEMMED = {
     "wing": ["lift", "wing", "aircraft", "creat", "lift", "air"],
     "bank": ["money", "bank", "lend", "money", "interest", "rate", "follow", "inflat"],
-    "river": ["river", "bank", "flood", "when", "rain", "fall", "day"],
+    "river": ["river", "bank", "flood", "rain", "fall", "day"],
     "zip": ["archiv", "read", "zip", "archiv", "python"],
 }
 
@@ -155,8 +155,25 @@ def test_arguments_that_make_no_sense(run: Run, saelex: Saelex, corpus: Path, tm
         run("score", corpus, "x.parquet", "-o", tmp_path / "a.parquet", "--teacher", "bm25", "--weights", "a")
     with pytest.raises(InputError, match="no such file"):
         run("score", corpus, tmp_path / "x.parquet", "-o", tmp_path / "a.parquet", "--teacher", "bm25")
+    with pytest.raises(InputError, match="--language is of bm25, which is not asked for"):
+        run("mine", f"{corpus}:test", "-o", tmp_path / "a.parquet", "--by", "./nowhere", "--language", "de")
+    with pytest.raises(InputError, match="unknown language 'xx'"):
+        run("mine", f"{corpus}:test", "-o", tmp_path / "a.parquet", "--language", "xx")
     with pytest.raises(InputError, match="no model"):
         run("mine", f"{corpus}:test", "-o", tmp_path / "a.parquet", "--by", "./nowhere")
+
+
+def test_bm25_is_of_the_language_named(run: Run, corpus: Path, tmp_path: Path) -> None:
+    """English finds a bank by "banks", plain words do not."""
+    folder = corpus_with(corpus, tmp_path / "banks", {"3": "banks"}, {"3": "zip"})
+    found = {}
+    for language in ("en", "none"):
+        mined, scored = (tmp_path / f"{name}-{language}.parquet" for name in ("mined", "scored"))
+        run("mine", f"{folder}:test", "-o", mined, "--language", language)
+        run("score", folder, mined, "-o", scored, "--teacher", "bm25", "--language", language)
+        found[language] = {row["document_id"]: row["score"] for row in rows(scored)}
+    assert found["en"].keys() == {"zip", "bank", "river"} and found["none"].keys() == {"zip", "river"}
+    assert found["none"]["river"] > found["en"]["river"] > 0  # "banks" is rarer than all forms of bank
 
 
 @pytest.mark.parametrize("verb", ["mine", "score"])

@@ -118,6 +118,21 @@ def test_explain_gives_every_contribution_of_one_document(saelex: Saelex, index:
     assert "scores 0" in saelex("explain", index, "zip archive", "zip", "--no-words", *banned).err
 
 
+def test_labels_of_another_language(saelex: Saelex, index: Path) -> None:
+    """Of words as they are, "and" and "the" may be labels as well."""
+
+    def labels() -> list[str]:
+        with Index.open(index) as opened:
+            return [concept.label for concept in opened.concepts or ()]
+
+    assert saelex("label", index, "--no-judge", "--language", "none").code == 0
+    plain = labels()
+    assert saelex("label", index, "--no-judge").code == 0
+    assert labels() != plain
+    wrong = saelex("label", index, "--language", "xx")
+    assert wrong.code == 2 and "unknown language 'xx'" in wrong.err
+
+
 def test_label_prints_its_judgement(saelex: Saelex, index: Path) -> None:
     result = saelex("label", index, "--no-judge")
     assert result.code == 0 and "concepts have a label" in result.out

@@ -52,6 +52,27 @@ def test_the_sample_has_the_relevant_documents_and_does_not_depend_on_the_files_
     assert [document.id for document in few.documents] == ["d0", "d1", "d5"]
 
 
+def test_words_are_of_the_language_named(tmp_path: Path, encoder: Encoder) -> None:
+    """Plain words find no "wing" in "wings" and English does."""
+    root = tmp_path / "plurals"
+    (root / "qrels").mkdir(parents=True)
+    (root / "corpus.jsonl").write_text('{"_id": "a", "text": "a bank"}\n{"_id": "b", "text": "wings"}\n')
+    (root / "queries.jsonl").write_text('{"_id": "q", "text": "wing"}\n')
+    (root / "qrels" / "dev.tsv").write_text("q\tb\t1\n")
+    words = {
+        language: DevelopmentSet([read_collection(root, "dev")], queries=1, documents=2, words=language)
+        .samples[0]
+        .words
+        for language in (True, "en", "none")
+    }
+    scores = {language: rows[0].dot(rows[1])[0].tolist() for language, rows in words.items() if rows}
+    # [a, b]; "a bank" keeps one word in English, and one in plain words, whose "a" is a lone letter
+    idf = np.log1p((2 - 1 + 0.5) / (1 + 0.5))
+    assert scores == {True: scores["en"], "en": pytest.approx([0, idf / 1.9], rel=1e-5), "none": [0, 0]}
+    with pytest.raises(InputError, match="unknown language 'xx'"):
+        DevelopmentSet([read_collection(root, "dev")], queries=1, documents=2, words="xx")
+
+
 def test_measures_equal_those_of_dense_products(tmp_path: Path, encoder: Encoder) -> None:
     collections = [_collection(tmp_path / "one"), _collection(tmp_path / "two")]
     encoder.settings = replace(encoder.settings, query_top_k=6, document_top_k=12, word_scale=50.0)

@@ -73,6 +73,43 @@ def test_runs_are_the_dot_products_of_the_vectors(
         assert costs.latents_used == pytest.approx(used, abs=0.02)
 
 
+GERMAN = ["Die Häuser stehen am Fluss.", "Der Fluss fließt durch das Tal.", "Im Winter schneit es."]
+
+
+def test_the_language_decides_what_words_match(tmp_path: Path, encoder: Encoder, cache: VectorsCache) -> None:
+    """ "Haus" finds "Häuser" by German's rules alone: in BM25, and beside concepts."""
+    root = tmp_path / "german"
+    (root / "qrels").mkdir(parents=True)
+    documents = [{"_id": f"d{i}", "text": text} for i, text in enumerate(GERMAN)]
+    (root / "corpus.jsonl").write_text("\n".join(map(json.dumps, documents)))
+    (root / "queries.jsonl").write_text(json.dumps({"_id": "1", "text": "Wie ist das Haus"}))
+    (root / "qrels" / "test.tsv").write_text("1\td0\t1\n")
+    found = {}
+    for language in ("en", "de"):  # one cache for both
+        evaluation = evaluate_collections(
+            [read_collection(root)], encoder, against=["bm25"], language=language, cache=cache
+        )
+        assert evaluation.facts["language"] == evaluation.facts["systems"]["bm25"]["language"] == language
+        found[language] = evaluation.collections[0]
+    bm25 = {language: result.system("bm25").run["1"] for language, result in found.items()}
+    assert list(bm25["de"]) == ["d0"] and list(bm25["en"]) == ["d1"]  # of English, "das" is a word like any other
+    searched = {
+        language: Searcher(encoder).search(JudgedDocuments.read(read_collection(root), language), cache)
+        for language in found
+    }
+    word_score = {
+        language: runs["concepts+words"].run["1"].get("d0", 0) - runs["concepts"].run["1"].get("d0", 0)
+        for language, runs in searched.items()
+    }
+    idf, length = np.log1p((3 - 1 + 0.5) / (1 + 0.5)), 3 / ((3 + 3 + 2) / 3)  # haus steh fluss; fluss fließt tal; ...
+    assert word_score["de"] == pytest.approx(idf / (1 + 0.9 * (0.6 + 0.4 * length)), rel=5e-3)
+    assert word_score["en"] == pytest.approx(0, abs=1e-3)  # the step of the stored integers
+    with pytest.raises(InputError, match="unknown language 'xx'"):
+        Plan.of(encoder, language="xx")
+    with pytest.raises(InputError, match="unknown language 'xx'"):
+        JudgedDocuments.read(read_collection(root), "xx")
+
+
 def test_an_encoding_is_never_repeated_and_speeds_are_always_known(
     collection: Collection, encoder: Encoder, cache: VectorsCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

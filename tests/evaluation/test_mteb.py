@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,28 @@ def test_mteb_measures_what_the_direct_path_measures(
     assert ours == pytest.approx(direct, abs=1e-6)
     assert "blank" not in {document for scores in run.values() for document in scores}
     assert not list(scratch.iterdir())
+
+
+def test_words_match_by_the_rules_of_their_language(encoder: Encoder, tmp_path: Path) -> None:
+    """At a large scale words decide, and "Haus" is a word of "die Häuser" in German alone."""
+    root = tmp_path / "german"
+    (root / "qrels").mkdir(parents=True)
+    (root / "corpus.jsonl").write_text('{"_id": "a", "text": "der Fluss das"}\n{"_id": "b", "text": "die Häuser"}\n')
+    (root / "queries.jsonl").write_text('{"_id": "q", "text": "das Haus"}\n')
+    (root / "qrels" / "test.tsv").write_text("q\tb\t1\n")
+    german, settings = read_collection(root), encoder.settings
+    try:
+        encoder.settings = replace(settings, word_scale=1e4)
+        found = {
+            words: evaluate(SaelexSearch(encoder, words=words), task(LocalTask, german))["ndcg_at_1"]
+            for words in ("de", "en", True)
+        }
+    finally:
+        encoder.settings = settings
+    assert found == {"de": 1, "en": 0, True: 0}
+    for refuse in (SaelexSearch, register):
+        with pytest.raises(InputError, match="unknown language 'xx'"):
+            refuse(encoder, words="xx")
 
 
 def dot_products(collection: Collection, encoder: Encoder) -> Run:

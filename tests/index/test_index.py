@@ -16,6 +16,7 @@ from tests.index.fakes import FakeEncoder, make_documents
 
 from saelex.concepts.concept import Concept
 from saelex.corpus.documents import Document
+from saelex.encoder.words.channel import LexicalSettings
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index import adding
 from saelex.index.disk import durable
@@ -232,6 +233,23 @@ def test_earlier_batches_stay_and_resume_goes_on(tmp_path: Path, monkeypatch: py
             index.add(changed, resume=True)
 
 
+def test_an_index_keeps_the_language_of_its_words(tmp_path: Path) -> None:
+    """ "Haus" finds "Häuser" in German alone, and after opening too; without words the default is for the labels."""
+    encoder = FakeEncoder()
+    documents = [Document("a", "Die Häuser am Fluss"), Document("b", "Der Wald und das Feld")]
+    for language, wanted in (("de", ["word:haus"]), ("en", ["word:das"])):
+        with Index.create(tmp_path / language, encoder, words=LexicalSettings(language)) as index:
+            index.add(documents)
+        with Index.open(tmp_path / language, encoder) as index:
+            assert index.language == language
+            rows = [row.label for hit in index.search("das Haus", 2) for row in hit.explain().contributions]
+            assert [label for label in rows if label.startswith("word:")] == wanted
+    with Index.create(tmp_path / "bare", encoder, words=False) as index:
+        assert index.language == "en"
+    with pytest.raises(InputError, match="unknown language 'xx'"):
+        Index.create(tmp_path / "wrong", encoder, words=LexicalSettings("xx"))
+
+
 def test_labels_can_be_derived_from_what_is_stored(index: Index) -> None:
     found = list(index.firings())
     assert {firing.document_id for firing in found} == set(TEXTS)
@@ -383,6 +401,7 @@ def test_open_or_create(tmp_path: Path) -> None:
         ({"forward": False}, "forward=True, not False"),
         ({"bits": 8}, "bits=16, not 8"),
         ({"pruned": True}, "pruned=False, not True"),
+        ({"language": "de"}, "language=en, not de"),
     ):
         with pytest.raises(InputError, match=message):
             Index.at(tmp_path / "i", FakeEncoder(), **settings)

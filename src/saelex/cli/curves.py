@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saelex.cli.encode import read_top_k
-from saelex.cli.options import DEFAULT_MODEL, load_encoder, show_progress
+from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, show_progress
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,13 +48,20 @@ def top_k(
     query_top_k: QueryTopKs = _GRID_QUERY,
     document_top_k: DocumentTopKs = _GRID_DOCUMENT,
     words: Words = False,
+    language: Language = None,
     split: Split = "test",
     measure: Measure = "nDCG@10",
 ) -> None:
     """Quality at every Top-K of queries with every one of documents; nothing is encoded again for it."""
     from saelex.evaluation.drawing.curve_plots import top_k_picture
 
-    _quality("top-k", _Asked(paths, models, output, words, split, measure), query_top_k, document_top_k, top_k_picture)
+    _quality(
+        "top-k",
+        _Asked(paths, models, output, words, language, split, measure),
+        query_top_k,
+        document_top_k,
+        top_k_picture,
+    )
 
 
 @app.command()
@@ -67,6 +74,7 @@ def pruning(
     ] = "default",
     document_top_k: DocumentTopKs = "400,200,100,50",
     words: Words = False,
+    language: Language = None,
     split: Split = "test",
     measure: Measure = "nDCG@10",
 ) -> None:
@@ -75,7 +83,11 @@ def pruning(
 
     read_top_k(query_top_k)  # one, not several
     _quality(
-        "pruning", _Asked(paths, models, output, words, split, measure), query_top_k, document_top_k, pruning_picture
+        "pruning",
+        _Asked(paths, models, output, words, language, split, measure),
+        query_top_k,
+        document_top_k,
+        pruning_picture,
     )
 
 
@@ -87,13 +99,20 @@ def flops(
     query_top_k: QueryTopKs = _GRID_QUERY,
     document_top_k: DocumentTopKs = _GRID_DOCUMENT,
     words: Words = False,
+    language: Language = None,
     split: Split = "test",
     measure: Measure = "nDCG@10",
 ) -> None:
     """Quality against QD-FLOPs: every Top-K, and the line of those that no cheaper one beats."""
     from saelex.evaluation.drawing.curve_plots import flops_picture
 
-    _quality("flops", _Asked(paths, models, output, words, split, measure), query_top_k, document_top_k, flops_picture)
+    _quality(
+        "flops",
+        _Asked(paths, models, output, words, language, split, measure),
+        query_top_k,
+        document_top_k,
+        flops_picture,
+    )
 
 
 @app.command()
@@ -103,6 +122,7 @@ def latency(
     models: Models = [DEFAULT_MODEL],  # noqa: B006
     depths: Annotated[str, typer.Option("--k", metavar="K,K", help="Recall of the exact top so many.")] = "10,100",
     words: Words = False,
+    language: Language = None,
     split: Split = "test",
     queries: Annotated[int, typer.Option(metavar="N", help="Time so many of a collection's queries at most.")] = 1000,
 ) -> None:
@@ -114,7 +134,7 @@ def latency(
     from saelex.evaluation.drawing.curve_plots import latency_picture
 
     wanted = [_number("--k", text) for text in depths.split(",")]
-    asked = _Asked(paths, models, output, words, split)
+    asked = _Asked(paths, models, output, words, language, split)
 
     def points(encoder: Encoder, encoded: EncodedCollection) -> list[LatencyPoint]:
         kept = encoder.settings.query_top_k, encoder.settings.document_top_k
@@ -165,10 +185,13 @@ class _Asked:
     models: Sequence[str]
     output: Path
     words: bool
+    language: str | None
     split: str
     measure: str = ""
 
     def __post_init__(self) -> None:
+        if self.language is not None and not self.words:
+            raise InputError("--language is of words, which curves leave out; add --words, or drop it")
         self.judged: dict[str, JudgedDocuments] = {}
         self.facts: dict[str, Any] = {}
         self.systems = _systems(self.models)
@@ -210,11 +233,12 @@ class _Asked:
 
         if self.output.exists() and not self.output.is_dir():
             raise InputError(f"{self.output}: a file; --output names a folder")
+        spoken = named_language(self.language)
         for path in self.paths:
             collection = read_collection(*named_split(path, self.split))
             if collection.label in self.judged:
                 raise InputError(f"{path}: a second collection called {collection.label}; rename its folder")
-            self.judged[collection.label] = JudgedDocuments.read(collection)
+            self.judged[collection.label] = JudgedDocuments.read(collection, spoken)
         self.output.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, systems: Sequence[dict[str, Any]], picture: Picture) -> None:
@@ -226,7 +250,11 @@ class _Asked:
             "curve": name,
             **provenance(shlex.join(["saelex", *sys.argv[1:]])),
             "collections": {
-                collection: {"queries": len(judged.collection.queries), "documents": len(judged.documents)}
+                collection: {
+                    "queries": len(judged.collection.queries),
+                    "documents": len(judged.documents),
+                    **({"language": judged.language} if self.words else {}),
+                }
                 for collection, judged in self.judged.items()
             },
             "systems": [self.facts[system["system"]] | system for system in systems],

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.cli.encode import read_top_k
-from saelex.cli.options import DEFAULT_MODEL, Json, Model, load_encoder, print_json, show_progress
+from saelex.cli.options import (
+    DEFAULT_MODEL,
+    Json,
+    Language,
+    Model,
+    load_encoder,
+    named_language,
+    print_json,
+    show_progress,
+)
 from saelex.cli.runs import DEFAULT_MEASURES, Measures, named_files, split_names
 from saelex.errors import InputError
 
@@ -81,13 +90,14 @@ def evaluate(
             help="Latents that all models keep: 40/400, all/all; default/default: each model's own.",
         ),
     ] = "default/default",
+    language: Language = None,
 ) -> None:
     """Quality, significance and cost, through a real index, of concepts alone and of concepts with words.
 
     Ties go to the smaller document id. Vectors are kept in the user's cache folder: a second evaluation of a model on a
     collection encodes nothing but a small sample, to time it.
     """
-    kept = _read_top_k(top_k)
+    kept, spoken = _read_top_k(top_k), named_language(language)
     if report is not None:
         from saelex.evaluation.report import check_target
 
@@ -103,6 +113,7 @@ def evaluate(
         runs=named_files(run),
         measures=split_names(measures),
         reference=reference,
+        language=spoken,
     )
     command = shlex.join(["saelex", *sys.argv[1:]])
     with TemporaryDirectory(prefix="saelex-evaluate-") as scratch:

@@ -12,7 +12,7 @@ import typer
 from saelex.cli.check import check as check_index
 from saelex.cli.delete import delete as delete_documents
 from saelex.cli.merge import merge as merge_index
-from saelex.cli.options import DEFAULT_MODEL, load_encoder, show_progress
+from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, show_progress
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def index(
         bool | None,
         typer.Option("--pruned/--no-pruned", help="New index: keep what capped and two_step searches read, too."),
     ] = None,
+    language: Language = None,
     labels: Annotated[
         bool | None,
         typer.Option("--labels/--no-labels", help="Derive the concepts' labels from the documents (default)."),
@@ -65,7 +66,9 @@ def index(
         raise InputError("--resume skips what is there and --update replaces it; choose one")
     target = Path(paths[-1])
     if len(paths) == 2:
-        settings = {"words": words, "forward": forward, "pruned": pruned}
+        if language is not None:
+            named_language(language)  # before a model is loaded
+        settings = {"words": words, "language": language, "forward": forward, "pruned": pruned}
         given = {name: value for name, value in settings.items() if value is not None}
         _fill(paths[0], target, model, given, resume=resume, update=update, labels=labels)
     if delete:

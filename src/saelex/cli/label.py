@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import Moved, open_index, show_progress
+from saelex.cli.options import Language, Moved, named_language, open_index, show_progress
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,24 +18,27 @@ if TYPE_CHECKING:
 def label(
     path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
     judge: Annotated[bool, typer.Option(help="Judge the labels on held-out documents.")] = True,
+    language: Language = None,
     model: Moved = None,
 ) -> None:
     """Derive labels of the concepts from the index's documents, without a language model, and store them beside it."""
     with open_index(path, model) as index:
-        typer.echo(f"{path}: {index.label(progress=show_progress()):,} concepts have a label")
+        spoken = index.language if language is None else named_language(language)
+        labelled = index.label(language=spoken, progress=show_progress())
+        typer.echo(f"{path}: {labelled:,} concepts have a label")
         if judge:
             try:
-                typer.echo(str(judged(index)))
+                typer.echo(str(judged(index, spoken)))
             except InputError as error:
                 raise InputError(f"the labels are stored, but cannot be judged: {error}") from error
 
 
-def judged(index: Index) -> LabelReport:
+def judged(index: Index, language: str) -> LabelReport:
     """How well labels from four fifths of the documents predict where their latents fire in the others."""
     from saelex.concepts.judging import held_out, judge_labels
     from saelex.concepts.labels import derive_labels
 
     seen = index.firings(lambda name: not held_out(name), title="labels of 80 %" if show_progress() else "")
-    concepts = list(derive_labels(seen, index.n_latents, language=index.language))
+    concepts = list(derive_labels(seen, index.n_latents, language=language))
     unseen = index.firings(held_out, title="judging" if show_progress() else "")
-    return judge_labels(concepts, unseen, language=index.language)
+    return judge_labels(concepts, unseen, language=language)

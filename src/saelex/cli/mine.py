@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import load_encoder, open_index, show_progress
+from saelex.cli.options import Language, load_encoder, named_language, open_index, show_progress
+from saelex.errors import InputError
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -56,6 +57,7 @@ def mine(
     drop_above: DropAbove = None,
     drop_margin: DropMargin = None,
     seed: Annotated[int, typer.Option(help="Of --random.")] = 0,
+    language: Language = None,
 ) -> None:
     """Find hard negatives: documents that rank high for a training query and do not answer it.
 
@@ -77,7 +79,8 @@ def mine(
     folder, split = named_split(collection, "train")
     read = MiningCollection.read(Path(folder), split)
     asked = list(dict.fromkeys(by)) or [BM25]
-    miners = [_miner(model, name, Path(folder)) for model, name in zip(asked, short_names(asked))]
+    spoken = bm25_language(language, asked)
+    miners = [_miner(model, name, Path(folder), spoken) for model, name in zip(asked, short_names(asked))]
     scores = None if known is None else KnownScores.read(known)
     mining = Mining(read, miners, settings, scores, rule, progress=show_progress())
     mined = mining.run(output)
@@ -85,11 +88,13 @@ def mine(
     typer.echo(f"{output}: {done}" if mined.fresh else f"{output}: there already, {done}")
 
 
-def _miner(model: str, name: str, corpus: Path) -> Miner:
+def _miner(model: str, name: str, corpus: Path, language: str) -> Miner:
     from saelex.training.mining.mine import Miner
 
     if model == BM25:
-        return Miner(name, bm25_facts(), partial(_bm25, corpus))
+        from saelex.evaluation.baselines import bm25_facts
+
+        return Miner(name, bm25_facts(language), partial(_bm25, corpus, language))
     if _is_index(Path(model)):
         with open_index(Path(model)) as index:
             return Miner(name, {"index": index.fingerprint, "documents": len(index)}, partial(_index, Path(model)))
@@ -101,24 +106,24 @@ def _is_index(path: Path) -> bool:
     return path.is_dir() and not any((path / name).is_file() for name in _OF_MODELS)
 
 
-def bm25_facts() -> dict[str, float]:
-    """What tells this BM25 from another, for the metadata."""
-    from saelex.evaluation.baselines import BM25_B, BM25_K1
+def bm25_language(language: str | None, systems: Sequence[str]) -> str:
+    """BM25's language. Raises InputError for an unknown one, and for one that is named where there is no BM25."""
+    if language is not None and BM25 not in systems:
+        raise InputError(f"--language is of {BM25}, which is not asked for; models and indexes have their own")
+    return named_language(language)
 
-    return {"k1": BM25_K1, "b": BM25_B}
 
-
-def bm25_over(corpus: Path) -> Bm25:
+def bm25_over(corpus: Path, language: str) -> Bm25:
     """BM25 over a folder's documents that have text."""
     from saelex.corpus.reading import read_corpus
     from saelex.evaluation.baselines import Bm25
 
-    return Bm25([document for document in read_corpus(corpus) if document.content])
+    return Bm25([document for document in read_corpus(corpus) if document.content], language)
 
 
 @contextmanager
-def _bm25(corpus: Path, _: Path) -> Iterator[Search]:
-    ranking = bm25_over(corpus)
+def _bm25(corpus: Path, language: str, _: Path) -> Iterator[Search]:
+    ranking = bm25_over(corpus, language)
 
     def search(queries: Sequence[str], depth: int) -> Iterator[Sequence[str]]:
         return (list(found) for found in ranking.best(queries, depth))

@@ -37,6 +37,15 @@ Where = Annotated[
         "--where", metavar="FIELD=VALUE", help="Only documents whose metadata says so; also !=, <, <=, >, >=."
     ),
 ]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        metavar="CODE",
+        help="Stemmer and stop words of exact words, by ISO 639-1 code; none takes words as they are, auto goes by "
+        "script. en where nothing else says so.",
+    ),
+]
 Set = Annotated[
     list[str],
     typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe; --settings names them."),
@@ -44,6 +53,16 @@ Set = Annotated[
 RecipeSettings = Annotated[bool, typer.Option("--settings", help="List every setting of a recipe and stop.")]
 
 _CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+
+
+def named_language(language: str | None) -> str:
+    """What `--language` names, else the default. Raises InputError for an unknown one."""
+    from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
+
+    if language is None:
+        return DEFAULT_LANGUAGE
+    check_language(language)
+    return language
 
 
 def load_encoder(model: str) -> Encoder:

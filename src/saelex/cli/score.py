@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.mine import BM25, DropAbove, DropMargin, bm25_facts, bm25_over
-from saelex.cli.options import show_progress
+from saelex.cli.mine import BM25, DropAbove, DropMargin, bm25_language, bm25_over
+from saelex.cli.options import Language, show_progress
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def score(
         bool, typer.Option("--with-text", help="Write queries and passages too: a file that needs no folder.")
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs or texts that a model reads at once.")] = 32,
+    language: Language = None,
 ) -> None:
     """Score mined pairs with teachers, and drop negatives that answer the query after all.
 
@@ -71,8 +72,10 @@ def score(
     rule = FalseNegativeFilter(drop_above, drop_margin)
     kinds: dict[bool | None, Kind | None] = {None: None, True: "cross", False: "dense"}
     names = list(dict.fromkeys(teacher))
+    spoken = bm25_language(language, names)
     teachers = [
-        _teacher(model, name, folder, kinds[cross], batch_size) for model, name in zip(names, short_names(names))
+        _teacher(model, name, folder, kinds[cross], batch_size, spoken)
+        for model, name in zip(names, short_names(names))
     ]
     scoring = Scoring(folder, examples, teachers, aggregation, rule, with_text, progress=show_progress())
     scored = scoring.run(output)
@@ -80,19 +83,21 @@ def score(
     typer.echo(f"{output}: {done}" if scored.fresh else f"{output}: there already, {done}")
 
 
-def _teacher(model: str, name: str, corpus: Path, kind: Kind | None, batch_size: int) -> Teacher:
+def _teacher(model: str, name: str, corpus: Path, kind: Kind | None, batch_size: int, language: str) -> Teacher:
     from saelex.training.mining.teachers import Teacher, model_teacher
 
     if model == BM25:
-        return Teacher(name, {"kind": BM25, **bm25_facts()}, partial(_bm25, corpus))
+        from saelex.evaluation.baselines import bm25_facts
+
+        return Teacher(name, {"kind": BM25, **bm25_facts(language)}, partial(_bm25, corpus, language))
     return model_teacher(model, name, kind=kind, batch_size=batch_size, progress=show_progress())
 
 
 @contextmanager
-def _bm25(corpus: Path, pairs: Pairs, _: Path) -> Iterator[Score]:
+def _bm25(corpus: Path, language: str, pairs: Pairs, _: Path) -> Iterator[Score]:
     import numpy as np
 
-    ranking = bm25_over(corpus)
+    ranking = bm25_over(corpus, language)
     row_of = {name: row for row, name in enumerate(ranking.ids.tolist())}
     rows = np.array([row_of[name] for name in pairs.document_ids])  # [documents]
 

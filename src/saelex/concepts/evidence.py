@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.words.analyser import ENGLISH_STOP_WORDS, MARKS, UNSPACED, WordAnalyser, is_unspaced
+from saelex.encoder.words.analyser import MARKS, UNSPACED, WordAnalyser, is_unspaced
 from saelex.errors import InputError
 
 # a character of an unspaced script, a word, or any other character that is not a space
@@ -21,24 +21,16 @@ MOST_TERMS = 1 << _TERM_BITS
 MOST_LATENTS = 1 << 20
 CONTEXT = 3
 CONTEXT_SHARE = 0.25
-# Words that hold English sentences together: a search needs some of them, a label is better without.
-FUNCTION_WORDS = ENGLISH_STOP_WORDS | frozenset(
-    {
-        "about", "above", "after", "again", "against", "all", "also", "although", "am", "among", "another",
-        "any", "because", "been", "before", "being", "below", "between", "both", "can", "cannot", "could",
-        "did", "do", "does", "doing", "done", "down", "during", "each", "either", "else", "etc", "even",
-        "ever", "every", "few", "from", "further", "get", "gets", "had", "has", "have", "having", "he",
-        "hence", "her", "here", "hers", "herself", "him", "himself", "his", "how", "however", "i", "indeed",
-        "instead", "its", "itself", "just", "least", "less", "like", "made", "make", "makes", "many", "may",
-        "me", "might", "more", "most", "much", "must", "my", "myself", "neither", "never", "nor", "now",
-        "off", "often", "once", "one", "only", "other", "others", "otherwise", "our", "ours", "out", "over",
-        "own", "per", "perhaps", "quite", "rather", "said", "same", "several", "shall", "she", "should",
-        "since", "so", "some", "still", "than", "them", "themselves", "therefore", "those", "though",
-        "through", "thus", "together", "too", "toward", "towards", "under", "until", "up", "upon", "us",
-        "very", "via", "we", "well", "were", "what", "when", "where", "whether", "which", "while", "who",
-        "whom", "whose", "why", "within", "without", "would", "yet", "you", "your", "yours",
-    }
-)  # fmt: skip
+# Words that say nothing alone, beside the stop words: a search may need them, a label is better without.
+_WEAK_WORDS = {
+    "en": frozenset({
+        "also", "although", "among", "another", "cannot", "could", "done", "either", "else", "etc", "even", "ever",
+        "every", "hence", "however", "indeed", "instead", "least", "less", "like", "made", "make", "makes", "many",
+        "may", "might", "much", "must", "neither", "never", "often", "one", "others", "otherwise", "per", "perhaps",
+        "quite", "rather", "said", "several", "shall", "since", "still", "therefore", "though", "thus", "together",
+        "toward", "towards", "upon", "us", "via", "well", "whether", "whose", "within", "without", "would", "yet",
+    })
+}  # fmt: skip
 
 
 class TextTokens(NamedTuple):
@@ -64,8 +56,9 @@ class TextTokens(NamedTuple):
 class Terms:
     """Numbers the words of the texts it splits, inflections together, and remembers how each is mostly spelt."""
 
-    def __init__(self, language: str = "en") -> None:
+    def __init__(self, language: str) -> None:
         self._analyser = WordAnalyser(language)
+        self._function_words = self._analyser.stop_words | _WEAK_WORDS.get(language, frozenset())
         self._terms: dict[str, int] = {}
         self._spellings: dict[str, int] = {}
         self._term_of: list[int] = []
@@ -94,7 +87,7 @@ class Terms:
         return number
 
     def _is_content(self, word: str) -> bool:
-        if self._analyser.language == "en" and word in FUNCTION_WORDS:
+        if word in self._function_words:
             return False
         return word[0].isalnum() and (len(word) > 1 or is_unspaced(word))
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from saelex.concepts.concept import Concept
 from saelex.concepts.evidence import Terms
 from saelex.concepts.labels import Firing
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 
 
@@ -77,7 +78,7 @@ def judge_labels(
     concepts: Iterable[Concept],
     firings: Iterable[Firing],
     *,
-    language: str = "en",
+    language: str = DEFAULT_LANGUAGE,
     sample: int = 500,
     most_texts: int = 100,
     least_texts: int = 5,

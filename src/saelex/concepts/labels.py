@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
 from saelex.concepts.evidence import EvidenceCounter, EvidenceTable, Terms, TextTokens, as_spans, particularity
 from saelex.encoder.words.analyser import is_unspaced
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 
 _EVIDENCE = 20
 _EXAMPLES = 4
@@ -37,12 +38,18 @@ class Firing(NamedTuple):
 
 
 def derive_labels(
-    firings: Iterable[Firing], n_latents: int, *, language: str = "en", words: int = 3, capacity: int = 4_000_000
+    firings: Iterable[Firing],
+    n_latents: int,
+    *,
+    language: str = DEFAULT_LANGUAGE,
+    words: int = 3,
+    capacity: int = 4_000_000,
 ) -> Iterator[Concept]:
     """Concepts of all latents that fire at some word, in order of latent.
 
-    One pass; what is held grows with the vocabulary, not with the corpus. words: most words (or pairs of words) of a
-    label. capacity: most masses of (latent, word) held; the smallest are dropped beyond it.
+    One pass; what is held grows with the vocabulary, not with the corpus. language: whose stop words and inflections
+    count, as in `LexicalSettings`. words: most words (or pairs of words) of a label. capacity: most masses of (latent,
+    word) held; the smallest are dropped beyond it.
     """
     terms, counter = Terms(language), EvidenceCounter(n_latents, capacity)
     activity, examples = _Activity(n_latents), _Examples(n_latents)

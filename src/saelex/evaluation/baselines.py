@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,12 @@ from tqdm import tqdm
 
 from saelex.corpus.documents import Document, Query, Run
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.words.analyser import WordAnalyser
+from saelex.encoder.words.channel import FORMAT
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, best_documents
+from saelex.evaluation.provenance import versions
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,29 +36,20 @@ BM25_K1, BM25_B = 0.9, 0.4  # Anserini's defaults, which BEIR's BM25 rows use
 
 
 class Bm25:
-    """BM25 by bm25s (method "lucene", k1 0.9, b 0.4) over title and text: English stop words and Snowball stemmer."""
+    """BM25 by bm25s (method "lucene", k1 0.9, b 0.4) over title and text, cut by the `WordAnalyser` of a language."""
 
-    def __init__(self, documents: Sequence[Document]) -> None:
-        try:
-            import bm25s
-            import Stemmer
-        except ImportError as error:
-            raise InputError("BM25 needs bm25s; install it with: pip install 'saelex[evaluate]'") from error
-        self._tokenize = partial(
-            bm25s.tokenize,
-            stopwords="en",
-            stemmer=Stemmer.Stemmer("english"),
-            return_ids=False,
-            show_progress=False,
-        )
+    def __init__(self, documents: Sequence[Document], language: str = DEFAULT_LANGUAGE) -> None:
+        import bm25s
+
+        self._analyser = WordAnalyser(language)
         self.ids = _ids(documents)
         self._index = bm25s.BM25(method="lucene", k1=BM25_K1, b=BM25_B)
-        self._index.index(self._tokenize([document.content for document in documents]), show_progress=False)
+        self._index.index([list(self._analyser.terms(one.content)) for one in documents], show_progress=False)
 
     def scores(self, queries: Sequence[str]) -> Iterator[NDArray[np.float32]]:
         """Every query's score of all documents, [documents]; 0 where they share no word."""
-        for terms in self._tokenize(list(queries)):
-            known = [term for term in terms if term in self._index.vocab_dict]
+        for query in queries:
+            known = [term for term in self._analyser.terms(query) if term in self._index.vocab_dict]
             yield self._index.get_scores(known) if known else np.zeros(len(self.ids), np.float32)
 
     def best(self, queries: Sequence[str], depth: int) -> Iterator[dict[str, float]]:
@@ -64,9 +58,17 @@ class Bm25:
             yield best_documents(scores, self.ids, depth)
 
 
-def bm25_run(documents: Sequence[Document], queries: Sequence[Query], depth: int = DEPTH) -> Run:
+def bm25_facts(language: str = DEFAULT_LANGUAGE) -> dict[str, Any]:
+    """What tells this BM25 from another, as JSON values: its parameters, how words are cut, and by which libraries."""
+    made_by = versions(("bm25s", "PyStemmer"))
+    return {"k1": BM25_K1, "b": BM25_B, "language": language, "words": FORMAT, "versions": made_by}
+
+
+def bm25_run(
+    documents: Sequence[Document], queries: Sequence[Query], depth: int = DEPTH, language: str = DEFAULT_LANGUAGE
+) -> Run:
     """What `Bm25` finds for every query."""
-    found = Bm25(documents).best([query.text for query in queries], depth)
+    found = Bm25(documents, language).best([query.text for query in queries], depth)
     return {query.id: best for query, best in zip(queries, found)}
 
 

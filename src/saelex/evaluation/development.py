@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Qrels, Query
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.words.channel import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
 from saelex.errors import InputError
 from saelex.evaluation.efficiency import mean_active, qd_flops
 from saelex.evaluation.exact import exact_run
@@ -30,8 +30,9 @@ class DevelopmentSet:
 
     queries: of each collection, drawn at random; all where it has fewer.
     documents: of each collection: all that are relevant to those queries, be they more, and others drawn at random.
-    words: measure with words beside the latents as well, at the scale of the encoder's settings. The words' statistics
-        are those of the sampled documents; their vectors are computed here, once.
+    words: measure with words beside the latents as well, at the scale of the encoder's settings; a text names their
+        language, as in `LexicalSettings`. The words' statistics are those of the sampled documents; their vectors are
+        computed here, once.
 
     The same arguments give the same sample, whatever the order of the collections' files. A sample's scores lie above
     those of the whole collection: they are for comparing the steps of a training run.
@@ -40,7 +41,13 @@ class DevelopmentSet:
     """
 
     def __init__(
-        self, collections: Sequence[Collection], *, queries: int, documents: int, seed: int = 0, words: bool = False
+        self,
+        collections: Sequence[Collection],
+        *,
+        queries: int,
+        documents: int,
+        seed: int = 0,
+        words: bool | str = False,
     ) -> None:
         if queries < 1 or documents < 1:
             raise InputError(f"a development set has at least 1 query and 1 document, not {queries} and {documents}")
@@ -49,8 +56,9 @@ class DevelopmentSet:
         split_names = [f"{one.name}:{one.split}" for one in collections]
         shared = {name for name, count in Counter(split_names).items() if count > 1}
         names = [f"{one.source}:{one.split}" if name in shared else name for one, name in zip(collections, split_names)]
+        lexical = (LexicalSettings() if words is True else LexicalSettings(words)) if words else None
         self.samples = [
-            _Sample.draw(name, one, queries, documents, seed, words) for name, one in zip(names, collections)
+            _Sample.draw(name, one, queries, documents, seed, lexical) for name, one in zip(names, collections)
         ]
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
@@ -80,7 +88,13 @@ class _Sample:
 
     @classmethod
     def draw(
-        cls, name: str, collection: Collection, n_queries: int, n_documents: int, seed: int, words: bool
+        cls,
+        name: str,
+        collection: Collection,
+        n_queries: int,
+        n_documents: int,
+        seed: int,
+        lexical: LexicalSettings | None,
     ) -> _Sample:
         by_id = {one.id: one for one in collection.documents() if one.content}
         wanted = {
@@ -98,7 +112,7 @@ class _Sample:
         drawn = generator.sample(others, min(len(others), max(0, n_documents - len(relevant))))
         documents = [by_id[one] for one in sorted(relevant.union(drawn))]
         qrels = {one.id: collection.qrels[one.id] for one in queries}
-        return cls(name, queries, documents, qrels, _words(queries, documents) if words else None)
+        return cls(name, queries, documents, qrels, _words(queries, documents, lexical) if lexical else None)
 
     def measured(self, encoder: Encoder) -> dict[str, float]:
         queries = encoder.encode_query([one.text for one in self.queries])
@@ -120,7 +134,9 @@ class _Sample:
         return measure(self.qrels, run)[NDCG]
 
 
-def _words(queries: Sequence[Query], documents: Sequence[Document]) -> tuple[SparseRows, SparseRows]:
+def _words(
+    queries: Sequence[Query], documents: Sequence[Document], settings: LexicalSettings
+) -> tuple[SparseRows, SparseRows]:
     texts = [one.content for one in documents]
-    channel = LexicalChannel().fit(texts)
+    channel = LexicalChannel(settings).fit(texts)
     return channel.query([one.text for one in queries]), channel.document(texts)

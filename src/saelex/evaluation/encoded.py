@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Run
 from saelex.encoder.encoder import Encoder
-from saelex.encoder.words.channel import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
-from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder, bm25_run, dense_run
+from saelex.evaluation.baselines import SentenceEmbedder, bm25_facts, bm25_run, dense_run
 from saelex.evaluation.efficiency import mean_active, qd_flops
 from saelex.evaluation.exact import exact_run
 from saelex.evaluation.fusion import RRF_K, reciprocal_rank_fusion
@@ -58,17 +59,22 @@ class JudgedDocuments:
     """A collection with its documents in memory, in ascending order of ids; empty ones, which nothing finds, left out.
 
     Passages and word statistics are the index's: a long document is searched by passage.
+
+    language: of words, whether BM25's or those beside latents: as in `LexicalSettings`.
     """
 
     collection: Collection
     documents: list[Document]
+    language: str = DEFAULT_LANGUAGE
 
     @classmethod
-    def read(cls, collection: Collection) -> JudgedDocuments:
-        """Raises InputError for a malformed corpus, and for one without any of the relevant documents.
+    def read(cls, collection: Collection, language: str = DEFAULT_LANGUAGE) -> JudgedDocuments:
+        """Raises InputError for a malformed corpus, for one without any of the relevant documents, and for an unknown
+        language.
 
         Relevant documents that are not there count as missed, whatever a system does; a warning says how many they are.
         """
+        check_language(language)
         relevant = {name for grades in collection.qrels.values() for name, grade in grades.items() if grade > 0}
         missing = set(relevant)
         documents: list[Document] = []
@@ -84,7 +90,7 @@ class JudgedDocuments:
         if missing:
             counts = len(missing), len(relevant)
             logger.warning("%s: %d of %d relevant documents are not in the corpus", collection.label, *counts)
-        return cls(collection, sorted(documents, key=lambda one: one.id))
+        return cls(collection, sorted(documents, key=lambda one: one.id), language)
 
     @cached_property
     def ids(self) -> NDArray[np.str_]:
@@ -131,7 +137,8 @@ class EncodedCollection:
         """Vectors from the cache or, once, from the encoder; a model's weighting is in them."""
         borders = judged.borders(encoder)
         passages = judged.passages(borders)
-        channel = LexicalChannel().fit(passages[: sum(map(len, borders[:STATISTICS_DOCUMENTS]))])
+        counted = passages[: sum(map(len, borders[:STATISTICS_DOCUMENTS]))]
+        channel = LexicalChannel(LexicalSettings(judged.language)).fit(counted)
         passage_words = channel.document(passages)  # first: words of passages join the vocabulary
         return cls(
             judged,
@@ -179,7 +186,7 @@ def baseline_runs(
 
     def compute() -> dict[str, Run]:
         deep = [
-            bm25_run(documents, queries, fused_depth),
+            bm25_run(documents, queries, fused_depth, judged.language),
             dense_run(embedder, documents, queries, fused_depth, progress=progress),
         ]
         # order, not scores, is all that the measures read
@@ -191,7 +198,7 @@ def baseline_runs(
 
     facts = [
         [BM25, DENSE, FUSION],
-        [BM25_K1, BM25_B, RRF_K, fused_depth, depth],
+        [bm25_facts(judged.language), RRF_K, fused_depth, depth],
         [embedder.backbone.identity(), embedder.max_length],
         [len(queries), len(documents)],
     ]
@@ -201,10 +208,10 @@ def baseline_runs(
 def bm25_alone(judged: JudgedDocuments, cache: VectorsCache, *, depth: int = DEPTH) -> Run:
     """BM25 where nothing else is wanted: no dense model is needed for it."""
     queries, documents = judged.collection.queries, judged.documents
-    facts = [[BM25], [BM25_K1, BM25_B, depth], [len(queries), len(documents)]]
+    facts = [[BM25], [bm25_facts(judged.language), depth], [len(queries), len(documents)]]
 
     def compute() -> dict[str, Run]:
-        return {BM25: untied(bm25_run(documents, queries, depth), depth)}
+        return {BM25: untied(bm25_run(documents, queries, depth, judged.language), depth)}
 
     return cache.runs(facts, judged.all_texts(), compute)[BM25]
 

@@ -11,8 +11,9 @@ from urllib.parse import quote
 from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
-from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder
+from saelex.evaluation.baselines import SentenceEmbedder, bm25_facts
 from saelex.evaluation.encoded import BM25, DENSE, FUSION, JudgedDocuments, baseline_runs, bm25_alone
 from saelex.evaluation.fusion import RRF_K
 from saelex.evaluation.measures import depth_of, means_of, measure_queries, read_measures, untied
@@ -31,7 +32,7 @@ BASELINES = {"bm25": BM25, "dense": DENSE, "rrf": FUSION}
 class Plan:
     """What is to be evaluated; `of` explains. searchers: encoders, the one that all is about last.
 
-    Raises InputError for names that are unknown or come twice.
+    Raises InputError for names that are unknown or come twice, and for an unknown language.
     """
 
     baselines: list[str]
@@ -39,8 +40,10 @@ class Plan:
     runs: Mapping[str, str]
     measures: Mapping[str, Any]
     reference: str | None = None
+    language: str = DEFAULT_LANGUAGE
 
     def __post_init__(self) -> None:
+        check_language(self.language)
         for name in self.baselines:
             if name not in BASELINES:
                 raise InputError(f"unknown baseline {name!r}; choose one of {', '.join(BASELINES)}")
@@ -59,6 +62,7 @@ class Plan:
         runs: Mapping[str, str | Path] | None = None,
         measures: Iterable[str] = (),
         reference: str | None = None,
+        language: str = DEFAULT_LANGUAGE,
     ) -> Plan:
         """An encoder and what it is compared with.
 
@@ -68,8 +72,9 @@ class Plan:
         measures: names of ir_measures; nDCG@10, MRR@10 and R@100 unless given.
         reference: the system that all others are compared with; None: the first of `against`, or else of `runs`, or
             else concepts alone.
+        language: of exact words, beside concepts and in BM25: as in `LexicalSettings`.
 
-        Raises InputError for names that are unknown or come twice.
+        Raises InputError for names that are unknown or come twice, and for an unknown language.
         """
         others = [one for one in against if isinstance(one, Encoder)]
         labels = short_names([one.name for one in others])
@@ -82,6 +87,7 @@ class Plan:
             {name: str(file) for name, file in (runs or {}).items()},
             read_measures(measures),
             reference,
+            language,
         )
 
     @property
@@ -102,7 +108,7 @@ class Plan:
         for name in self.baselines:
             found[name] = {"kind": "baseline"}
             if name != "dense":
-                found[name] |= {"k1": BM25_K1, "b": BM25_B}
+                found[name] |= bm25_facts(self.language)
             if name != "bm25":
                 found[name]["model"] = short_names([self.searchers[-1].encoder.backbone.model_id])[0]
             if name == "rrf":
@@ -121,12 +127,13 @@ def evaluate_collections(
     runs: Mapping[str, str | Path] | None = None,
     measures: Iterable[str] = (),
     reference: str | None = None,
+    language: str = DEFAULT_LANGUAGE,
     cache: VectorsCache | None = None,
     command: str = "",
     progress: bool = False,
 ) -> Evaluation:
     """Every system on every collection: `Plan.of` what is named here, and `evaluate_plan`."""
-    plan = Plan.of(encoder, against=against, runs=runs, measures=measures, reference=reference)
+    plan = Plan.of(encoder, against=against, runs=runs, measures=measures, reference=reference, language=language)
     return evaluate_plan(plan, collections, cache=cache, command=command, progress=progress)
 
 
@@ -160,13 +167,14 @@ def evaluate_plan(
         "measures": list(plan.measures),
         "reference": plan.against,
         "depth": depth,
+        "language": plan.language,
         "systems": plan.facts(),
         "collections": {},
     }
     kept = cache or VectorsCache()
     results: list[CollectionResult] = []
     for number, collection in enumerate(listed):
-        judged = JudgedDocuments.read(collection)
+        judged = JudgedDocuments.read(collection, plan.language)
         if not judged.documents:
             raise InputError(f"{collection.name}: no document holds a text; there is nothing to find")
         facts["collections"][collection.label] = _facts_of(judged)

@@ -123,10 +123,10 @@ class Evaluation:
     """Systems on collections, with what is needed to repeat it.
 
     facts: JSON values: "command", "date", "versions", "machine", "measures" (names, in the order of tables),
-        "reference" (the system that others are compared with), "depth" (documents per query that were measured), and
-        "systems": name -> "kind" ("baseline", "run" or "encoder") with what decides its run: for an encoder "model",
-        "fingerprint", "top_k" ("40/400"), "words", "settings", "dtype" and "device"; and "collections": name and split
-        -> "source" and "sha256" of what was read.
+        "reference" (the system that others are compared with), "depth" (documents per query that were measured),
+        "language" (of exact words), and "systems": name -> "kind" ("baseline", "run" or "encoder") with what decides
+        its run: for an encoder "model", "fingerprint", "top_k" ("40/400"), "words", "settings", "dtype" and "device";
+        and "collections": name and split -> "source" and "sha256" of what was read.
     """
 
     collections: list[CollectionResult]

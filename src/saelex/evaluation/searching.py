@@ -15,6 +15,7 @@ from tqdm import tqdm
 from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
+from saelex.encoder.words.channel import LexicalSettings
 from saelex.evaluation.costs import MOST_ENCODED, encode_throughput, end_to_end_latency, measure_costs
 from saelex.evaluation.encoded import JudgedDocuments
 from saelex.evaluation.measures import DEPTH
@@ -92,7 +93,8 @@ class Searcher:
         passages = cache.rows(self.encoder, judged.passages(borders), "document", progress=progress)
         latents = cache.rows(self.encoder, judged.questions, "query", progress=progress).top_k(settings.query_top_k)
         queries = {query.id: query.text for query in judged.collection.queries}
-        with _folder(folder) as path, Index.create(path, self.encoder) as index:
+        lexical = LexicalSettings(judged.language, scale=settings.word_scale)
+        with _folder(folder) as path, Index.create(path, self.encoder, words=lexical) as index:
             index.add_vectors(judged.documents, passages.top_k(settings.document_top_k), passages=borders)
             speeds = self._speeds(index, judged)
             return {

@@ -13,6 +13,7 @@ from saelex.concepts.steering import resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError, MismatchError
 from saelex.index.disk.storage import Storage
 from saelex.index.hits import Hit
@@ -62,6 +63,7 @@ class Index:
         encoder: TextEncoder,
         *,
         words: bool | LexicalSettings = True,
+        language: str | None = None,
         forward: bool = True,
         pruned: bool = False,
         bits: int = 16,
@@ -71,16 +73,22 @@ class Index:
         """A new index in a new folder, bound to its encoder.
 
         words: exact words as dimensions beside the latents (see `LexicalChannel`), at the scale the encoder's settings
-        name unless LexicalSettings say otherwise. forward: keep the vectors row by row as well; it doubles the size,
-        makes explanations instant, and labels are derived from them. pruned: keep what the `capped` and `two_step`
-        searches read, too: six more files a segment. bits: 8 or 16 for a stored weight. passage_tokens,
-        passage_overlap: longer documents are split into passages of so many tokens (default: what the encoder reads, at
-        most 512) that overlap by so many (default: an eighth).
+        name unless LexicalSettings say otherwise. language: of these words, an ISO 639-1 code, "none" or "auto" (see
+        `saelex.encoder.words.languages`), where LexicalSettings do not name it. forward: keep the vectors row by row as
+        well; it doubles the size, makes explanations instant, and labels are derived from them. pruned: keep what the
+        `capped` and `two_step` searches read, too: six more files a segment. bits: 8 or 16 for a stored weight.
+        passage_tokens, passage_overlap: longer documents are split into passages of so many tokens (default: what the
+        encoder reads, at most 512) that overlap by so many (default: an eighth).
 
         Raises InputError where something is there already, or for settings that cannot be.
         """
         passage_splitter(encoder, passage_tokens, passage_overlap)
-        word_settings = LexicalSettings(scale=encoder.settings.word_scale) if words is True else words or None
+        if language is not None and words is not True:
+            raise InputError(
+                "language is of words=True; LexicalSettings name their own, and without words there is none"
+            )
+        own = LexicalSettings(language or DEFAULT_LANGUAGE, scale=encoder.settings.word_scale)
+        word_settings = own if words is True else words or None
         settings = {
             "kind": "documents",
             "encoder": encoder.name,
@@ -136,7 +144,7 @@ class Index:
 
     def _check_created_with(self, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
-            there: Any = self.settings[name]
+            there: Any = self.language if name == "language" else self.settings[name]
             if name == "words" and isinstance(value, bool):
                 there = there is not None
             elif name == "words" and value is not None:
@@ -201,11 +209,6 @@ class Index:
         return int(self.settings["n_latents"])
 
     @property
-    def language(self) -> str:
-        """In which its words are cut and its labels derived, as `LexicalSettings.language` has it."""
-        return "en" if self._words is None else self._words.channel.settings.language
-
-    @property
     def fingerprint(self) -> str:
         """sha256, in hex, of all that turns a text into scores here: encoder, word statistics and integer step."""
         words = None if self._words is None else self._storage.catalog.state("words")
@@ -219,16 +222,23 @@ class Index:
             self._concepts = ConceptStore.open(self.path / FILE_NAME, fingerprint=self.settings["fingerprint"])
         return self._concepts
 
-    def label(self, *, progress: bool = False) -> int:
+    @property
+    def language(self) -> str:
+        """Of its words, and of its labels; the default where it keeps no words."""
+        return DEFAULT_LANGUAGE if self._words is None else self._words.channel.settings.language
+
+    def label(self, *, language: str | None = None, progress: bool = False) -> int:
         """Derive what its latents mean from its own documents, without a language model, and store it beside them.
 
-        Of more than MOST_LABELLED passages a random sample of so many is read. Returns how many latents have a label;
-        see `saelex.concepts.labels`. Raises InputError without forward rows.
+        Of more than MOST_LABELLED passages a random sample of so many is read. language: whose stop words and
+        inflections count; None is the index's own. Returns how many latents have a label; see
+        `saelex.concepts.labels`. Raises InputError without forward rows, and for an unknown language.
         """
         from saelex.concepts.labels import derive_labels
 
         fired = self.firings(title="labels" if progress else "")
-        return len(self.write_concepts(derive_labels(fired, self.n_latents, language=self.language)))
+        spoken = self.language if language is None else language
+        return len(self.write_concepts(derive_labels(fired, self.n_latents, language=spoken)))
 
     def firings(
         self,

@@ -92,6 +92,12 @@ def test_words_score_as_bm25_does(encoder):
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("language", "tf"), [("de", 1), ("en", 0), ("none", 0)])
+def test_words_score_in_their_own_language(language, tf):
+    scores = WordScores(["die Häuser"], scale=1.0, language=language)(["Haus"], ["die Häuser"])
+    assert scores.item() == pytest.approx(np.log1p((1 - 1 + 0.5) / (1 + 0.5)) * tf / (tf + 0.9))
+
+
 def test_weighting_trains_with_the_weights_that_search_uses(encoder, tmp_path):
     from saelex.encoder.encoder import Encoder
     from saelex.encoder.weighting import LatentWeighting, WeightingSettings

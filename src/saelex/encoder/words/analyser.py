@@ -1,26 +1,19 @@
 """Words of a text, ready for lexical matching: tokenised, lowercased, stemmed, stop words left out.
 
-English without code comes out as the field's BM25 baselines have it (two or more word characters, the Lucene stop
-words, Snowball). Beyond that: scripts written without spaces become character bigrams whatever the language setting,
-and identifiers yield their parts beside the whole (`read_text` also read and text, `ZipFile` also zip and file).
+English without code comes out as the field's BM25 baselines have it (two or more word characters, stop words,
+Snowball). Beyond that: scripts written without spaces become character bigrams whatever the language setting, and
+identifiers yield their parts beside the whole (`read_text` also read and text, `ZipFile` also zip and file).
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
-from saelex.errors import InputError
+from saelex.encoder.words import languages
 
-# Snowball's algorithm for each ISO 639-1 code.
-STEMMERS = {
-    "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",
-    "et": "estonian", "eu": "basque", "fi": "finnish", "fr": "french", "ga": "irish", "hi": "hindi", "hu": "hungarian",
-    "hy": "armenian", "id": "indonesian", "it": "italian", "lt": "lithuanian", "ne": "nepali", "nl": "dutch",
-    "no": "norwegian", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish",
-    "ta": "tamil", "tr": "turkish", "yi": "yiddish",
-}  # fmt: skip
 # Han, kana, Hangul, Thai, Lao, Burmese and Khmer: no spaces between words, or (Hangul) particles glued to them.
 UNSPACED = (
     "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17d3\u3041-\u3096\u309d-\u309f\u30a1-\u30fa"
@@ -35,14 +28,6 @@ _WORD = re.compile(rf"[{UNSPACED}]+|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])
 _COMPOUND = re.compile(r"[^_]_+[^_]|[a-z]{3}[A-Z]|[a-z]{2}[A-Z][a-z]{2}|[A-Z]{2}[a-z]{2}")
 _PART = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-# Lucene's English stop words, the list of bm25s and Anserini.
-ENGLISH_STOP_WORDS = frozenset(
-    {
-        "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not",
-        "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was",
-        "will", "with",
-    }
-)  # fmt: skip
 _CACHED_WORDS = 1 << 20
 
 
@@ -59,17 +44,27 @@ class _Cache(dict[str, tuple[str, ...]]):
 
 
 class WordAnalyser:
-    """Splits texts of one language into terms.
+    """Splits texts into terms.
 
-    language: an ISO 639-1 code chooses the stemmer ("en" the stop words as well); "none" takes plain words. Chinese,
-    Japanese, Korean and Thai have no stemmer: their bigrams need none. Raises InputError for an unknown language.
+    language: decides stemmer and stop words; see `saelex.encoder.words.languages`.
+    stop_words: in place of the language's own; None takes those. A word with an apostrophe counts as its parts, as it
+        does in a text.
+
+    Raises InputError for an unknown language.
     """
 
-    def __init__(self, language: str = "en") -> None:
+    def __init__(self, language: str = languages.DEFAULT_LANGUAGE, stop_words: Iterable[str] | None = None) -> None:
         self.language = language
-        self.stop_words = ENGLISH_STOP_WORDS if language == "en" else frozenset[str]()
-        self.stem: Callable[[str], str] = _stemmer(language)
+        self.stem: Callable[[str], str] = languages.stemmer(language)
+        self._given = None if stop_words is None else frozenset(stop_words)
         self._cache = _Cache(self._terms_of)
+
+    @cached_property
+    def stop_words(self) -> frozenset[str]:
+        """Words in lower case that are no terms."""
+        # on first use: an index that is opened has kept its own, and needs no library
+        listed = languages.stop_words(self.language) if self._given is None else self._given
+        return frozenset(part for word in listed for part in _WORD.findall(word))
 
     def terms(self, text: str) -> Iterator[str]:
         """The text's terms in order, with repetitions."""
@@ -106,16 +101,3 @@ def is_unspaced(character: str) -> bool:
 
 
 _UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
-
-
-def _stemmer(language: str) -> Callable[[str], str]:
-    if language in ("none", "zh", "ja", "ko", "th"):
-        return str
-    import Stemmer
-
-    algorithm = STEMMERS.get(language)
-    if algorithm not in Stemmer.algorithms():
-        known = ", ".join(sorted(code for code, name in STEMMERS.items() if name in Stemmer.algorithms()))
-        raise InputError(f"words: no stemmer for language {language!r}; choose one of {known}, zh, ja, ko, th, or none")
-    stem: Callable[[str], str] = Stemmer.Stemmer(algorithm).stemWord
-    return stem

@@ -16,10 +16,11 @@ import numpy as np
 
 from saelex.encoder.words.analyser import WordAnalyser
 from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
 
-FORMAT = "saelex-words/1"
+FORMAT = "saelex-words/2"  # of a channel's state; another number where texts are cut into other terms
 _CHUNK = 1024
 
 
@@ -27,8 +28,9 @@ _CHUNK = 1024
 class LexicalSettings:
     """How words are cut and weighted. Raises InputError for values without meaning."""
 
-    language: str = "en"
-    """ISO 639-1 code for stemmer and stop words; "none" for plain words."""
+    language: str = DEFAULT_LANGUAGE
+    """ISO 639-1 code for stemmer and stop words, "none" for plain words, "auto" to go by script: see
+    `saelex.encoder.words.languages`."""
     k1: float = 0.9
     """BM25's saturation of a word's count in a document."""
     b: float = 0.4
@@ -38,6 +40,7 @@ class LexicalSettings:
     keep their range when they are made integers, and another scale needs no new index."""
 
     def __post_init__(self) -> None:
+        check_language(self.language)
         check_bm25(self.k1, self.b)
         if not 0 < self.scale < np.inf:
             raise InputError(f"words: the scale must be a positive number, not {self.scale}")
@@ -55,11 +58,14 @@ class LexicalChannel:
     """BM25 over words as sparse vectors: `fit` once, then `document` and `query`.
 
     Dimensions count from 0; whoever stores the rows puts them after the latents with `SparseRows.beside`.
+
+    stop_words: in place of the language's own; None takes those. A channel's state keeps them, so that another version
+        of the list cannot change what was indexed.
     """
 
-    def __init__(self, settings: LexicalSettings | None = None) -> None:
+    def __init__(self, settings: LexicalSettings | None = None, stop_words: Iterable[str] | None = None) -> None:
         self.settings = settings or LexicalSettings()
-        self.analyser = WordAnalyser(self.settings.language)
+        self.analyser = WordAnalyser(self.settings.language, stop_words)
         self.statistics: Bm25Statistics | None = None
         self._vocabulary = _Vocabulary()
         self._terms: list[str] = []
@@ -163,11 +169,12 @@ class LexicalChannel:
         del self._terms[n:]
 
     def to_state(self) -> dict[str, Any]:
-        """Settings, frozen statistics and all words as JSON values."""
+        """Settings, stop words, frozen statistics and all words as JSON values."""
         statistics = self._frozen()
         return {
             "format": FORMAT,
             "settings": dataclasses.asdict(self.settings),
+            "stop_words": sorted(self.analyser.stop_words),
             "n_documents": statistics.n_documents,
             "mean_length": statistics.mean_length,
             "document_frequencies": statistics.document_frequencies.tolist(),
@@ -179,8 +186,11 @@ class LexicalChannel:
         """From `to_state`, and the words that joined after it, in order. Raises InputError for anything else."""
         try:
             if state["format"] != FORMAT:
-                raise ValueError(f"format {state['format']!r}, this version reads {FORMAT!r}")
-            channel = cls(LexicalSettings(**state["settings"]))
+                raise InputError(
+                    f"words: kept as {state['format']!r}, while this version of saelex cuts and keeps words as "
+                    f"{FORMAT!r}; index the documents anew"
+                )
+            channel = cls(LexicalSettings(**state["settings"]), state["stop_words"])
             frequencies = np.asarray(state["document_frequencies"], np.int64)
             channel.statistics = Bm25Statistics(frequencies, int(state["n_documents"]), float(state["mean_length"]))
             channel.extend(state["words"])

@@ -40,7 +40,7 @@ class SaelexSearch:
     has for instruction-tuned models are not used. Title and text are joined as everywhere here (`Document.content`) and
     ties are broken by the project's rule, so that mteb measures what `saelex evaluate` measures.
 
-    words: match exact words beside concepts: True, False, or the language of their stemmer (ISO 639-1; True is "en").
+    words: match exact words beside concepts: True, False, or their language, as in `LexicalSettings`; True is English.
     name: "organisation/model", under which mteb keeps results; None: the hub id, or "saelex/" and the folder's name.
 
     Of mteb's `encode_kwargs`, `batch_size` scales the encoder's token budget (mteb's own 32 is the budget itself, 16 is
@@ -51,6 +51,7 @@ class SaelexSearch:
     def __init__(self, encoder: Encoder, *, words: bool | str = True, name: str | None = None) -> None:
         self.encoder = encoder
         self.words = words
+        self._lexical = LexicalSettings() if isinstance(words, bool) else LexicalSettings(words)
         self.name = name
         self._meta: ModelMeta | None = None
         self._index: Index | None = None
@@ -95,7 +96,9 @@ class SaelexSearch:
         documents = Corpus(corpus, task_metadata.name)
         with ExitStack() as stack, self._options(encode_kwargs) as progress:
             scratch = stack.enter_context(TemporaryDirectory(prefix="saelex-mteb-"))
-            index = stack.enter_context(Index.create(Path(scratch) / "index", self.encoder, words=self._lexical))
+            # words are indexed whether they count or not, as in `saelex evaluate`, so that both have equal integers
+            lexical = replace(self._lexical, scale=self.encoder.settings.word_scale)
+            index = stack.enter_context(Index.create(Path(scratch) / "index", self.encoder, words=lexical))
             index.add(documents, progress=progress)
             self._index, self._blank, self._held = index, documents.blank, stack.pop_all()
 
@@ -145,13 +148,6 @@ class SaelexSearch:
         self._held.close()
 
     # ---- inside -----------------------------------------------------------------------------------------------------
-
-    @property
-    def _lexical(self) -> bool | LexicalSettings:
-        """Words are indexed whether they count or not, as in `saelex evaluate`, so that both have equal integers."""
-        if isinstance(self.words, str):
-            return LexicalSettings(self.words, scale=self.encoder.settings.word_scale)
-        return True
 
     @contextmanager
     def _options(self, encode_kwargs: Mapping[str, Any]) -> Iterator[bool]:
@@ -206,9 +202,9 @@ def register(encoder: Encoder, *, name: str | None = None, words: bool | str = T
     """Make a model known to mteb for this process: `mteb.get_model(name)` then loads it anew from where it came.
 
     Arguments as in `SaelexSearch`. Returns what mteb keeps of it, which `mteb.evaluate` takes as a model too. Raises
-    InputError where mteb is not installed.
+    InputError where mteb is not installed, and for an unknown language.
     """
-    meta = describe(encoder, name=name, words=words, loader=load_search)
+    meta = SaelexSearch(encoder, words=words, name=name).mteb_model_meta
     from mteb.models.model_implementations import MODEL_REGISTRY
 
     MODEL_REGISTRY[meta.name] = meta

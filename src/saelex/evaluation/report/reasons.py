@@ -90,7 +90,7 @@ def label_from_sample(index: Index, passages: int = LABELLED_FROM) -> int:
                 row, spans = rows[i], encoder.token_spans(text, "document")
                 yield Firing(name, text, row.latents, row.weights, row.positions, spans)
 
-    return len(index.write_concepts(derive_labels(firings(), encoder.n_latents)))
+    return len(index.write_concepts(derive_labels(firings(), encoder.n_latents, language=index.language)))
 
 
 @contextmanager

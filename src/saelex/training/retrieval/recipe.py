@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from saelex.encoder.settings import EncoderSettings
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.recipe import parts_of, settings_of
 from saelex.training.examples.settings import ExampleData
@@ -29,10 +30,12 @@ class LossRecipe:
 
     word_scale: float = 0.0
     """Add so many times BM25 over words to the student's score: latents learn what words miss. 0: concepts alone."""
+    word_language: str = DEFAULT_LANGUAGE
+    """Of these words: an ISO 639-1 code for stemmer and stop words, none for plain words, auto to go by script."""
 
     if TYPE_CHECKING:
 
-        def __init__(self, word_scale: float = 0.0, **settings: float) -> None:
+        def __init__(self, word_scale: float = 0.0, word_language: str = DEFAULT_LANGUAGE, **settings: float) -> None:
             """settings: those of the losses."""
 
     @property

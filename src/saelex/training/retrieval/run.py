@@ -179,7 +179,8 @@ def _trainer(
 
     words = None
     if recipe.loss.word_scale:
-        words = WordScores(_first_passages(examples, _WORD_PASSAGES), recipe.loss.word_scale)
+        passages = _first_passages(examples, _WORD_PASSAGES)
+        words = WordScores(passages, recipe.loss.word_scale, recipe.loss.word_language)
     collator = Collator(
         _training_tokenizer(encoder, recipe.training),
         encoder.backbone.pad_id,

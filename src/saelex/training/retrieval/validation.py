@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from saelex.encoder.words.languages import check_language
 from saelex.errors import InputError
 from saelex.recipe import parts_of
 from saelex.training.examples.settings import ExampleData, Source
@@ -88,6 +89,9 @@ def _check_tune(tune: TuneRecipe, model: ModelRecipe) -> None:
 def _check_losses(recipe: RetrievalRecipe, processes: int) -> None:
     loss, data = recipe.loss, recipe.data
     at_least(0, loss, "loss", "word_scale")
+    check_language(loss.word_language)
+    if loss.word_language != LossRecipe.word_language and not loss.word_scale:
+        raise InputError("loss.word_language is of words, which loss.word_scale=0 leaves out; raise it, or drop this")
     every = parts_of(loss, Loss)
     for term in every:
         term.check_settings()

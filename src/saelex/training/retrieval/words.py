@@ -7,19 +7,20 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from saelex.encoder.words.channel import LexicalChannel
+from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 
 
 class WordScores:
     """BM25 over words of queries and passages, its statistics counted once.
 
     texts: passages that the statistics are counted over; equal ones count once. scale: factor of every score, as
-    `EncoderSettings.word_scale` is at search time.
+    `EncoderSettings.word_scale` is at search time. language: as in `LexicalSettings`.
     """
 
-    def __init__(self, texts: Iterable[str], scale: float) -> None:
+    def __init__(self, texts: Iterable[str], scale: float, language: str = DEFAULT_LANGUAGE) -> None:
         self.scale = scale
-        self._channel = LexicalChannel().fit(dict.fromkeys(texts))
+        self._channel = LexicalChannel(LexicalSettings(language)).fit(dict.fromkeys(texts))
 
     def __call__(self, queries: Sequence[str], passages: Sequence[str]) -> Tensor:
         """float32 [queries, passages]."""
