@@ -85,7 +85,7 @@ class Searcher:
         """What both systems find, from one index: the query alone decides whether words count.
 
         The vectors come from the cache or, once, from the encoder. The documents of a JudgedDocuments come in ascending
-        order of ids, so that the index's rule for ties (first added, first found) is that of `measures.untied` down to
+        order of ids, so that the index's rule for ties (first added, first found) is `saelex.selection`'s down to
         the last rank. folder: where the index stays, a new folder; None: it goes when all is measured.
         """
         borders = judged.borders(self.encoder)
