@@ -40,6 +40,7 @@ def test_two_processes_give_the_rows_of_one_in_order_and_read_little_ahead(encod
     np.testing.assert_array_equal(rows.positions, alone.positions)
 
 
+@pytest.mark.slow
 def test_equal_texts_get_equal_vectors_from_two_processes(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join([TEXTS[i % 7]] * (i % 5 + 1)) for i in range(70)]  # each of 35 twice
     monkeypatch.setattr("saelex.encoder.encoder.WINDOW", 9)
@@ -71,6 +72,7 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(encoder: Encoder, tmp_path: P
         list(encode_windows(partial(Encoder.load, tmp_path / "gone"), ["cpu"], [["lift"]], "query", None))
 
 
+@pytest.mark.slow
 def test_workers_compute_in_the_dtype_of_the_encoder(tmp_path: Path) -> None:
     tiny_encoder(tmp_path / "bert").save_pretrained(tmp_path / "model", include_backbone=False)
     half = Encoder.load(tmp_path / "model", device="cpu", dtype=torch.bfloat16)

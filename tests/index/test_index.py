@@ -318,6 +318,9 @@ def test_vectors_find_what_their_texts_find(index: Index) -> None:
         for rows in (latents, index.query_vectors(texts, words=words)):
             answers = index.search_vectors(rows, k=3, texts=texts, words=words)
             assert list(map(as_tuples, answers)) == list(map(as_tuples, expected))
+    with_words = index.query_vectors(texts)
+    left_out = index.search_vectors(with_words, k=3, texts=texts, words=False)
+    assert list(map(as_tuples, left_out)) == list(map(as_tuples, index.search_batch(texts, k=3, words=False)))
     # without texts there are no words to match, and none to name
     hit, expected_hit = index.search_vectors(latents, k=1)[0][0], index.search(texts[0], k=1, words=False)[0]
     assert (hit.id, hit.score) == (expected_hit.id, expected_hit.score)
@@ -365,10 +368,12 @@ def test_vectors_that_do_not_go_with_their_documents(index: Index) -> None:
         ({"rows": rows, "passages": [[(0, 3), (4, 8)], []]}, "'b': its passages are not parts"),
     ):
         with pytest.raises(InputError, match=message):
-            index.add_vectors(documents, **arguments)  # type: ignore[arg-type]
-        index.update([])
+            index.add_vectors(iter(documents), **arguments)  # type: ignore[arg-type]
         if "a" in index:
             index.delete(["a", "b"])
+    with pytest.raises(InputError, match="vectors of 3 documents for 2; nothing was added"):
+        index.add_vectors(documents, rows[[0, 1, 1]])
+    assert "a" not in index
     with pytest.raises(MismatchError, match="have 8192 latents, these 7"):
         index.add_vectors(documents, SparseRows.empty(7, 2))
     with pytest.raises(InputError, match="a document is a Document or a mapping"):
@@ -395,7 +400,10 @@ def test_open_or_create(tmp_path: Path) -> None:
         assert repr(index) == f"Index({str(tmp_path / 'i')!r}, 1 documents, encoder 'fake-8192-0')"
     with Index.at(tmp_path / "i", FakeEncoder()) as index:
         hit = index.search("wings")[0]
+        with pytest.raises(InputError, match="'word' is no setting of an index"):
+            Index.at(tmp_path / "i", word=False)
         assert repr(hit) == f"Hit(rank=1, score={hit.score:.6g}, id='a', title='')"
+    assert repr(index) == f"Index({str(tmp_path / 'i')!r}, closed, encoder 'fake-8192-0')"
     for settings, message in (
         ({"words": True}, "words=False, not True"),
         ({"forward": False}, "forward=True, not False"),

@@ -56,6 +56,10 @@ def test_passages_cover_everything_within_the_budget(text: str, budget: int, dat
     assert starts == sorted(set(starts)) and ends == sorted(set(ends))
 
 
+def test_no_passage_lies_within_another() -> None:
+    assert split_passages("? ?? ??", spans, 3, 1) == [(0, 4), (2, 6), (5, 7)]
+
+
 def test_the_encoder_sets_the_budget() -> None:
     text = " ".join(["word"] * 200)
     assert len(passage_splitter(FakeEncoder(max_document_length=202), None, None)(text)) == 1

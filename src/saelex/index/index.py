@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
-from saelex.errors import InputError, MismatchError
+from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index.disk.storage import Storage
 from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
@@ -144,6 +144,8 @@ class Index:
 
     def _check_created_with(self, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
+            if name not in self.settings and name != "language":
+                raise InputError(f"{name!r} is no setting of an index; `Index.create` names them")
             there: Any = self.language if name == "language" else self.settings[name]
             if name == "words" and isinstance(value, bool):
                 there = there is not None
@@ -169,8 +171,11 @@ class Index:
         self.close()
 
     def __repr__(self) -> str:
-        words = "" if self._words is None else f", {len(self._words):,} words"
-        return f"Index({str(self.path)!r}, {len(self):,} documents{words}, encoder {self.settings['encoder']!r})"
+        try:
+            content = f"{len(self):,} documents" + ("" if self._words is None else f", {len(self._words):,} words")
+        except SaelexError:
+            content = "closed"
+        return f"Index({str(self.path)!r}, {content}, encoder {self.settings['encoder']!r})"
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
@@ -340,7 +345,10 @@ class Index:
         from saelex.index.passage_vectors import GivenPassages
 
         self._check_columns(rows)
-        return self._add(documents, GivenPassages(rows, passages), resume=resume, progress=progress)
+        vectors = GivenPassages(rows, passages)
+        if isinstance(documents, Sized) and len(documents) != vectors.n_documents:
+            raise InputError(f"vectors of {vectors.n_documents} documents for {len(documents)}; nothing was added")
+        return self._add(documents, vectors, resume=resume, progress=progress)
 
     def fill(
         self,

@@ -53,10 +53,11 @@ def split_passages(text: str, token_spans: TokenSpans, budget: int, overlap: int
     # (byte-level tokens begin with the space before a word)
     words = [i for i, start in enumerate(starts) if text[start].isspace() or text[start - 1 : start].isspace()]
     passages: list[Passage] = []
-    first = 0
+    first = last = 0
     while first + budget < len(spans):
         full = first + budget
-        last = _last_in(sentences, full - budget // 3, full) or _last_in(words, full - budget // 3, full) or full
+        least = max(full - budget // 3, last + 1)  # beyond the passage before, which would hold this one whole
+        last = _last_in(sentences, least, full) or _last_in(words, least, full) or full
         passages.append(Passage(starts[first] if passages else 0, spans[last - 1][1]))
         low, high = max(first + 1, last - 2 * overlap), max(first + 1, last - overlap)
         first = _last_in(sentences, low, high) or _last_in(words, low, high) or high

@@ -58,8 +58,7 @@ class Search:
             snapshot = self.storage.snapshot
             views = self._views(snapshot)
             if views is not None:
-                asked = texts if self.request.words else [""] * len(texts)
-                rows = latents if latents.n_latents > self.n_latents else beside_words(latents, self.words, asked)
+                rows = self._beside_words(latents, texts)
                 searched = [self._searched(text, rows[i], snapshot) for i, text in enumerate(texts)]
                 best = self._best_rows(searched, views, snapshot)
                 if only is not None:
@@ -73,6 +72,11 @@ class Search:
                 raise CorruptIndexError(
                     f"{self.storage.folder}: a document of the index is missing; run `saelex check` on it"
                 )
+
+    def _beside_words(self, latents: SparseRows, texts: Sequence[str]) -> SparseRows:
+        if latents.n_latents == self.n_latents:
+            return beside_words(latents, self.words, texts if self.request.words else [""] * len(texts))
+        return latents if self.request.words else latents.keep(latents.latents < self.n_latents)
 
     def _views(self, snapshot: Snapshot) -> Sequence[SegmentView] | None:
         """What to search of the snapshot. None when a filter is needed and the catalogue has gone on to a later commit.

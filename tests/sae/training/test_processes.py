@@ -120,6 +120,7 @@ def answers(folder):
     return together(everything, folder)
 
 
+@pytest.mark.slow
 def test_weights_equal_those_of_one_process_that_saw_both_halves(answers):
     # the statistics are of process 0's share, every second chunk: here all there is is one chunk
     for kind, ((alone, values), records) in every_kind(Processes(), 2).items():
@@ -141,6 +142,7 @@ def test_weights_equal_those_of_one_process_that_saw_both_halves(answers):
                 assert ours["dead_share"] == expected["dead_share"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_every_process_was(answers, folder):
     one, two = answers
     for answer in answers:
@@ -153,11 +155,13 @@ def test_a_killed_run_goes_on_where_every_process_was(answers, folder):
     assert logs == [4, 4]
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_is_not_resumed_by_one(answers, folder):
     with pytest.raises(InputError, match="the checkpoint is of 2 processes, not 1"):
         run(Processes(), folder / "killed")
 
 
+@pytest.mark.slow
 def test_an_error_of_the_main_process_is_everybodys(answers):
     one, two = answers
     assert one["error"] == two["error"] and "holds a finished SAE" in one["error"]

@@ -18,7 +18,7 @@ from saelex.sae.training.trainer import SaeTrainer
     [
         ({}, 0.11, 0.9),
         pytest.param({"normalise_input": True, "centre": False}, 0.11, 0.9, marks=pytest.mark.slow),
-        ({"bfloat16": True}, 0.11, 0.9),
+        pytest.param({"bfloat16": True}, 0.11, 0.9, marks=pytest.mark.slow),
         pytest.param({"schedule": "cosine", "decay_share": 1.0}, 0.13, 0.8, marks=pytest.mark.slow),
         ({"gate": "batch_topk"}, 0.2, 0.6),
         pytest.param({"gate": "topk", "widths": [32, 64, 128]}, 0.16, 0.6, marks=pytest.mark.slow),
@@ -26,10 +26,11 @@ from saelex.sae.training.trainer import SaeTrainer
         ({"gate": "hierarchical_topk"}, 0.13, 0.8),
         ({"gate": "relu", "sparsity": 0.4}, 0.3, 0.8),
         ({"gate": "jumprelu", "sparsity": 0.03, "bandwidth": 0.1, "initial_threshold": 0.1}, 0.16, 0.6),
-        (
+        pytest.param(
             {"gate": "jumprelu", "sparsity": 0.03, "bandwidth": 0.1, "initial_threshold": 0.1, "bfloat16": True},
             0.16,
             0.6,
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -54,9 +54,9 @@ def recipe_for(folder: Path, corpus: str, kind: str = "", **changes) -> MntpReci
     [
         ("bert", "full", 0.9),
         ("bert", "lora", 1.0),  # a new head over frozen random embeddings does not come far in 30 steps
-        ("llama", "full", 0.9),
+        pytest.param("llama", "full", 0.9, marks=pytest.mark.slow),
         ("llama", "lora", 0.9),
-        ("gemma2", "lora", 0.9),
+        pytest.param("gemma2", "lora", 0.9, marks=pytest.mark.slow),
         ("qwen3", "full", 0.9),
     ],
 )

@@ -86,7 +86,8 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(model, whole, parts,
     assert_equal_gradients(one_step(model, tmp_path, chosen), whole)
 
 
-@pytest.mark.parametrize("parts", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
 def test_two_processes_give_the_gradient_of_one(model, whole, parts, tmp_path):
     chosen = recipe(training=replace(recipe().training, accumulation_steps=parts))
     for gradients in together(one_step_of_rank, tmp_path, model, tmp_path, chosen):
