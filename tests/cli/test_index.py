@@ -114,5 +114,7 @@ def test_standard_input(saelex: Saelex, model: Path, tmp_path: Path, monkeypatch
 def test_arguments_that_make_no_sense(saelex: Saelex, index: Path, tmp_path: Path) -> None:
     assert "SOURCE and INDEX" in saelex("index", index).err
     assert "choose one" in saelex("index", "a.tsv", index, "--resume", "--update").err
+    assert "options are of a SOURCE" in saelex("index", index, "--check", "--no-words").err
+    assert "leave out --no-forward" in saelex("index", index, tmp_path / "new", "--no-forward", "--labels").err
     assert "no such file" in saelex("index", tmp_path / "no.jsonl", tmp_path / "new").err
     assert not (tmp_path / "new").exists()

@@ -388,6 +388,11 @@ def test_one_documents_place_and_reasons(index: Index) -> None:
         assert index.explain(query, hit.id).to_json() == hit.explain().to_json()
     with pytest.raises(InputError, match="'wing' scores 0"):
         index.find("zip", "wing", words=False)
+    with pytest.raises(InputError, match="or is filtered out"):
+        index.find("wing", "wing", where={"length": 1})
+    with Index.open(index.path, FakeEncoder()) as other:
+        other.add(make_documents(30))
+    assert index.find("only7 wing", "d7").id == "d7"  # and every other document of that commit, at whatever rank
     with pytest.raises(InputError, match="'nobody' is not in the index"):
         index.explain(query, "nobody")
 
@@ -409,7 +414,7 @@ def test_open_or_create(tmp_path: Path) -> None:
         ({"forward": False}, "forward=True, not False"),
         ({"bits": 8}, "bits=16, not 8"),
         ({"pruned": True}, "pruned=False, not True"),
-        ({"language": "de"}, "language=en, not de"),
+        ({"language": "en"}, "language=None, not en"),
     ):
         with pytest.raises(InputError, match=message):
             Index.at(tmp_path / "i", FakeEncoder(), **settings)
@@ -441,6 +446,31 @@ def test_copies_of_a_text_have_equal_vectors_in_one_add(
             assert len({hit.score for hit in hits}) == 1
 
 
+@pytest.mark.parametrize("words", [True, False])
+def test_copies_keep_the_tokens_at_which_their_latents_fired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: bool
+) -> None:
+    monkeypatch.setattr(adding, "BATCH_PASSAGES", 4)
+    documents = [Document(f"d{i}", TEXTS["wing" if i % 2 else "bank"]) for i in range(12)]
+    with Index.create(tmp_path / "i", FakeEncoder(), words=words) as index:
+        index.add(documents)  # batches two and three hold nothing but copies
+        index.merge()
+        for hit in index.search("wing money", k=12, words=False):
+            assert all(row.document_words for row in hit.explain().contributions), hit
+        assert index.check().ok
+
+
+def test_a_text_that_an_update_has_replaced_is_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "BATCH_PASSAGES", 1)
+    monkeypatch.setattr(adding, "_LOOKED_UP", 1)
+    other = [Document(f"f{i}", f"Filler number{i}.") for i in range(30)]
+    documents = [Document("a", "Gliders soar."), Document("a", "Boats sail."), *other, Document("b", "Gliders soar.")]
+    with Index.create(tmp_path / "i", FakeEncoder(), words=False) as index:
+        index.update(documents)
+        assert index.search("gliders soar", k=1)[0].id == "b"
+        assert index.document("a").text == "Boats sail." and index.check().ok
+
+
 class Unsteady(FakeEncoder):
     """A text's weights depend on how many were encoded before it, as those of real models do on a batch's shape."""
 
@@ -460,6 +490,8 @@ def test_what_cannot_be_asked_is_said_before_anything_is_loaded(index: Index, tm
         ):
             with pytest.raises(InputError, match=message):
                 unloaded.search("wing", **options)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="wehre"):
+            unloaded.search_batch(["wing"], wehre={"length": 1})  # type: ignore[call-arg]
         rows = index.encoder.encode_query(["wing"])
         assert unloaded.search_vectors(rows)[0][0].id == "wing"
     with (

@@ -225,7 +225,7 @@ def test_many_small_adds_are_merged_in_order(tmp_path: Path) -> None:
 def test_vectors_without_a_weight_do_not_fix_the_step(tmp_path: Path) -> None:
     heavy = SparseRows.from_dicts([{3: 50.0}], V)
     with InvertedIndex.create(tmp_path / "i", V) as index:
-        index.add(["none", "nothing"], SparseRows.empty(V, 2))
+        index.add(["none", "nothing"], SparseRows.build([0, 1, 1], [5], [0.0], V))
         assert index.quantiser is None and index.search(heavy).ids == [[]] and index.check().ok
         index.add(["heavy"], heavy)
         hits = index.search(heavy)

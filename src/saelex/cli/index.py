@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,6 @@ from saelex.cli.delete import delete as delete_documents
 from saelex.cli.merge import merge as merge_index
 from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, show_progress
 from saelex.errors import InputError
-
-if TYPE_CHECKING:
-    from saelex.index.index import Index
 
 
 def index(
@@ -66,11 +63,16 @@ def index(
         raise InputError("--resume skips what is there and --update replaces it; choose one")
     target = Path(paths[-1])
     if len(paths) == 2:
+        # before a model is loaded
         if language is not None:
-            named_language(language)  # before a model is loaded
+            named_language(language)
+        if labels and forward is False:
+            raise InputError("--labels are derived from forward rows; leave out --no-forward")
         settings = {"words": words, "language": language, "forward": forward, "pruned": pruned}
         given = {name: value for name, value in settings.items() if value is not None}
         _fill(paths[0], target, model, given, resume=resume, update=update, labels=labels)
+    elif model or resume or update or any(one is not None for one in (words, forward, pruned, language, labels)):
+        raise InputError("these options are of a SOURCE; give SOURCE and INDEX")
     if delete:
         delete_documents(target, delete)
     if merge:
@@ -107,13 +109,8 @@ def _fill(
             if new and not len(index):
                 raise InputError(f"{source}: holds no document; nothing was indexed")
         except BaseException:
-            _leave_nothing(index, new)
+            if new and not len(index):
+                index.close()
+                shutil.rmtree(target)  # nothing came of it, so nothing is left to be in the way of the next try
             raise
         typer.echo(f"{target}: {len(index):,} documents; {report}")
-
-
-def _leave_nothing(index: Index, new: bool) -> None:
-    """Of a new index that nothing came of nothing is left, to be in the way of the next try."""
-    if new and not len(index):
-        index.close()
-        shutil.rmtree(index.path)

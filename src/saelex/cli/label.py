@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import Language, Moved, named_language, open_index, show_progress
+from saelex.cli.options import Moved, named_language, open_index, show_progress
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 def label(
     path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
     judge: Annotated[bool, typer.Option(help="Judge the labels on held-out documents.")] = True,
-    language: Language = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language", metavar="CODE", help="Whose stop words and inflections count; the index's own unless given."
+        ),
+    ] = None,
     model: Moved = None,
 ) -> None:
     """Derive labels of the concepts from the index's documents, without a language model, and store them beside it."""

@@ -55,7 +55,7 @@ def export_index(
 
 
 def _summary(index: Index, queries: SparseRows | None) -> Summary:
-    heaviest, n_columns = 0.0, index.encoder.n_latents
+    heaviest, n_columns = 0.0, index.n_latents
     for chunk in index.stored():
         heaviest = max(heaviest, float(chunk.rows.weights.max(initial=0.0)))
         n_columns = chunk.rows.n_latents

@@ -34,6 +34,10 @@ class Vector(NamedTuple):
         """The weights as Python floats that print with the fewest digits that give the same float32 back."""
         return [float(str(weight)) for weight in self.weights]
 
+    def by_place(self) -> dict[str, list[Any]]:
+        """`{"indices", "values"}`."""
+        return {"indices": self.columns.tolist(), "values": self.numbers()}
+
     def by_name(self) -> dict[str, float]:
         """`{"column": weight}`."""
         return dict(zip(map(str, self.columns.tolist()), self.numbers()))

@@ -56,15 +56,11 @@ class Milvus:
         if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_JSON_BYTES:
             raise InputError(f"the metadata of document {document.id!r} is longer than Milvus' {MAX_JSON_BYTES} bytes")
         row = {"id": document.id, "title": document.title, "text": document.text, "metadata": metadata}
-        return json.dumps({**row, "vector": _sparse(vector)}, ensure_ascii=False)
+        return json.dumps({**row, "vector": vector.by_place()}, ensure_ascii=False)
 
     def query(self, query: Query, vector: Vector, summary: Summary) -> str:
         """`{"id", "text", "data"}`; data is one entry of the `data` argument of a search."""
-        return json.dumps({"id": query.id, "text": query.text, "data": _sparse(vector)}, ensure_ascii=False)
-
-
-def _sparse(vector: Vector) -> dict[str, list[Any]]:
-    return {"indices": vector.columns.tolist(), "values": vector.numbers()}
+        return json.dumps({"id": query.id, "text": query.text, "data": vector.by_place()}, ensure_ascii=False)
 
 
 FORMATS: tuple[type[Format], ...] = (Milvus,)

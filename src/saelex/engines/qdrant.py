@@ -180,17 +180,13 @@ class Qdrant:
             "text": document.text,
             "metadata": dict(document.metadata),
         }
-        point = {"id": point_id(document.id), "vector": {VECTOR_NAME: _sparse(vector)}, "payload": payload}
+        point = {"id": point_id(document.id), "vector": {VECTOR_NAME: vector.by_place()}, "payload": payload}
         return json.dumps(point, ensure_ascii=False)
 
     def query(self, query: Query, vector: Vector, summary: Summary) -> str:
         """`{"id", "text", "body"}`; the body gives the 10 best points with their document ids."""
-        body = {"query": _sparse(vector), "using": VECTOR_NAME, "limit": 10, "with_payload": ["id"]}
+        body = {"query": vector.by_place(), "using": VECTOR_NAME, "limit": 10, "with_payload": ["id"]}
         return json.dumps({"id": query.id, "text": query.text, "body": body}, ensure_ascii=False)
-
-
-def _sparse(vector: Vector) -> dict[str, list[Any]]:
-    return {"indices": vector.columns.tolist(), "values": vector.numbers()}
 
 
 FORMATS: tuple[type[Format], ...] = (Qdrant,)

@@ -150,7 +150,7 @@ class Adder:
                 self.words.store(transaction)
 
         replaced = [one.replaces for one in batch if one.replaces is not None]
-        self.storage.commit(rows, fill, replaced)
+        self.storage.commit(rows, fill, deleted=replaced)
         if self.words is not None:
             self.words.committed()
         self.vectors.committed(start)

@@ -21,7 +21,7 @@ _SEARCHES: dict[Mode, Callable[..., TopRows]] = {
 def search_views(views: Sequence[SegmentView], queries: Sequence[QuantisedQuery], k: int, mode: Mode) -> list[TopRows]:
     """The k best rows of every query. Several queries share the cores: the kernels release the interpreter's lock.
 
-    Raises InputError for k < 1, an unknown mode, or one that needs forward rows which the index does not keep.
+    Raises InputError for k < 1, an unknown mode, or one that reads pruned postings which the index does not keep.
     """
     check_search(k, mode)
     k = min(k, max(1, sum(view.n_rows for view in views)))  # what is asked for beyond that would only take memory

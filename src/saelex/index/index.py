@@ -146,7 +146,7 @@ class Index:
         for name, value in settings.items():
             if name not in self.settings and name != "language":
                 raise InputError(f"{name!r} is no setting of an index; `Index.create` names them")
-            there: Any = self.language if name == "language" else self.settings[name]
+            there: Any = self.settings["words"] and self.language if name == "language" else self.settings[name]
             if name == "words" and isinstance(value, bool):
                 there = there is not None
             elif name == "words" and value is not None:
@@ -389,7 +389,7 @@ class Index:
     def delete(self, ids: Iterable[str]) -> None:
         """Delete documents by id, in one commit. Raises InputError, and deletes none, when an id is not there."""
         with self._storage.writing():
-            self._storage.commit(None, lambda transaction: None, numbers_of(self._storage, ids))
+            self._storage.commit(deleted=numbers_of(self._storage, ids))
 
     def merge(self) -> None:
         """Make few large segments out of many, and give the space of deleted documents back."""
@@ -464,11 +464,11 @@ class Index:
         Raises InputError for an id that is not in the index, and for a document that scores 0.
         """
         _check_query(query)
-        request = self._request(max(1, self.n_passages), options)
+        request = self._request(1, options)
         self.document(document_id)  # an id that is not there is another matter than a document that does not match
         hits = self._search(self.encoder.encode_query([query]), [query], request, only=document_id)[0]
         if not hits:
-            raise InputError(f"document {document_id!r} scores 0: it shares no concept and no word with the query")
+            raise InputError(f"document {document_id!r} scores 0, or is filtered out: it shares nothing with the query")
         return hits[0]
 
     def explain(self, query: str, document_id: str, **options: Unpack[SearchOptions]) -> Explanation:

@@ -100,8 +100,8 @@ class InvertedIndex:
 
     @property
     def quantiser(self) -> Quantiser | None:
-        """How weights became integers; None before the first vectors came."""
-        return self._storage.quantiser
+        """How weights became integers; None before the first weight came."""
+        return self._storage.quantiser if "step" in self._storage.settings else None
 
     @property
     def size(self) -> int:
@@ -152,7 +152,7 @@ class InvertedIndex:
         storage = self._storage
         with storage.writing():
             numbers = numbers_of(storage, ids)
-            storage.commit(None, lambda transaction: None, numbers)
+            storage.commit(deleted=numbers)
             self._catch_up()
 
     def merge(self) -> None:
@@ -176,7 +176,7 @@ class InvertedIndex:
         from saelex.index.batch import search_views
 
         check_queries(self, queries, k)
-        quantiser, snapshot = self._storage.quantiser or Quantiser(1.0), self._snapshot
+        quantiser, snapshot = self._storage.quantiser, self._snapshot
         if snapshot.generation < 0:  # as `close` leaves it
             raise closed(self)
         quantised = [quantiser.query(*queries.row(i)) for i in range(len(queries))]

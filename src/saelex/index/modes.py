@@ -41,8 +41,8 @@ class SegmentView:
     n_rows: int
     live: NDArray[np.uint8] | None = None  # [n_rows], 0 where deleted or filtered out; None: all rows are live
     forward: ForwardRows | None = None  # needed by capped and two_step
-    capped: CappedPostings | None = None  # needed by capped; see kernels_build.cap_postings
-    first_step: Postings | None = None  # needed by two_step; see pruning.first_step_postings
+    capped: CappedPostings | None = None  # needed by capped; see kernels.build.cap_postings
+    first_step: Postings | None = None  # needed by two_step; see disk.pruning.first_step_postings
 
 
 class TopRows(NamedTuple):
@@ -99,7 +99,7 @@ def search_capped(
     """Nearly the k best: candidates by the heaviest postings of each column only, then their exact scores.
 
     Scores are exact; a row is missed when too much of its score lies in postings beyond the caps. candidates: rows that
-    get an exact score, at least 4 k. Raises InputError like search_exact, and for segments without forward rows.
+    get an exact score, at least 4 k. Raises InputError like search_exact, and for segments without pruned postings.
     """
     columns, factors = _checked(segments, columns, factors)
     gathered = _Gathered(max(candidates, 4 * k), len(columns))
@@ -124,7 +124,7 @@ def search_two_step(
     """Two-Step SPLADE (arXiv 2404.13357): candidates by pruned, re-saturated vectors, then their exact scores.
 
     query_terms: so many of the query's columns, the heaviest, are used in the first step. candidates: rows that get an
-    exact score, at least 4 k. Raises InputError like search_exact, and for segments without forward rows.
+    exact score, at least 4 k. Raises InputError like search_exact, and for segments without pruned postings.
     """
     columns, factors = _checked(segments, columns, factors)
     pruned_columns, pruned_factors = heaviest_terms(columns, factors, query_terms)
@@ -149,7 +149,7 @@ def heaviest_terms(
 
 
 class _Gathered:
-    """The best keys so far (see kernels.py) of one query, segment after segment."""
+    """The best keys so far (see kernels/scoring.py) of one query, segment after segment."""
 
     def __init__(self, k: int, n_terms: int) -> None:
         self._k = k

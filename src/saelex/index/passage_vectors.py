@@ -14,7 +14,7 @@ from saelex.corpus.documents import Document
 from saelex.errors import InputError
 from saelex.index.disk.storage import Storage
 from saelex.index.passages import Passage, Splitter
-from saelex.index.stored import step_of, vectors_of_passages
+from saelex.index.stored import vectors_of_passages
 from saelex.index.text_encoder import TextEncoder
 from saelex.vectors import SparseRows
 
@@ -83,31 +83,26 @@ class EncodedPassages:
         known = self._stored(digests)  # [different texts], the passage that holds it in the index, or -1
         fresh = np.flatnonzero(known < 0)
         self._new = digests[fresh], firsts[fresh]
-        ready = np.where(known < 0, np.cumsum(known < 0), 0)  # how many must be encoded before a text has its row
-        starts = np.cumsum([0, *(len(one.passages) for one in batch)])[:-1]
-        rows = self._encoded(
-            [texts[i] for i in firsts[fresh]], np.sort(np.maximum.reduceat(ready[which], starts)), done
-        )
-        place = np.empty(len(digests), np.int64)
-        place[fresh] = np.arange(len(fresh))
+        parts = self._encoded([texts[i] for i in firsts[fresh]], len(batch), done)
         copies = np.flatnonzero(known >= 0)
+        copies = copies[np.argsort(known[copies])]
         if len(copies):
-            copies = copies[np.argsort(known[copies])]
-            place[copies] = len(fresh) + np.arange(len(copies))
-            rows = SparseRows.concatenate([rows, self._read_back(known[copies])])
-        return rows[place[which]]
+            parts.append(self._read_back(known[copies]))
+        place = np.empty(len(digests), np.int64)  # [different texts], the row of each
+        place[np.concatenate([fresh, copies])] = np.arange(len(digests))
+        return SparseRows.concatenate(parts)[place[which]]
 
-    def _encoded(self, texts: list[str], ready: NDArray[np.int64], done: Callable[[int], object]) -> SparseRows:
-        """ready: [documents], ascending: how many of the texts must be through for each."""
-        parts = [SparseRows.empty(self._encoder.n_latents)] if not texts else []
-        finished = 0
-        for first in range(0, max(len(texts), 1), _ENCODED):
-            if texts:
-                parts.append(self._encoder.encode_document(texts[first : first + _ENCODED]))
-            through = int(np.searchsorted(ready, min(first + _ENCODED, len(texts)), side="right"))
-            done(through - finished)
-            finished = through
-        return SparseRows.concatenate(parts)
+    def _encoded(self, texts: list[str], documents: int, done: Callable[[int], object]) -> list[SparseRows]:
+        """In parts, each of which counts for an equal share of the documents."""
+        starts = range(0, len(texts), _ENCODED)
+        shares = np.diff(np.linspace(0, documents, len(starts) + 1).astype(np.int64))
+        parts: list[SparseRows] = []
+        for first, share in zip(starts, shares):
+            parts.append(self._encoder.encode_document(texts[first : first + _ENCODED]))
+            done(int(share))
+        if not texts:
+            done(documents)
+        return parts
 
     def _stored(self, digests: NDArray[np.bytes_]) -> NDArray[np.int64]:
         places = np.searchsorted(self._digests, digests)
@@ -115,10 +110,12 @@ class EncodedPassages:
         inside = np.flatnonzero(places < len(self._digests))
         same = inside[self._digests[places[inside]] == digests[inside]]
         known[same] = self._numbers[places[same]]
+        # what an `update` has replaced since may have been merged away
+        known[~np.isin(known, self._storage.snapshot.passages)] = -1
         return known
 
     def _read_back(self, numbers: NDArray[np.int64]) -> SparseRows:
-        rows = vectors_of_passages(self._storage.snapshot, step_of(self._storage), numbers)
+        rows = vectors_of_passages(self._storage.snapshot, self._storage.quantiser.step, numbers)
         n_latents = self._encoder.n_latents
         return replace(rows.keep(rows.latents < n_latents), n_latents=n_latents)  # words follow the latents
 

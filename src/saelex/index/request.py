@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from saelex.concepts.steering import Resolve, Steering
 from saelex.errors import InputError
 from saelex.index.filters import Where, condition
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 Mode = Literal["exact", "capped", "two_step"]
 
@@ -38,12 +35,21 @@ class Request:
     words: bool
 
     @classmethod
-    def read(cls, k: int, resolve: Resolve, **options: Unpack[SearchOptions]) -> Request:
+    def read(
+        cls,
+        k: int,
+        resolve: Resolve,
+        mode: Mode = "exact",
+        boost: Iterable[str] = (),
+        ban: Iterable[str] = (),
+        add: Iterable[str] = (),
+        where: Where | None = None,
+        words: bool = True,
+    ) -> Request:
         """resolve: the latents that a concept's name stands for. Raises InputError for what means nothing."""
-        mode, where = options.get("mode", "exact"), options.get("where")
         check_search(k, mode)
-        steering = Steering.parse(options.get("boost", ()), options.get("ban", ()), options.get("add", ()), resolve)
-        return cls(k, mode, steering, condition(where) if where else None, options.get("words", True))
+        steering = Steering.parse(boost, ban, add, resolve)
+        return cls(k, mode, steering, condition(where) if where else None, words)
 
 
 def check_search(k: int, mode: str) -> None:

@@ -18,7 +18,6 @@ from saelex.index.disk.storage import Storage
 from saelex.index.hits import Hit, SearchedQuery
 from saelex.index.modes import SegmentView
 from saelex.index.passages import Passage
-from saelex.index.quantise import Quantiser
 from saelex.index.request import Request
 from saelex.index.text_encoder import TextEncoder
 from saelex.index.word_state import WordState
@@ -52,18 +51,20 @@ class Search:
         """The hits of every query, best first.
 
         latents: [queries, latents], or with words' columns after them; texts: [queries]. only: the id of the one
-        document that is made a hit of, at the rank that it has among the k best.
+        document that is made a hit of, at whatever rank it has.
         """
         while True:
             snapshot = self.storage.snapshot
             views = self._views(snapshot)
-            if views is not None:
+            number = None if only is None else self._number(only, snapshot)
+            if views is not None and (only is None or number is not None):
                 rows = self._beside_words(latents, texts)
                 searched = [self._searched(text, rows[i], snapshot) for i, text in enumerate(texts)]
-                best = self._best_rows(searched, views, snapshot)
+                best = self._best_rows(
+                    searched, views, snapshot, self.request.k if only is None else max(1, snapshot.n_rows)
+                )
                 if only is not None:
-                    numbers = [number for number, _ in self.storage.catalog.find([only]).values()]
-                    best = [[place for place in each if snapshot.documents[place.row] in numbers] for each in best]
+                    best = [[place for place in each if snapshot.documents[place.row] == number] for each in best]
                 hits = self._hits(searched, best, snapshot)
                 if hits is not None:
                     return hits
@@ -72,6 +73,14 @@ class Search:
                 raise CorruptIndexError(
                     f"{self.storage.folder}: a document of the index is missing; run `saelex check` on it"
                 )
+
+    def _number(self, name: str, snapshot: Snapshot) -> int | None:
+        """A document's number in the snapshot, -1 without it. None when the catalogue has gone on to a later commit."""
+        catalog = self.storage.catalog
+        with catalog.reading():
+            if catalog.generation() != snapshot.generation:
+                return None
+            return catalog.find([name]).get(name, (-1, None))[0]
 
     def _beside_words(self, latents: SparseRows, texts: Sequence[str]) -> SparseRows:
         if latents.n_latents == self.n_latents:
@@ -100,18 +109,18 @@ class Search:
         steering = self.request.steering
         if steering:
             row = steering.apply(row)
-        quantiser = self.storage.quantiser or Quantiser(1.0)  # of an empty index, where every step is as good
+        quantiser = self.storage.quantiser
         quantised = quantiser.query(row.latents, row.weights)
         scale = quantised.step * quantiser.step
         parts = (snapshot, self.n_latents, self.encoder, self.words, self.concepts)
         return SearchedQuery(text, row, quantised, scale, steering, *parts)
 
     def _best_rows(
-        self, searched: Sequence[SearchedQuery], views: Sequence[SegmentView], snapshot: Snapshot
+        self, searched: Sequence[SearchedQuery], views: Sequence[SegmentView], snapshot: Snapshot, k: int
     ) -> list[list[_Place]]:
         """The best passage of the k best documents of every query."""
         best: list[list[_Place]] = [[] for _ in searched]
-        k = deep = self.request.k
+        deep = k
         pending = list(range(len(searched)))
         while pending:
             tops = search_views(views, [searched[i].quantised for i in pending], deep, self.request.mode)

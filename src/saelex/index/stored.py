@@ -32,7 +32,7 @@ def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[St
     """All passages of the last commit, in chunks; see `Index.stored`. Raises InputError without forward rows."""
     if not storage.settings["forward"]:
         raise InputError(f"{storage.folder}: keeps no forward rows; create it with forward=True")
-    snapshot, step = storage.snapshot, step_of(storage)
+    snapshot, step = storage.snapshot, storage.quantiser.step
     drawn: NDArray[np.int64] | None = None
     if sample is not None and sample < snapshot.n_rows:
         drawn = np.sort(np.random.default_rng(0).choice(snapshot.n_rows, sample, replace=False))
@@ -62,11 +62,6 @@ def _with_texts(catalog: Catalog, arrays: SegmentArrays, chosen: NDArray[np.int6
             texts.append(content[start:end])
     live = np.array([owner in documents for owner in owners])
     return StoredRows(ids, texts, arrays.rows_of(chosen[live], step))
-
-
-def step_of(storage: Storage) -> float:
-    """What the integer 1 is worth; of an index without any weight 1, since every step is as good."""
-    return 1.0 if storage.quantiser is None else storage.quantiser.step
 
 
 def vectors_of_passages(snapshot: Snapshot, step: float, numbers: NDArray[np.int64]) -> SparseRows:

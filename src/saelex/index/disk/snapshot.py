@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -26,7 +26,8 @@ class Snapshot:
     generation: int
     segments: tuple[Segment, ...]
     tombstones: NDArray[np.int64]
-    _filtered: OrderedDict[str, list[SegmentView]] = field(default_factory=OrderedDict, init=False)
+    filtered: OrderedDict[str, list[SegmentView]] = field(default_factory=OrderedDict, init=False)
+    """The views of the last filters used, by filter; they go with the snapshot."""
 
     @cached_property
     def passages(self) -> NDArray[np.int64]:
@@ -68,24 +69,15 @@ class Snapshot:
             )
         return views
 
-    @property
-    def filtered(self) -> Mapping[str, Sequence[SegmentView]]:
-        """The views of the last filters used, by filter; they go with the snapshot."""
-        return self._filtered
-
     def keep_filtered(self, name: str, documents: NDArray[np.int64]) -> Sequence[SegmentView]:
-        """The views of a filter that lets these documents through ([documents], ascending), kept for the next time."""
-        views = self._filtered[name] = self.views_of(documents)
-        while len(self._filtered) > _FILTERS_KEPT:
-            self._filtered.popitem(last=False)
-        return views
-
-    def views_of(self, documents: NDArray[np.int64]) -> list[SegmentView]:
-        """The views with all rows masked but those of the given documents ([documents], ascending)."""
-        views = []
+        """The views with all rows masked but those of the given documents ([documents], ascending), kept by name."""
+        views: list[SegmentView] = []
         for view, segment in zip(self.views, self.segments):
             chosen = _contains(documents, segment.arrays.documents).astype(np.uint8)
             views.append(replace(view, live=chosen if view.live is None else chosen & view.live))
+        self.filtered[name] = views
+        while len(self.filtered) > _FILTERS_KEPT:
+            self.filtered.popitem(last=False)
         return views
 
     def segment_of(self, row: int) -> tuple[Segment, int]:

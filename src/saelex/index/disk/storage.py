@@ -97,10 +97,9 @@ class Storage:
         return self.folder / "segments"
 
     @property
-    def quantiser(self) -> Quantiser | None:
-        """Set by the first commit that brings a weight, for good."""
-        step = self.settings.get("step")
-        return None if step is None else Quantiser(step, self.settings["bits"])
+    def quantiser(self) -> Quantiser:
+        """Its step is set by the first commit that brings a weight, for good; before that every step is as good."""
+        return Quantiser(self.settings.get("step", 1.0), self.settings["bits"])
 
     def refresh(self) -> bool:
         """Go on to the last commit, if another process has made one; whether it has."""
@@ -135,7 +134,13 @@ class Storage:
             reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
             yield
 
-    def commit(self, new: NewRows | None, fill: Callable[[Transaction], None], deleted: Sequence[int] = ()) -> None:
+    def commit(
+        self,
+        new: NewRows | None = None,
+        fill: Callable[[Transaction], None] = lambda transaction: None,
+        *,
+        deleted: Sequence[int] = (),
+    ) -> None:
         """One commit: new rows, deleted documents, and what `fill` writes beside them. Call inside `writing()`."""
         from saelex.index.disk.building import build_segment  # loads compiled code that only a writer needs
 
@@ -143,9 +148,9 @@ class Storage:
         manifest, number = None, 0
         if new is not None and len(new.passages):
             quantiser = self.quantiser
-            if quantiser is None:
+            if "step" not in self.settings:
                 quantiser = Quantiser.for_weights(new.vectors.weights, self.settings["bits"])
-                if new.vectors.n_nonzero:  # vectors without a weight say nothing of how heavy later ones are
+                if new.vectors.weights.any():  # vectors without a weight say nothing of how heavy later ones are
                     changed["step"] = quantiser.step
             rows = quantiser.documents(new.vectors)
             arrays = build_segment(

@@ -1,6 +1,6 @@
 """Making postings, compiled by numba: transposing, merging, capping. `reference.py` says the same in plain numpy.
 
-Apart from `kernels.py`, because a process that only searches should not load what only a writer needs.
+Apart from `scoring.py`, because a process that only searches should not load what only a writer needs.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from saelex.index.kernels.arrays import ForwardRows, Postings, Weights
 
 
 def build_postings(forward: ForwardRows, n_columns: int) -> Postings:
-    """See kernels_build.build_postings."""
+    """See build.build_postings."""
     rows = np.repeat(np.arange(forward.n_rows, dtype=np.int32), np.diff(forward.indptr))
     return _by_column(forward.latents, rows, forward.weights, n_columns)
 
 
 def merge_postings(parts: Sequence[Postings], row_maps: Sequence[NDArray[np.int32]]) -> Postings:
-    """See kernels_build.merge_postings."""
+    """See build.merge_postings."""
     columns = np.concatenate([_columns(part) for part in parts])
     rows = np.concatenate([row_map[part.rows] for part, row_map in zip(parts, row_maps)])
     weights = np.concatenate([part.weights for part in parts])
@@ -28,7 +28,7 @@ def merge_postings(parts: Sequence[Postings], row_maps: Sequence[NDArray[np.int3
 def heaviest(
     indptr: NDArray[np.int64], indices: NDArray[np.int32], weights: Weights, lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], Weights]:
-    """See kernels_build.heaviest."""
+    """See build.heaviest."""
     kept = np.zeros(len(indices), np.bool_)
     for begin, end, length in zip(indptr[:-1], indptr[1:], lengths):
         heaviest_first = np.argsort(-weights[begin:end].astype(np.int64), kind="stable")
@@ -54,7 +54,7 @@ def score_rows(
     k: int,
     state: NDArray[np.int64],
 ) -> None:
-    """See kernels.score_rows; the scratch arrays `accumulators` and `cursors` are not used."""
+    """See scoring.score_rows; the scratch arrays `accumulators` and `cursors` are not used."""
     scores = np.zeros(n_rows, np.int64)
     for column, factor in zip(columns, factors):
         source = (indptr, rows, weights)
@@ -81,7 +81,7 @@ def rescore_rows(
     factors: NDArray[np.int32],
     scores: NDArray[np.int64],
 ) -> None:
-    """See kernels.rescore_rows."""
+    """See scoring.rescore_rows."""
     for i, row in enumerate(rows):
         entries = slice(indptr[row], indptr[row + 1])
         scores[i] = (factors[latents[entries]].astype(np.int64) * weights[entries]).sum()
