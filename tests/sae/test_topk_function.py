@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from saelex.sae.products import Spares
-from saelex.sae.topk_function import decode_topk, encode_topk, keep_largest
+from saelex.sae.topk_function import decode_topk, encode_topk, largest_of_matrix
 from saelex.selection import top_k_rows
 
 TOKENS, D_MODEL, LATENTS, K, AUX_K = 37, 12, 90, 5, 7
@@ -132,7 +132,7 @@ def test_the_largest_of_a_matrix_are_found_from_few_candidates_per_row(seed):
         return best.relu(), columns
 
     values, columns = candidates(torch.arange(30), 2 * k)
-    kept, where = keep_largest(values, columns, k * 30, 200, candidates)
+    kept, where = largest_of_matrix(values, columns, k * 30, 200, candidates)
     found = torch.zeros_like(matrix).scatter_add(1, where.long(), kept)
     best = matrix.flatten().topk(k * 30)
     assert torch.equal(found, torch.zeros(30 * 200).scatter(0, best.indices, best.values).view(30, 200))
@@ -150,7 +150,7 @@ def test_fewer_positive_entries_than_wanted_are_all_kept():
         best, columns = top_k_rows(matrix[rows], count)
         return best.relu(), columns
 
-    kept, columns = keep_largest(*candidates(torch.arange(5), 4), 10, 40, candidates)
+    kept, columns = largest_of_matrix(*candidates(torch.arange(5), 4), 10, 40, candidates)
     assert torch.equal(torch.zeros(5, 40).scatter_add(1, columns.long(), kept), matrix.relu())
-    nothing, _ = keep_largest(torch.zeros(5, 4), torch.zeros(5, 4, dtype=torch.int32), 10, 40, candidates)
+    nothing, _ = largest_of_matrix(torch.zeros(5, 4), torch.zeros(5, 4, dtype=torch.int32), 10, 40, candidates)
     assert nothing.shape == (5, 1) and not nothing.any()

@@ -146,7 +146,8 @@ class Encoder(EncoderParts):
         with ExitStack() as stack:
             bar = stack.enter_context(tqdm(total=total, unit="text", desc=f"encode {side}", disable=not progress))
             if devices:
-                load = partial(Encoder.load, stack.enter_context(self._as_folder()), dtype=self.backbone.dtype)
+                folder, token = stack.enter_context(self._as_folder()), self.backbone.checkpoint.loading.token
+                load = partial(Encoder.load, folder, dtype=self.backbone.dtype, token=token)
                 handed_out, waited_for = tee(chunks)
                 texts = (chunk.texts for chunk in handed_out)
                 encoded = stack.enter_context(closing(encode_windows(load, devices, texts, side, k)))

@@ -114,6 +114,8 @@ class EncoderParts:
 
         if not isinstance(sae, SparseAutoencoder):
             sae = SparseAutoencoder.load(sae, path_in_repo, decoder=False, token=options.get("token"))
+        elif path_in_repo is not None:
+            raise InputError("path_in_repo is for loading; this SAE is loaded")
         layer = sae.config.layer if layer is None else layer
         transform = sae.config.reads_transform if transform is None else transform
         if not isinstance(backbone, Backbone):
@@ -126,7 +128,7 @@ class EncoderParts:
                 bidirectional=bidirectional,
                 **options,
             )
-        elif _for_loading(bidirectional, options):
+        elif bidirectional is not None or replace(Loading(**options), token=None) != Loading():  # the SAE takes a token
             raise InputError("bidirectional, device, dtype and revision are for loading; this backbone is loaded")
         elif layer is not None and backbone.layer != layer:
             raise MismatchError(
@@ -158,8 +160,8 @@ class EncoderParts:
         """
         if not isinstance(model, Vocabulary):
             model = load_vocabulary(model, bidirectional=bidirectional, **options)
-        elif _for_loading(bidirectional, options):
-            raise InputError("bidirectional, device, dtype and revision are for loading; this model is loaded")
+        elif bidirectional is not None or Loading(**options) != Loading():
+            raise InputError("bidirectional, device, dtype, revision and token are for loading; this model is loaded")
         backbone, transform, weight, bias, softcap = model
         head = LinearHead.from_vocabulary(transform, weight, bias, softcap, pooling, saturation)
         encoder = cls(backbone, head, settings)
@@ -212,8 +214,3 @@ class EncoderParts:
             "token_weights": None if self.token_weights is None else self.token_weights.digest(),
         }
         return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def _for_loading(bidirectional: bool | None, options: LoadingOptions) -> bool:
-    """Whether anything is said of how the language model is loaded; the token may be the SAE's."""
-    return bidirectional is not None or replace(Loading(**options), token=None) != Loading()

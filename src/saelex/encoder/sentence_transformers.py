@@ -117,7 +117,9 @@ class LatentModule(InputModule):  # type: ignore[misc]
         loading = Loading(revision=revision, token=token)
         folder = resolve(model_name_or_path, loading, cache_folder=cache_folder, local_files_only=local_files_only)
         wanted = model_kwargs or {}
-        return cls(Encoder.load(folder, device="cpu", dtype=wanted.get("dtype", wanted.get("torch_dtype"))))
+        return cls(
+            Encoder.load(folder, device="cpu", token=token, dtype=wanted.get("dtype", wanted.get("torch_dtype")))
+        )
 
 
 class LatentSparseEncoder(SparseEncoder):  # type: ignore[misc]

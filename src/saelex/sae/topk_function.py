@@ -113,7 +113,7 @@ class _EncodeTopK(torch.autograd.Function):
                 found = _largest(centred[tokens], rows, b_enc, proposed, count, None, 0)
                 return found[0], found[1]
 
-            values, latents = keep_largest(values, latents, k * len(states), len(rows), more)
+            values, latents = largest_of_matrix(values, latents, k * len(states), len(rows), more)
         ctx.mark_non_differentiable(latents, dead_latents)
         ctx.save_for_backward(centred, rows, values, latents, dead_values, dead_latents)
         return values, latents, dead_values, dead_latents
@@ -216,7 +216,7 @@ def _select(
     return best.relu_(), latents, dead_best.relu_(), dead_latents
 
 
-def keep_largest(
+def largest_of_matrix(
     values: Tensor,
     columns: Tensor,
     wanted: int,

@@ -14,7 +14,7 @@ from saelex.loading import Loading
 
 
 def merge_adapter(
-    model: nn.Module, adapter: str | Path, prefixes: tuple[str, ...], loading: Loading | None = None
+    model: nn.Module, adapter: str | Path, prefixes: tuple[str, ...], loading: Loading
 ) -> tuple[nn.Module, str]:
     """`model` with a peft adapter's update added to its weights, and the SHA-256 of the adapter's weights.
 

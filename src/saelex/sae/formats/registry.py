@@ -37,8 +37,8 @@ _SUFFIXES = (".npz", ".safetensors", ".json", ".pt", ".pth")  # what makes a pat
 
 def load_parts(
     source: str | Path,
-    path_in_repo: str | None = None,
-    loading: Loading | None = None,
+    path_in_repo: str | None,
+    loading: Loading,
     *,
     format: str | None = None,
     activation_scale: str = RAW,
@@ -55,7 +55,7 @@ def load_parts(
         folder = folder / path_in_repo if path_in_repo else folder
         named = str(folder.resolve())  # so that a relative path still names layer and model
     else:
-        folder = _download(str(source), path_in_repo, format, loading or Loading())
+        folder = _download(str(source), path_in_repo, format, loading)
     file = folder if folder.is_file() else None
     folder = folder if file is None else folder.parent
     known = _recognise(folder, file, _asked(format), named)
