@@ -136,7 +136,11 @@ class Runs:
         self.named = {run.name: run for run in self.recipe.runs}
         self._saes = {sae.name: sae for sae in self.recipe.saes}
         if unknown := self.recipe.roles.every - self.named.keys():
-            raise InputError(f"{recipe_path}: roles names {min(unknown)!r}, which is no run; see runs")
+            raise InputError(
+                f"{recipe_path}: roles names {min(unknown)!r}, which is no run; every role names one of runs"
+            )
+        if self.recipe.blocks < 1:
+            raise InputError(f"{recipe_path}: blocks is the number of the backbone's blocks; set it")
 
     def train(self, name: str) -> None:
         """A run, and before it the SAE that it starts from. A training that its guards stop is a finding, and noted."""
@@ -183,8 +187,11 @@ class Runs:
         return self.output / f"{name}.stopped"
 
     def _train_sae(self, sae: StudySae) -> None:
+        folder = self.output / SAES / sae.name
+        if (folder / "cfg.json").exists():
+            return  # before the states are made
         training = replace(self.recipe.sae.training, n_latents=sae.width)
-        train_on_states(self.recipe.sae, self._states[sae.layer], sae.layer, training, self.output / SAES / sae.name)
+        train_on_states(self.recipe.sae, self._states[sae.layer], sae.layer, training, folder)
 
     @cached_property
     def _states(self) -> dict[int, TextStates]:

@@ -43,6 +43,7 @@ def named(paths: list[Path]) -> list[ParameterSet]:
 
 def test_the_recipes_of_both_papers_are_there() -> None:
     found = {f"{path.parent.name}/{path.stem}" for path in RECIPES}
+    assert {*ALWAYS} <= found
     splare = {"llama31_8b", "llama31_8b_layer6", "gemma2_2b", "gemma3_1b", "qwen3_1_7b"}
     assert {f"splare/{name}" for name in splare} <= found
     assert {f"sae_splade/{name}" for name in ("distilbert", "bert", "multilingual")} <= found

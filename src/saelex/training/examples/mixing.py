@@ -51,9 +51,9 @@ def open_examples(data: ExampleData, *, seed: int, needs_scores: bool, progress:
 def nothing_usable(path: str, needs_scores: bool) -> InputError:
     """The error for a source none of whose queries can be used."""
     if needs_scores:
-        wanted = "a positive and a negative with a teacher's score"
         return InputError(
-            f"{path}: no query has {wanted}; score it with `saelex score`, or train by loss.info_nce alone"
+            f"{path}: no query has a positive and a negative with a teacher's score; score it with `saelex score`, "
+            "or train by loss.info_nce alone"
         )
     return InputError(
         f"{path}: no query has a positive passage; check its layout, its split and data.sources[].exclude"

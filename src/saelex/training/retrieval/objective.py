@@ -14,6 +14,7 @@ from saelex.training.retrieval.decoder import Reconstruction
 from saelex.training.retrieval.losses.loss import Scored
 from saelex.training.retrieval.recipe import LossRecipe, SparsityRecipe
 from saelex.training.retrieval.schedules import TargetSparsity, ramp
+from saelex.training.retrieval.scores import exact
 
 
 class Outcome(NamedTuple):
@@ -47,7 +48,7 @@ class Objective:
     ) -> Outcome:
         """queries: [queries, latents]; passages: [passages, latents], both of this process. step: from 0."""
         with torch.autocast(queries.device.type, enabled=False):
-            queries, passages = _at_least_float32(queries), _at_least_float32(passages)
+            queries, passages = exact(queries), exact(passages)
             scored = _scored(queries, passages, batch, reconstruction)
             parts = {loss.name: loss.weight * loss.value(scored) for loss in self.losses}
             of_queries, of_passages = measure(queries.detach()), measure(passages.detach())
@@ -102,10 +103,6 @@ def _scored(queries: Tensor, passages: Tensor, batch: RetrievalBatch, reconstruc
     if batch.words is not None:
         scores = scores + batch.words
     return Scored(queries, passages, scores, scores.gather(1, batch.columns), batch, reconstruction)
-
-
-def _at_least_float32(vectors: Tensor) -> Tensor:
-    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
 
 def _steered(target: float | None, start: float) -> TargetSparsity | None:

@@ -170,10 +170,7 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
         whole = {name: tensor for name, tensor in (state_dict or {}).items() if name in named}
         tensors = {name: whole.get(name, tensor).detach().cpu().contiguous() for name, tensor in named.items()}
         save_file(tensors, folder / WEIGHTS)
-        state = {
-            "objective": self.objective.state_dict(),
-            "guards": self.guards.state_dict(),
-        }
+        state = {"objective": self.objective.state_dict(), "guards": self.guards.state_dict()}
         torch.save(state, folder / STATE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
