@@ -55,13 +55,8 @@ def top_k(
     """Quality at every Top-K of queries with every one of documents; nothing is encoded again for it."""
     from saelex.evaluation.drawing.curve_plots import top_k_picture
 
-    _quality(
-        "top-k",
-        _Asked(paths, models, output, words, language, split, measure),
-        query_top_k,
-        document_top_k,
-        top_k_picture,
-    )
+    asked = _Asked(paths, models, output, words, language, split, measure)
+    _quality("top-k", asked, query_top_k, document_top_k, top_k_picture)
 
 
 @app.command()
@@ -82,13 +77,8 @@ def pruning(
     from saelex.evaluation.drawing.curve_plots import pruning_picture
 
     read_top_k(query_top_k)  # one, not several
-    _quality(
-        "pruning",
-        _Asked(paths, models, output, words, language, split, measure),
-        query_top_k,
-        document_top_k,
-        pruning_picture,
-    )
+    asked = _Asked(paths, models, output, words, language, split, measure)
+    _quality("pruning", asked, query_top_k, document_top_k, pruning_picture)
 
 
 @app.command()
@@ -106,13 +96,8 @@ def flops(
     """Quality against QD-FLOPs: every Top-K, and the line of those that no cheaper one beats."""
     from saelex.evaluation.drawing.curve_plots import flops_picture
 
-    _quality(
-        "flops",
-        _Asked(paths, models, output, words, language, split, measure),
-        query_top_k,
-        document_top_k,
-        flops_picture,
-    )
+    asked = _Asked(paths, models, output, words, language, split, measure)
+    _quality("flops", asked, query_top_k, document_top_k, flops_picture)
 
 
 @app.command()

@@ -58,10 +58,12 @@ def demo(
 
 
 def demo_path(encoder: Encoder) -> Path:
-    """Where the demo's index lies: one for every version of Python and every encoder."""
+    """Where the demo's index lies: one for every version of Python, every encoder and every way to cut words."""
+    from saelex.encoder.words.channel import FORMAT
     from saelex.files import cache_folder
 
-    return cache_folder() / "demo" / f"python-{platform.python_version()}-{encoder.fingerprint[:12]}"
+    name = f"python-{platform.python_version()}-{encoder.fingerprint[:12]}-{FORMAT.replace('/', '-')}"
+    return cache_folder() / "demo" / name
 
 
 def open_demo(path: Path, encoder: Encoder) -> Index:

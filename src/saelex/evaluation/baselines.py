@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ from saelex.encoder.words.channel import FORMAT
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, best_documents
-from saelex.evaluation.provenance import versions
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -60,8 +60,8 @@ class Bm25:
 
 def bm25_facts(language: str = DEFAULT_LANGUAGE) -> dict[str, Any]:
     """What tells this BM25 from another, as JSON values: its parameters, how words are cut, and by which libraries."""
-    made_by = versions(("bm25s", "PyStemmer"))
-    return {"k1": BM25_K1, "b": BM25_B, "language": language, "words": FORMAT, "versions": made_by}
+    made_by = {name: version(name) for name in ("bm25s", "PyStemmer")}
+    return {"k1": BM25_K1, "b": BM25_B, "language": language, "analyser": FORMAT, "versions": made_by}
 
 
 def bm25_run(

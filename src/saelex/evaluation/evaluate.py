@@ -13,7 +13,7 @@ from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
-from saelex.evaluation.baselines import SentenceEmbedder, bm25_facts
+from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder
 from saelex.evaluation.encoded import BM25, DENSE, FUSION, JudgedDocuments, baseline_runs, bm25_alone
 from saelex.evaluation.fusion import RRF_K
 from saelex.evaluation.measures import depth_of, means_of, measure_queries, read_measures, untied
@@ -108,7 +108,7 @@ class Plan:
         for name in self.baselines:
             found[name] = {"kind": "baseline"}
             if name != "dense":
-                found[name] |= bm25_facts(self.language)
+                found[name] |= {"k1": BM25_K1, "b": BM25_B}
             if name != "bm25":
                 found[name]["model"] = short_names([self.searchers[-1].encoder.backbone.model_id])[0]
             if name == "rrf":

@@ -95,7 +95,9 @@ class Searcher:
         queries = {query.id: query.text for query in judged.collection.queries}
         lexical = LexicalSettings(judged.language, scale=settings.word_scale)
         with _folder(folder) as path, Index.create(path, self.encoder, words=lexical) as index:
-            index.add_vectors(judged.documents, passages.top_k(settings.document_top_k), passages=borders)
+            index.add_vectors(
+                judged.documents, passages.top_k(settings.document_top_k), passages=borders, progress=progress
+            )
             speeds = self._speeds(index, judged)
             return {
                 name: Found(
@@ -140,8 +142,8 @@ def search_all(
     concepts. title: of a progress bar; "" shows none.
     """
     run: Run = {query: {} for query in queries}
-    asked = [i for i, text in enumerate(queries.values()) if text.strip()]
     ids, texts = list(queries), list(queries.values())
+    asked = [i for i, text in enumerate(texts) if text.strip()]
     with tqdm(total=len(asked), desc=title, unit="query", disable=not title, leave=False) as bar:
         for start in range(0, len(asked), _BATCH):
             batch = asked[start : start + _BATCH]

@@ -110,8 +110,11 @@ class Index:
         storage = Storage.open(path)
         try:
             if storage.settings.get("kind") != "documents":
-                raise InputError(f"{path}: an index of bare vectors; open it with InvertedIndex.open")
+                raise InputError("an index of bare vectors; open it with InvertedIndex.open")
             return cls(storage, encoder)
+        except InputError as error:
+            storage.close()
+            raise InputError(f"{path}: {error}") from error
         except BaseException:
             storage.close()
             raise

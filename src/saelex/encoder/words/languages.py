@@ -1,6 +1,6 @@
-"""What a language is to exact words: a code, a stemmer and a list of stop words.
+"""What a language is to exact words: a stemmer and a list of stop words.
 
-An ISO 639-1 code names all three. "none" takes words as they are, whatever the language. "auto" goes word by word, by
+An ISO 639-1 code names both. "none" takes words as they are, whatever the language. "auto" goes word by word, by
 script: where one of the languages here stands for a script, its stemmer and stop words serve every word of that script,
 be the word Persian or Ukrainian; of words in Latin letters, which tell nothing, and in any other script, it keeps all
 as they are. Scripts without spaces between words become character bigrams under every code (see `WordAnalyser`).

@@ -49,9 +49,9 @@ class SaelexSearch:
     """
 
     def __init__(self, encoder: Encoder, *, words: bool | str = True, name: str | None = None) -> None:
+        _lexical(words)  # an unknown language is said here
         self.encoder = encoder
         self.words = words
-        self._lexical = LexicalSettings() if isinstance(words, bool) else LexicalSettings(words)
         self.name = name
         self._meta: ModelMeta | None = None
         self._index: Index | None = None
@@ -97,7 +97,7 @@ class SaelexSearch:
         with ExitStack() as stack, self._options(encode_kwargs) as progress:
             scratch = stack.enter_context(TemporaryDirectory(prefix="saelex-mteb-"))
             # words are indexed whether they count or not, as in `saelex evaluate`, so that both have equal integers
-            lexical = replace(self._lexical, scale=self.encoder.settings.word_scale)
+            lexical = replace(_lexical(self.words), scale=self.encoder.settings.word_scale)
             index = stack.enter_context(Index.create(Path(scratch) / "index", self.encoder, words=lexical))
             index.add(documents, progress=progress)
             self._index, self._blank, self._held = index, documents.blank, stack.pop_all()
@@ -196,6 +196,11 @@ class SaelexSearch:
         if missing:
             raise InputError(f"mteb: {min(missing)!r} is to be reranked but is not in the corpus")
         return run
+
+
+def _lexical(words: bool | str) -> LexicalSettings:
+    """Words are indexed whether they count or not, as in `saelex evaluate`, so that both have equal integers."""
+    return LexicalSettings() if isinstance(words, bool) else LexicalSettings(words)
 
 
 def register(encoder: Encoder, *, name: str | None = None, words: bool | str = True) -> ModelMeta:
