@@ -1,5 +1,5 @@
 # Two commands: `make demo` and `make test`. Both install what is missing into .venv, and are quick when nothing is.
-# `make test-all` adds the longest end-to-end runs; CI runs it.
+# `make test-all` adds types and the longest end-to-end runs; CI runs it.
 PYTHON ?= python3
 BIN := .venv/bin
 # Two processes with a thread each: tiny models gain nothing from more threads, and threads of two processes only wait for
@@ -13,10 +13,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 demo: .venv/.demo
 	$(BIN)/saelex demo
 
-test: .venv/.dev lint types
+test: .venv/.dev lint
 	$(PYTEST) -m "not slow"
 
-test-all: test
+test-all: types test
 	$(PYTEST) -m slow
 
 lint: .venv/.dev

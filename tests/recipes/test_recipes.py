@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from _pytest.mark import ParameterSet
 from tests.recipes.toy import commands, languages, stage, toy_mntp, toy_retrieval, toy_sae
 from tests.recipes.world import SIZE, World, texts_of
 
@@ -32,18 +31,15 @@ from saelex.training.sae.run import train_sae_on_text
 
 RECIPES = [path for path in sorted(Path("recipes").glob("*/*.yaml")) if path.read_text().startswith("# saelex train ")]
 KINDS = {"train": RetrievalRecipe, "mntp": MntpRecipe, "train-sae": SaeRecipe}
-ALWAYS = ("splare/gemma3_1b",)
-"""Learns with every `make test`; the others with `make test-all`."""
 FALLBACK_SAE = Path("recipes/sae/minilm.yaml")  # for a recipe whose SAE nobody publishes, and no command makes
 
 
-def named(paths: list[Path]) -> list[ParameterSet]:
+def named(paths: list[Path]) -> list[object]:
     return [pytest.param(path, id=f"{path.parent.name}/{path.stem}") for path in paths]
 
 
 def test_the_recipes_of_both_papers_are_there() -> None:
     found = {f"{path.parent.name}/{path.stem}" for path in RECIPES}
-    assert {*ALWAYS} <= found
     splare = {"llama31_8b", "llama31_8b_layer6", "gemma2_2b", "gemma3_1b", "qwen3_1_7b"}
     assert {f"splare/{name}" for name in splare} <= found
     assert {f"sae_splade/{name}" for name in ("distilbert", "bert", "multilingual")} <= found
@@ -141,13 +137,8 @@ class Stages:
         return folder
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(*one.values, id=one.id, marks=() if one.id in ALWAYS else pytest.mark.slow)
-        for one in named(RECIPES)
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", named(RECIPES))
 def test_a_recipe_learns_and_its_flops_term_lowers_what_it_is_for(
     path: Path, world: World, stages: Stages, tmp_path: Path
 ) -> None:

@@ -100,9 +100,13 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
     study = tmp_path / "study.yaml"
     roles = [one.name for one in fields(Roles) if one.default == ""]
     named = "".join(f"  {role}: one\n" for role in roles)
-    study.write_text(f"roles:\n{named}runs: [{{name: one, recipe: one.yaml}}]\nsaes: [{{layer: 1, width: 64}}]\n")
+    study.write_text(
+        f"blocks: 6\nroles:\n{named}runs: [{{name: one, recipe: one.yaml}}]\nsaes: [{{layer: 1, width: 64}}]\n"
+    )
     (tmp_path / "one.yaml").write_text("model: {backbone: x, sae: saes/layer-2-width-64}\n")
     with pytest.raises(InputError, match="one: no SAE saes/layer-2-width-64; there are layer-1-width-64"):
         Runs(study, [], tmp_path).recipe_of("one")
+    with pytest.raises(InputError, match="blocks is the number of the backbone's blocks"):
+        Runs(study, ["blocks=0"], tmp_path)
     with pytest.raises(InputError, match="roles names 'two', which is no run"):
         Runs(study, ["roles.joint=two"], tmp_path)
