@@ -12,9 +12,10 @@ import numpy as np
 from torch import nn
 
 from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.digest import tensors_digest
+from saelex.encoder.digest import json_digest, tensors_digest
 from saelex.encoder.head import LinearHead
 from saelex.encoder.stored_head import head_config, head_digest, head_tensors
+from saelex.encoder.tokens import TextTokenizer
 
 if TYPE_CHECKING:
     from saelex.encoder.weighting import LatentWeighting
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class BackboneIdentity:
     """What decides a backbone's hidden states: weights by their file's hash, changed ones by value; not the dtype.
 
-    recorded: as a model folder has recorded and checked it; None takes the backbone's own files.
+    recorded: as a model folder's reader has computed and compared it; None takes the backbone's own files.
     """
 
     def __init__(self, backbone: Backbone, recorded: Mapping[str, Any] | None) -> None:
@@ -49,7 +50,7 @@ class BackboneIdentity:
 class HeadIdentity:
     """sha256 over a head's shape, gate, pooling and values; computed again when one of them has changed.
 
-    recorded: of the head as a model folder has recorded and checked it.
+    recorded: of the head as a model folder's reader has computed and compared it.
     """
 
     def __init__(self, head: LinearHead, recorded: str | None) -> None:
@@ -59,7 +60,7 @@ class HeadIdentity:
         """The digest of the head as it is now, which may be another one than before."""
         state = _state(head)
         if self._known is None or self._known[0] != state:
-            self._known = (state, head_digest(head_config(head), head_tensors(head)))
+            self._known = (state, head_digest(head_config(head), tensors_digest(head_tensors(head))))
         return self._known[1]
 
 
@@ -70,6 +71,17 @@ def weighting_digest(weighting: LatentWeighting) -> str:
     digest.update(f"{statistics.n_documents} {statistics.mean_length!r}".encode())
     digest.update(np.ascontiguousarray(statistics.document_frequencies, np.int64).data)
     return digest.hexdigest()
+
+
+def tokenizer_digest(tokenizer: TextTokenizer) -> str:
+    """sha256 over all that turns a text into token ids: normaliser, splitter, vocabulary, added and special tokens.
+
+    Of the tokenizer as it works, whatever files it was put together from; not of how it pads, cuts and decodes, which
+    an encoder's settings and its backbone say, or nobody asks.
+    """
+    parts = json.loads(tokenizer.tokenizer.to_str())
+    outside = ("version", "truncation", "padding", "decoder")
+    return json_digest({name: value for name, value in parts.items() if name not in outside})
 
 
 def _versions(module: nn.Module) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +24,9 @@ from saelex.encoder.backbone.attention import (
 from saelex.encoder.backbone.bert import BertSettings, build_bert
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.backbone.minilm import open_checkpoint
+from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
-from saelex.loading import Loading, LoadingOptions
+from saelex.loading import Loading, LoadingOptions, without_own_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
     from saelex.encoder.backbone.low_rank import LowRankUpdate
 
 Output = Literal["residual", "final"]
+
+_NOT_OF_STATES = re.compile(
+    r"_?name_or_path|architectures|auto_map|(torch_)?dtype|transformers_version|use_cache|saelex_base_model|.*drop.*|"
+    r"initializer_.*|gradient_checkpointing|id2label|label2id|num_labels|problem_type|output_.*|return_dict.*"
+)
+"""Names in config.json that no hidden state depends on: where a model comes from, how it was trained, other heads."""
 
 
 class Backbone(nn.Module):
@@ -214,7 +222,8 @@ class Backbone(nn.Module):
         """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.hub)
+        with without_own_code(self.model_id):
+            tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.pretrained)
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"
@@ -226,9 +235,11 @@ class Backbone(nn.Module):
         """What decides the hidden states, for an encoder's fingerprint: equal for equal files, wherever they lie.
 
         `weights` is the SHA-256 of the weight files as loaded: weights trained since have none until they are saved.
+        `config` is of what config.json says of the cut model, notes and training settings aside.
         """
         return {
             "model_type": self.settings["model_type"],
+            "config": _settings_digest(self.settings),
             "weights": self.checkpoint.weights_sha256(self._stored),
             "adapter": self.adapter if self.update is None else self.update.digest(),
             "layer": self.layer,
@@ -253,6 +264,12 @@ class Backbone(nn.Module):
         settings["dtype"] = str(self.dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
         self.tokenizer.save_pretrained(folder)
+
+
+def _settings_digest(settings: Mapping[str, Any]) -> str:
+    if settings["model_type"] == "bert":  # what it leaves out counts as its default, and what it adds for nothing
+        settings = BertSettings.from_config(settings)._asdict()
+    return json_digest({name: value for name, value in settings.items() if not _NOT_OF_STATES.fullmatch(name)})
 
 
 def model_config(settings: Mapping[str, Any]) -> Any:
@@ -301,7 +318,9 @@ def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype)
     if window == "full":
         widen_windows(config)
     with no_init_weights():
-        model = AutoModel.from_config(config, attn_implementation=attention_implementation(config), dtype=dtype)
+        model = AutoModel.from_config(
+            config, attn_implementation=attention_implementation(config), dtype=dtype, trust_remote_code=False
+        )
     if hasattr(model, "pooler"):
         model.pooler = None
     return model  # type: ignore[no-any-return]

@@ -12,7 +12,6 @@ What SAELens folds into the weights as it loads (`norm_scaling_factor`) or appli
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.files import expanded, read_json, replacing_folder
 from saelex.sae.activations import JumpReLU, ReLU, TopK
 from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
@@ -87,8 +86,17 @@ def read_saelens(folder: Path, wanted: Wanted) -> SaeParts:
     )
 
 
-def save_saelens(sae: SaeParts, folder: Path) -> None:
-    """Write the SAE; each file is renamed into place once it is whole, the configuration last.
+def save_saelens(sae: SaeParts, folder: str | Path) -> None:
+    """Write the SAE into a folder, whole or not at all, in place of an older one; what else is there stays.
+
+    Raises InputError as `write_saelens` does.
+    """
+    with replacing_folder(expanded(folder), keep_others=True) as made:
+        write_saelens(sae, made)
+
+
+def write_saelens(sae: SaeParts, folder: Path) -> None:
+    """Write the SAE's files into an existing folder.
 
     SAELens has no scales beside the weights: they are folded into them, in float32 or wider, since a half-precision
     product would be another SAE. Without scales the weights keep their dtype; biases and thresholds are float32.
@@ -102,14 +110,9 @@ def save_saelens(sae: SaeParts, folder: Path) -> None:
     tensors = {"W_enc": W_enc.to(dtype), "b_enc": sae.b_enc, "W_dec": W_dec.to(dtype), "b_dec": sae.b_dec}
     if isinstance(sae.activation, JumpReLU):
         tensors["threshold"] = sae.activation.threshold.expand(sae.config.n_latents)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
-        made = Path(scratch)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, made / _WEIGHTS)
-        values = _written_config(sae, str(dtype).removeprefix("torch."))
-        (made / _CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        for name in (_WEIGHTS, _CONFIG):
-            (made / name).replace(folder / name)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / _WEIGHTS)
+    values = _written_config(sae, str(dtype).removeprefix("torch."))
+    (folder / _CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _written_config(sae: SaeParts, dtype: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
 from saelex.files import replacing
+from saelex.loading import without_own_code
 from saelex.vectors import SparseRows
 
 CHUNK = 1024
@@ -50,7 +51,7 @@ class DenseModel:
     def __init__(self, source: str, batch_size: int) -> None:
         self.name = Path(source).name
         self._batch_size = batch_size
-        self._model = require_sentence_transformers().SentenceTransformer(source)
+        self._model = load_sentence_transformers("SentenceTransformer", source)
 
     def encode(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         """float32 [texts, dimensions]."""
@@ -149,3 +150,10 @@ def require_sentence_transformers() -> Any:
             "pip install 'saelex[sentence-transformers]'"
         ) from error
     return sentence_transformers
+
+
+def load_sentence_transformers(kind: str, source: str) -> Any:
+    """A model of one of sentence-transformers' classes. Raises InputError for one that brings code of its own."""
+    package = require_sentence_transformers()
+    with without_own_code(source):
+        return getattr(package, kind)(source, trust_remote_code=False)

@@ -23,7 +23,7 @@ from saelex.training.mining.embeddings import (
     SparseModel,
     StoredVectors,
     TwoSidedModel,
-    require_sentence_transformers,
+    load_sentence_transformers,
 )
 
 Kind = Literal["cross", "dense", "sparse"]
@@ -146,7 +146,7 @@ def _cross(source: str, batch_size: int, pairs: Pairs, _: Path) -> Iterator[Scor
     """Read every pair by itself, longest first: memory that does not suffice fails at once."""
     import torch
 
-    model = require_sentence_transformers().CrossEncoder(source)
+    model = load_sentence_transformers("CrossEncoder", source)
 
     def score(start: int, stop: int, done: Done) -> NDArray[np.float32]:
         texts = [

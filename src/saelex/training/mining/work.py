@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saelex.errors import InputError
-from saelex.files import read_json, write_text
+from saelex.files import check_own, read_json, write_text
 from saelex.training.mining.table import read_facts
 
 PART = 500
@@ -31,6 +31,7 @@ def work_folder(output: Path, settings: Mapping[str, Any]) -> Path:
     Raises InputError where it holds the parts of a command with other settings.
     """
     folder = output.with_name(f"{output.name}.parts")
+    check_own(folder, _SETTINGS)
     if (folder / _SETTINGS).exists():
         found = read_json(folder / _SETTINGS)
         _compare(found, settings, f"{folder}: holds parts of a run", "give the same command, or delete that folder")
