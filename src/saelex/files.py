@@ -36,6 +36,11 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def expanded_text(source: str) -> str:
+    """The same of what may be a path or a name, such as a hub id: another text only where it begins with `~`."""
+    return str(expanded(source)) if source.startswith("~") else source
+
+
 def absolute(path: str | Path) -> Path:
     """The expanded path from the root, links in it kept: it means the same from every working folder."""
     return expanded(path).absolute()
@@ -66,7 +71,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A kill or a power cut at any moment leaves the old file or the new one. A link keeps pointing where it points: the
     file there is replaced.
     """
-    target = Path(path).resolve()
+    target = expanded(path).resolve()
     with _scratch(target) as scratch:
         temporary = scratch / target.name
         yield temporary
@@ -81,7 +86,7 @@ def making_folder(folder: Path) -> Iterator[Path]:
 
     Raises OSError where `folder` holds something by then.
     """
-    target = Path(folder).resolve()
+    target = expanded(folder).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(target) as scratch:
         made = scratch / "new"
@@ -101,7 +106,7 @@ def replacing_folder(folder: Path, *, keep_others: bool = False) -> Iterator[Pat
     Old and new change places in one step where the system can do that. Elsewhere the old one steps aside for a moment;
     if the process is killed just then, `recover_folder` puts it back. A link keeps pointing where it points.
     """
-    target = Path(folder).resolve()
+    target = expanded(folder).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(target) as scratch:
         made = scratch / "new"
@@ -116,7 +121,7 @@ def replacing_folder(folder: Path, *, keep_others: bool = False) -> Iterator[Pat
 
 def recover_folder(folder: Path) -> None:
     """Put back a folder that `replacing_folder` had moved aside when its process was killed. Touches nothing else."""
-    target = Path(folder).resolve()
+    target = expanded(folder).resolve()
     if target.exists() or not target.parent.is_dir():
         return
     for scratch in sorted(target.parent.glob(f"{_prefix(target)}*")):
@@ -246,7 +251,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def cache_folder() -> Path:
     """Where this user's caches belong: `$SAELEX_CACHE`, or `saelex` in the operating system's cache folder."""
     if own := os.environ.get("SAELEX_CACHE"):
-        return Path(own)
+        return expanded(own)
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":
@@ -278,8 +283,8 @@ def check_sha256(path: Path, expected: str, belongs: str) -> None:
 def fact_of(path: str | Path, name: str, compute: Callable[[], str]) -> str:
     """A fact that follows from a file's bytes alone, such as their hash, computed once.
 
-    It is remembered with the file's `state_of`: `touch` and `rsync -t` set one time back, but not the other. A cache that
-    cannot be read or written only costs the time of computing again.
+    It is remembered with the file's `state_of`: `touch` and `rsync -t` set one time back, but not the other. A cache
+    that cannot be read or written only costs the time of computing again.
     """
     path = Path(path).resolve()
     # a change within the clock's tick would leave the same times behind

@@ -309,7 +309,7 @@ class SparseRows:
             vector = {str(latent): weight for latent, weight in zip(latents.tolist(), weights.tolist())}
             return json.dumps({"id": name, "vector": vector}, ensure_ascii=False) + "\n"
 
-        write_text(Path(path), (line(name, *row) for name, row in zip(ids, self)))
+        write_text(expanded(path), (line(name, *row) for name, row in zip(ids, self)))
 
     @classmethod
     def read_jsonl(cls, path: str | Path, n_latents: int) -> tuple[list[str], SparseRows]:
@@ -318,7 +318,7 @@ class SparseRows:
         vectors: list[dict[int, float]] = []
         number = 0
         try:
-            with Path(path).open("rb") as file:
+            with expanded(path).open("rb") as file:
                 for line in file:
                     number += 1
                     record = json.loads(line)

@@ -70,7 +70,7 @@ class ConceptStore:
 
         Raises InputError for a file that is missing or not a concept store, MismatchError for another encoder's.
         """
-        source = Path(path)
+        source = expanded(path)
         # immutable: a store is never changed in place, so readers need no locks
         uri = f"{source.resolve().as_uri()}?mode=ro&immutable=1"
         with contextlib.ExitStack() as on_failure:

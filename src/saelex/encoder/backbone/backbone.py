@@ -26,6 +26,7 @@ from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
+from saelex.files import expanded, local_or_name
 from saelex.loading import Loading, LoadingOptions, without_own_code
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Backbone(nn.Module):
             )
         if adapter is not None and update is not None:
             raise InputError("a backbone takes an adapter or a low-rank update, not both; merge one into a checkpoint")
-        name = str(model)
+        name = local_or_name(model)
         loading = Loading(**options)
         checkpoint = open_checkpoint(model, loading)
         architecture, settings = architecture_of(checkpoint.settings, name)
@@ -145,7 +146,7 @@ class Backbone(nn.Module):
             skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, of_adapter)
         if update is not None:
             update.merge_into(skeleton)
-        return cls(
+        backbone = cls(
             skeleton.eval().to(loading.place),
             checkpoint,
             settings,
@@ -159,6 +160,9 @@ class Backbone(nn.Module):
             adapter=adapter_sha256,
             update=update,
         )
+        # as it was given: a card tells nobody where on a disk a folder lies
+        backbone.base_model = str(settings.get("saelex_base_model") or model)
+        return backbone
 
     def with_update(self, update: LowRankUpdate | None) -> Backbone:
         """This backbone read anew from its files, with `update` merged in place of the update that it has.
@@ -254,7 +258,7 @@ class Backbone(nn.Module):
 
         config.json tells of the cut, not of the attention switch: `load` needs the same bidirectional, output, window.
         """
-        folder = Path(folder)
+        folder = expanded(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

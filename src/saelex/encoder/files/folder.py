@@ -80,6 +80,11 @@ def embedded_folder(name: str) -> Path:
     )
 
 
+def lasting_name(source: str) -> str:
+    """A name that `resolve` takes from every working folder: a path becomes absolute, any other name stays."""
+    return source if source in EMBEDDED else local_or_name(source)
+
+
 def resolve(
     source: str | Path, loading: Loading, *, cache_folder: str | None = None, local_files_only: bool = False
 ) -> Path:
@@ -136,7 +141,7 @@ def load_encoder(kind: type[Kind], source: str | Path, loading: Loading) -> Kind
         from saelex.encoder.files.published import load_checkpoint
 
         encoder = load_checkpoint(kind, folder, loading)
-    encoder.name = local_or_name(source) if str(source) not in EMBEDDED else str(source)
+    encoder.name = lasting_name(str(source))
     return encoder
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from saelex.corpus.reading import parse_json
 from saelex.errors import InputError
-from saelex.files import state_of
+from saelex.files import expanded, state_of
 from saelex.training.examples.example import Passage, TrainingQuery
 from saelex.training.examples.facts import fingerprint
 from saelex.training.examples.filtering import PassageFilter
@@ -145,7 +145,7 @@ def _is_id(value: Any) -> bool:
 
 def _beside(examples: Path, given: str | None, usual: tuple[str, ...], what: str) -> Path:
     """The file that the recipe names, or the first of the usual names beside the examples or in a named folder."""
-    folder = examples.parent if given is None else Path(given)
+    folder = examples.parent if given is None else expanded(given)
     if given is not None and not folder.is_dir():
         return folder
     found = [folder / name for name in usual if (folder / name).is_file()]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from saelex.errors import InputError
-from saelex.files import cache_folder, replacing, state_of
+from saelex.files import cache_folder, expanded, replacing, state_of
 
 
 class Line(NamedTuple):
@@ -37,7 +37,7 @@ class LineFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file")
         try:

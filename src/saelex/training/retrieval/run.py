@@ -22,7 +22,7 @@ from saelex.encoder.files.folder import check_target
 from saelex.encoder.identity import BackboneIdentity
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError
-from saelex.files import check_own, write_text
+from saelex.files import check_own, expanded, write_text
 from saelex.training.checkpoints import last_checkpoint
 from saelex.training.examples.mixing import MixedExamples, open_examples
 from saelex.training.latent_statistics import weigh_latents
@@ -69,6 +69,7 @@ def train_retrieval(
     import transformers
 
     validate(recipe, processes=int(os.environ.get("WORLD_SIZE", "1")))
+    output = expanded(output)
     check_target(output)
     folder = output.with_name(f"{output.name}.run")
     checkpoint = _begin(folder, recipe, resume)
