@@ -217,8 +217,8 @@ class Index:
             raise MismatchError(
                 f"{self.path}: made with the encoder {self.settings['encoder']!r} "
                 f"({self.settings['fingerprint'][:12]}), not with {encoder.name!r} ({encoder.fingerprint[:12]}); "
-                "open it with that encoder, or index the documents anew, as after a change of the encoder's files or of "
-                "what fingerprints cover"
+                "open it with that encoder, or index the documents anew if its files, or what fingerprints cover, have "
+                "changed since"
             )
         self._encoder = encoder
 

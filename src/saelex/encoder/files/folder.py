@@ -179,6 +179,8 @@ def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
         )
     except KeyError as error:
         raise InputError(f"{folder / CONFIG}: {error} is missing; save the model again") from error
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"{folder / CONFIG}: a value is of the wrong kind ({error}); save the model again") from error
     if config.get("tokenizer", encoder.tokenizer_digest) != encoder.tokenizer_digest:
         raise MismatchError(
             f"{backbone.checkpoint.folder}: its tokenizer is not the one that {folder} was saved with; give the "

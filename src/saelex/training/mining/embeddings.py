@@ -14,7 +14,6 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
 from saelex.files import replacing
-from saelex.loading import without_own_code
 from saelex.vectors import SparseRows
 
 CHUNK = 1024
@@ -153,7 +152,13 @@ def require_sentence_transformers() -> Any:
 
 
 def load_sentence_transformers(kind: str, source: str) -> Any:
-    """A model of one of sentence-transformers' classes. Raises InputError for one that brings code of its own."""
+    """A model of one of sentence-transformers' classes. Raises InputError for what it cannot load.
+
+    That is every model that needs code of its own: nothing of a model is ever executed.
+    """
     package = require_sentence_transformers()
-    with without_own_code(source):
+    try:
         return getattr(package, kind)(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{source}: sentence-transformers cannot load it ({reason})") from error
