@@ -331,3 +331,37 @@ def test_modules_of_a_models_own_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="code of the model's own"):
         Encoder.load(folder)
     assert not (tmp_path / "mark").exists()
+
+
+def test_how_a_tokenizer_cuts_and_splits_is_part_of_it(tmp_path: Path) -> None:
+    plain = tiny_checkpoint("bert", tmp_path / "plain", language_model=True)
+    seen = [Encoder.load(plain, device="cpu").fingerprint]
+    for change in (
+        lambda tokenizer: tokenizer.enable_truncation(9, direction="left"),
+        lambda tokenizer: setattr(tokenizer, "encode_special_tokens", True),
+    ):
+        encoder = Encoder.load(plain, device="cpu")
+        change(encoder.tokenizer.tokenizer)
+        seen.append(encoder.fingerprint)
+    assert len(set(seen)) == 3
+
+
+def test_an_adapters_settings_are_part_of_its_backbones_identity(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModel
+
+    folder = tiny_checkpoint("bert", tmp_path / "model")
+    adapted = peft.get_peft_model(
+        AutoModel.from_pretrained(folder), peft.LoraConfig(r=2, lora_alpha=4, target_modules=["query"])
+    )
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    adapted.save_pretrained(tmp_path / "adapter")
+    before = Backbone.load(folder, adapter=tmp_path / "adapter").identity()
+    path = tmp_path / "adapter" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"base_model_name_or_path": "elsewhere"}))
+    assert Backbone.load(folder, adapter=tmp_path / "adapter").identity() == before
+    path.write_text(json.dumps(config | {"lora_alpha": 8}))
+    assert Backbone.load(folder, adapter=tmp_path / "adapter").identity() != before

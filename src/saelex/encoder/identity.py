@@ -76,12 +76,16 @@ def weighting_digest(weighting: LatentWeighting) -> str:
 def tokenizer_digest(tokenizer: TextTokenizer) -> str:
     """sha256 over all that turns a text into token ids: normaliser, splitter, vocabulary, added and special tokens.
 
-    Of the tokenizer as it works, whatever files it was put together from; not of how it pads, cuts and decodes, which
-    an encoder's settings and its backbone say, or nobody asks.
+    Of the tokenizer as it works, whatever files it was put together from. Not of how it pads and decodes, which no
+    vector depends on, nor of the length that it cuts at, which an encoder's settings and its backbone say.
     """
-    parts = json.loads(tokenizer.tokenizer.to_str())
+    working = tokenizer.tokenizer
     outside = ("version", "truncation", "padding", "decoder")
-    return json_digest({name: value for name, value in parts.items() if name not in outside})
+    parts = {name: value for name, value in json.loads(working.to_str()).items() if name not in outside}
+    side = (working.truncation or {}).get("direction", "right")
+    parts["cut_side"] = None if side == "right" else side
+    parts["split_special_tokens"] = working.encode_special_tokens or None
+    return json_digest(parts)
 
 
 def _versions(module: nn.Module) -> tuple[int, ...]:

@@ -378,7 +378,8 @@ def _write_backbone(encoder: EncoderParts, folder: Path, include: bool | None) -
     changed = encoder.backbone_identity.changed()
     if include is None:
         include = changed or backbone.adapter is not None or Path(backbone.model_id).is_dir()
-    if not include and (changed or backbone.adapter is not None):
+    facts = encoder.backbone_identity.facts()
+    if not include and (backbone.adapter is not None or facts["weights"] != backbone.identity()["weights"]):
         raise InputError("the backbone's weights are not those of its hub id; save with include_backbone=True")
     config: dict[str, Any] = {
         "model": None if include else local_or_name(backbone.model_id),
@@ -388,7 +389,7 @@ def _write_backbone(encoder: EncoderParts, folder: Path, include: bool | None) -
         "bidirectional": backbone.bidirectional,
         "output": backbone.output,
         "window": backbone.window,
-        "identity": encoder.backbone_identity.facts(),
+        "identity": facts,
         "sha256": None,
         "update": None,
     }
