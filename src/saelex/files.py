@@ -191,7 +191,7 @@ def _put_in_place(made: Path, target: Path, scratch: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Let two paths change places in one step; False where system or file system cannot."""
-    libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    libc: Any = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
     if hasattr(libc, "renameat2"):  # Linux; 2 is RENAME_EXCHANGE, -100 the working folder
         failed = libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2)
     elif hasattr(libc, "renamex_np"):  # macOS; 2 is RENAME_SWAP

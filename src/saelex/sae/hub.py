@@ -10,7 +10,7 @@ import torch
 
 from saelex.errors import InputError
 from saelex.files import expanded, replacing_folder
-from saelex.sae.formats.saelens import write_saelens
+from saelex.sae.formats.saelens import save_saelens
 from saelex.sae.model_card import model_card
 from saelex.sae.parts import SaeParts
 
@@ -42,7 +42,7 @@ def export_sae(
         if weights is not None and not bool(torch.isfinite(weights).all()):
             raise InputError(f"the {which}'s weights are not all finite as {weights.dtype}; choose another dtype")
     with replacing_folder(folder) as made:
-        write_saelens(sae, made)
+        save_saelens(sae, made)
         written = card or model_card(sae, name or str(folder), metrics=metrics, licence=licence)
         (made / CARD).write_text(written, encoding="utf-8", newline="\n")
         check_export(folder)  # again: writing may have taken minutes
