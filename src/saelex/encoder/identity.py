@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from saelex.encoder.digest import json_digest, tensors_digest
 from saelex.encoder.head import LinearHead
 from saelex.encoder.stored_head import head_config, head_digest, head_tensors
 from saelex.encoder.tokens import TextTokenizer
+from saelex.files import fact_of
 
 if TYPE_CHECKING:
     from saelex.encoder.weighting import LatentWeighting
@@ -73,19 +75,26 @@ def weighting_digest(weighting: LatentWeighting) -> str:
     return digest.hexdigest()
 
 
-def tokenizer_digest(tokenizer: TextTokenizer) -> str:
+def tokenizer_digest(tokenizer: TextTokenizer, file: Path) -> str:
     """sha256 over all that turns a text into token ids: normaliser, splitter, vocabulary, added and special tokens.
 
     Of the tokenizer as it works, whatever files it was put together from. Not of how it pads and decodes, which no
     vector depends on, nor of the length that it cuts at, which an encoder's settings and its backbone say.
+
+    file: of the model; the answer is remembered with it, since that of a large vocabulary takes a while.
     """
-    working = tokenizer.tokenizer
-    outside = ("version", "truncation", "padding", "decoder")
-    parts = {name: value for name, value in json.loads(working.to_str()).items() if name not in outside}
-    side = (working.truncation or {}).get("direction", "right")
-    parts["cut_side"] = None if side == "right" else side
-    parts["split_special_tokens"] = working.encode_special_tokens or None
-    return json_digest(parts)
+    text, split = tokenizer.tokenizer.to_str(), tokenizer.tokenizer.encode_special_tokens
+
+    def digest() -> str:
+        parts = json.loads(text)
+        side = (parts["truncation"] or {}).get("direction", "Right")
+        for name in ("version", "truncation", "padding", "decoder"):
+            del parts[name]
+        return json_digest(
+            parts | {"cut_side": None if side == "Right" else side, "split_special_tokens": split or None}
+        )
+
+    return fact_of(file, f"tokenizer {sha256(f'{split} {text}'.encode()).hexdigest()}", digest)
 
 
 def _versions(module: nn.Module) -> tuple[int, ...]:

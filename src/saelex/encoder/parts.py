@@ -200,7 +200,7 @@ class EncoderParts:
     @cached_property
     def tokenizer_digest(self) -> str:
         """sha256 over the tokenizer: its part of the fingerprint."""
-        return tokenizer_digest(self.tokenizer)
+        return tokenizer_digest(self.tokenizer, self.backbone.checkpoint.folder / "config.json")
 
     @property
     def fingerprint(self) -> str:
