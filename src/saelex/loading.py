@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -54,11 +56,32 @@ class Loading:
 
     @property
     def hub(self) -> dict[str, Any]:
-        """Revision and token, as huggingface_hub's downloads and transformers' `from_pretrained` take them."""
+        """Revision and token, as huggingface_hub's downloads take them."""
         return {"revision": self.revision, "token": self.token}
+
+    @property
+    def pretrained(self) -> dict[str, Any]:
+        """The same as transformers' `from_pretrained` takes them, with code of the model's own refused, unasked."""
+        return self.hub | {"trust_remote_code": False}
 
     def on_best_device(self) -> Loading:
         """The same on a GPU where there is one, unless a device is named."""
         import torch
 
         return self if self.device else replace(self, device="cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def without_own_code(model: str) -> Iterator[None]:
+    """Around a loader of transformers or sentence-transformers that was told `trust_remote_code=False`.
+
+    Raises InputError where the model cannot be loaded without running code that comes with it.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise InputError(
+            f"{model} is loaded by code of its own, which saelex never runs; give another model"
+        ) from error

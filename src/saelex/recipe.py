@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import yaml
 
 from saelex.errors import InputError
+from saelex.files import expanded
 
 Recipe = TypeVar("Recipe")
 Section = TypeVar("Section")
@@ -41,7 +42,7 @@ def load_recipe(kind: type[Recipe], path: str | Path, overrides: Sequence[str] =
     overrides: "a.b=value" each, the value in YAML; applied after the file, the last one winning.
     Raises InputError for unreadable YAML, an unknown setting (naming the nearest one) or a value of the wrong type.
     """
-    path = Path(path)
+    path = expanded(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:

@@ -7,7 +7,6 @@ a batch is never a Python list of tensors.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from saelex.errors import InputError
-from saelex.files import write_text
+from saelex.files import expanded, making_folder, write_text, writing
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -310,7 +309,7 @@ class SparseRows:
             vector = {str(latent): weight for latent, weight in zip(latents.tolist(), weights.tolist())}
             return json.dumps({"id": name, "vector": vector}, ensure_ascii=False) + "\n"
 
-        write_text(Path(path), (line(name, *row) for name, row in zip(ids, self)))
+        write_text(expanded(path), (line(name, *row) for name, row in zip(ids, self)))
 
     @classmethod
     def read_jsonl(cls, path: str | Path, n_latents: int) -> tuple[list[str], SparseRows]:
@@ -319,7 +318,7 @@ class SparseRows:
         vectors: list[dict[int, float]] = []
         number = 0
         try:
-            with Path(path).open("rb") as file:
+            with expanded(path).open("rb") as file:
                 for line in file:
                     number += 1
                     record = json.loads(line)
@@ -340,18 +339,11 @@ class SparseRows:
 
         Raises InputError when there is something already, or the folder cannot be written.
         """
-        target = Path(folder)
+        target = expanded(folder)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"{target}: not an empty folder; choose a new one for the vectors")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-                made = Path(scratch) / "rows"
-                made.mkdir()
-                self._write_into(made)
-                made.replace(target)
-        except OSError as error:
-            raise InputError(f"{target}: cannot be written: {error.strerror or error}") from error
+        with writing(target), making_folder(target) as made:
+            self._write_into(made)
 
     def _write_into(self, folder: Path) -> None:
         for name in _ARRAYS:
@@ -364,7 +356,7 @@ class SparseRows:
     @classmethod
     def load(cls, folder: str | Path, mmap: bool = True) -> SparseRows:
         """Rows that `save` wrote, memory-mapped unless told otherwise. Raises InputError for anything else."""
-        source = Path(folder)
+        source = expanded(folder)
         try:
             header = json.loads((source / "sparse_rows.json").read_text(encoding="utf-8"))
             if header["format"] != FORMAT:

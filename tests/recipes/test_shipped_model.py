@@ -6,7 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from saelex.encoder.backbone import minilm
+from saelex.encoder.encoder import Encoder
 from saelex.encoder.weighting import LatentWeighting
+from saelex.errors import InputError
 from saelex.recipe import load_recipe
 from saelex.training.retrieval.recipe import RetrievalRecipe
 
@@ -29,6 +34,15 @@ def test_the_shipped_model_is_made_of_the_shipped_recipe() -> None:
     facts = json.loads((MODEL / "training" / "facts.json").read_text())
     assert facts["steps"] == recipe.training.max_steps
     assert [source["name"] for source in facts["data"]["sources"]] == [source.path for source in recipe.data.sources]
+
+
+def test_card_and_folder_agree_on_what_the_model_is() -> None:
+    try:
+        minilm.locate()
+    except InputError:
+        pytest.skip("all-MiniLM-L6-v2 is not installed")
+    encoder = Encoder.load("saelex-minilm", device="cpu")
+    assert f"| Fingerprint | `{encoder.fingerprint}` |" in (MODEL / "README.md").read_text()
 
 
 def test_it_is_small_and_names_its_licence_and_no_place_of_a_machine() -> None:

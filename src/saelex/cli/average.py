@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from saelex.errors import InputError
+from saelex.files import expanded
 
 
 def average(
@@ -30,7 +31,7 @@ def average(
     from saelex.encoder.files.folder import check_target
 
     check_target(output)
-    if output.resolve() in {Path(run).resolve() for run in runs}:
+    if expanded(output).resolve() in {expanded(run).resolve() for run in runs}:
         raise InputError(f"{output} is one of the runs; choose another folder for their average")
     encoder = average_encoders(runs, None if weights is None else _numbers(weights))
     encoder.save_pretrained(output, include_backbone=True, weight_dtype=torch.float16 if half else None)

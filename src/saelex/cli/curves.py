@@ -15,6 +15,7 @@ import typer
 from saelex.cli.encode import read_top_k
 from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, show_progress
 from saelex.errors import InputError
+from saelex.files import expanded
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -175,6 +176,7 @@ class _Asked:
     measure: str = ""
 
     def __post_init__(self) -> None:
+        self.output = expanded(self.output)
         if self.language is not None and not self.words:
             raise InputError("--language is of words, which curves leave out; add --words, or drop it")
         self.judged: dict[str, JudgedDocuments] = {}
@@ -297,7 +299,7 @@ def _systems(texts: Sequence[str]) -> dict[str, str]:
 def _split_name(text: str) -> tuple[str, str]:
     """NAME=MODEL, unless that is itself a path."""
     name, separator, model = text.partition("=")
-    return (name, model) if separator and not Path(text).exists() else ("", text)
+    return (name, model) if separator and not expanded(text).exists() else ("", text)
 
 
 def _number(option: str, text: str) -> int:

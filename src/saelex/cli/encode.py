@@ -12,6 +12,7 @@ import typer
 
 from saelex.cli.options import DEFAULT_MODEL, Model, load_encoder, show_progress
 from saelex.errors import InputError
+from saelex.files import expanded
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -61,7 +62,7 @@ def encode(
 
         write_text(Path(output), _lines(chunks))
     else:
-        _save(Path(output), chunks)
+        _save(expanded(output), chunks)
 
 
 def read_top_k(text: str) -> TopKChoice:

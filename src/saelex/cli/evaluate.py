@@ -26,6 +26,7 @@ from saelex.cli.options import (
 )
 from saelex.cli.runs import DEFAULT_MEASURES, Measures, named_files, split_names
 from saelex.errors import InputError
+from saelex.files import expanded
 
 if TYPE_CHECKING:
     from saelex.corpus.collection import Collection
@@ -160,6 +161,7 @@ def _write_runs(found: Evaluation, folder: Path) -> None:
     """`SET.SPLIT.SYSTEM.trec` for every system of every collection."""
     from saelex.corpus.trec.runs import write_run
 
+    folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     for result in found.collections:

@@ -14,6 +14,7 @@ from saelex.cli.delete import delete as delete_documents
 from saelex.cli.merge import merge as merge_index
 from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, show_progress
 from saelex.errors import InputError
+from saelex.files import expanded
 
 
 def index(
@@ -61,7 +62,7 @@ def index(
         raise InputError("give SOURCE and INDEX")
     if resume and update:
         raise InputError("--resume skips what is there and --update replaces it; choose one")
-    target = Path(paths[-1])
+    target = expanded(paths[-1])
     if len(paths) == 2:
         # before a model is loaded
         if language is not None:

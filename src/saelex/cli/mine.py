@@ -12,6 +12,7 @@ import typer
 
 from saelex.cli.options import Language, load_encoder, named_language, open_index, show_progress
 from saelex.errors import InputError
+from saelex.files import expanded
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -77,10 +78,11 @@ def mine(
     settings = MiningSettings(depth, keep, random, skip_top, seed)
     rule = FalseNegativeFilter(drop_above, drop_margin)
     folder, split = named_split(collection, "train")
-    read = MiningCollection.read(Path(folder), split)
+    corpus = expanded(folder)
+    read = MiningCollection.read(corpus, split)
     asked = list(dict.fromkeys(by)) or [BM25]
     spoken = bm25_language(language, asked)
-    miners = [_miner(model, name, Path(folder), spoken) for model, name in zip(asked, short_names(asked))]
+    miners = [_miner(model, name, corpus, spoken) for model, name in zip(asked, short_names(asked))]
     scores = None if known is None else KnownScores.read(known)
     mining = Mining(read, miners, settings, scores, rule, progress=show_progress())
     mined = mining.run(output)
@@ -95,9 +97,9 @@ def _miner(model: str, name: str, corpus: Path, language: str) -> Miner:
         from saelex.evaluation.baselines import bm25_facts
 
         return Miner(name, bm25_facts(language), partial(_bm25, corpus, language))
-    if _is_index(Path(model)):
-        with open_index(Path(model)) as index:
-            return Miner(name, {"index": index.fingerprint, "documents": len(index)}, partial(_index, Path(model)))
+    if _is_index(expanded(model)):
+        with open_index(expanded(model)) as index:
+            return Miner(name, {"index": index.fingerprint, "documents": len(index)}, partial(_index, expanded(model)))
     encoder = load_encoder(model)
     return Miner(name, {"encoder": encoder.fingerprint}, partial(_model, encoder, corpus))
 

@@ -66,11 +66,10 @@ def named_language(language: str | None) -> str:
 
 
 def load_encoder(model: str) -> Encoder:
-    """The encoder that `--model` names; a folder by its whole path, since an index remembers it."""
+    """The encoder that `--model` names."""
     from saelex.encoder.encoder import Encoder
 
-    folder = model != DEFAULT_MODEL and Path(model).is_dir()
-    return Encoder.load(str(Path(model).resolve()) if folder else model)
+    return Encoder.load(model)
 
 
 def open_index(path: Path, model: str | None = None) -> Index:

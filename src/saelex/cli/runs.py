@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.errors import InputError
+from saelex.files import expanded
 
 if TYPE_CHECKING:
     from saelex.corpus.documents import Run
@@ -48,7 +49,7 @@ def read_runs(files: Sequence[str]) -> dict[str, Run]:
         raise InputError("give two or more TREC run files")
     runs: dict[str, Run] = {}
     for text in files:
-        name, path = named_file(text) if "=" in text and not Path(text).exists() else (_stem(Path(text)), text)
+        name, path = named_file(text) if "=" in text and not expanded(text).exists() else (_stem(Path(text)), text)
         if name in runs:
             raise InputError(f"two runs are called {name!r}; name them: one=FILE other=FILE")
         runs[name] = read_run(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from saelex.cli.options import show_progress
+from saelex.files import expanded
 
 if TYPE_CHECKING:
     from saelex.sae.autoencoder import SparseAutoencoder
@@ -126,7 +127,7 @@ def push(
     from saelex.sae.model_card import known_metrics
 
     sae = _load(source, "cpu")
-    card = Path(source) / CARD
+    card = expanded(source) / CARD
     address = push_sae(
         sae.parts,
         repo,
@@ -159,13 +160,13 @@ def _licence(source: str) -> str | None:
     """A published SAE's own, as the catalogue has it."""
     from saelex.sae.catalogue import resolve
 
-    entry = None if Path(source).exists() else resolve(source)
+    entry = None if expanded(source).exists() else resolve(source)
     return None if entry is None else entry.suite.licence
 
 
 def _slug(source: str) -> str:
     """A name for a folder: of a folder its own, of anything else all of it."""
-    path = Path(source)
+    path = expanded(source)
     return path.resolve().name if path.exists() else source.strip("/").replace("/", "-")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from saelex.files import expanded
 from saelex.sae.catalogue import CatalogueEntry, Suite, find, models, resolve
 from saelex.sae.memory import DTYPE_BYTES, head_bytes
 
@@ -20,13 +21,13 @@ _DEPTH = 2 / 3  # of the backbone's blocks: where SPLARE finds the best layers
 
 def facts(source: str) -> dict[str, Any]:
     """What is known of an SAE: of a catalogue's from the catalogue, of another from its files, which are loaded."""
-    if not Path(source).exists() and (entry := resolve(source)) is not None:
+    if not expanded(source).exists() and (entry := resolve(source)) is not None:
         return entry_facts(entry)
-    if not Path(source).exists() and source.count("/") != 1:
+    if not expanded(source).exists() and source.count("/") != 1:
         return entry_facts(find(source))  # neither a folder nor a hub id: says which names are similar
     from saelex.sae.autoencoder import SparseAutoencoder
 
-    return loaded_facts(SparseAutoencoder.load(source, decoder=False), Path(source))
+    return loaded_facts(SparseAutoencoder.load(source, decoder=False), expanded(source))
 
 
 def entry_facts(entry: CatalogueEntry) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
 from saelex.errors import InputError, MismatchError, SaelexError
+from saelex.files import expanded, replacing
 
 FILE_NAME = "concepts.sqlite"
 SCHEMA_VERSION = 1
@@ -45,29 +46,22 @@ class ConceptStore:
 
         Raises InputError when two concepts name the same latent, SaelexError when the file cannot be written.
         """
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.new")
+        target = expanded(path)
         try:
-            temporary.unlink(missing_ok=True)
-            connection = sqlite3.connect(temporary)
-        except (sqlite3.Error, OSError) as error:
-            raise SaelexError(f"{target}: cannot be written ({error})") from error
-        try:
-            with connection:
+            with (
+                replacing(target) as temporary,
+                contextlib.closing(sqlite3.connect(temporary)) as connection,
+                connection,
+            ):
                 connection.executescript(_SCHEMA)
                 settings = {"schema_version": str(SCHEMA_VERSION), "fingerprint": fingerprint}
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
                 for concept in concepts:
                     _insert(connection, concept)
-            connection.close()
-            temporary.replace(target)
         except sqlite3.IntegrityError as error:
             raise InputError(f"concepts: a latent is there twice ({error}); give one concept for each") from error
         except (sqlite3.OperationalError, OSError) as error:  # a full disk, missing rights
             raise SaelexError(f"{target}: cannot be written ({error}); what was there is unchanged") from error
-        finally:
-            connection.close()
-            temporary.unlink(missing_ok=True)
         return cls.open(target, fingerprint=fingerprint)
 
     @classmethod
@@ -76,7 +70,7 @@ class ConceptStore:
 
         Raises InputError for a file that is missing or not a concept store, MismatchError for another encoder's.
         """
-        source = Path(path)
+        source = expanded(path)
         # immutable: a store is never changed in place, so readers need no locks
         uri = f"{source.resolve().as_uri()}?mode=ro&immutable=1"
         with contextlib.ExitStack() as on_failure:

@@ -11,6 +11,7 @@ from saelex.corpus.sources.mteb_layout import HUB, is_mteb_folder, read_mteb_lay
 from saelex.corpus.sources.pair import read_pair
 from saelex.corpus.sources.trec_files import FILES, read_trec_files
 from saelex.errors import InputError
+from saelex.files import expanded, expanded_text
 
 _PREFIXES = (HUB, IR_DATASETS, FILES)
 
@@ -31,7 +32,7 @@ def read_collection(source: str | Path, split: str = "test") -> Collection:
     is a single one. Raises InputError where something is missing or malformed, the split does not exist (the message
     names those that do), or a judged query has no text.
     """
-    text = str(source)
+    text = expanded_text(str(source))
     if not Path(text).exists():
         if sides := _sides(text):
             first, second = (read_collection(*named_split(side, split)) for side in sides)
@@ -53,7 +54,7 @@ def read_collection(source: str | Path, split: str = "test") -> Collection:
 
 def named_split(source: str, split: str = "test") -> tuple[str, str]:
     """Source and split of `SOURCE:SPLIT`; of a source that names none, or is itself a path, the split given."""
-    if Path(source).exists() or source.startswith(FILES):
+    if expanded(source).exists() or source.startswith(FILES):
         return source, split
     first, plus, last = source.rpartition("+")  # a pair's split stands behind its second side
     prefix = next((prefix for prefix in _PREFIXES if last.startswith(prefix)), "")
@@ -75,4 +76,4 @@ def _sides(source: str) -> tuple[str, str] | None:
 
 
 def _may_be_source(text: str) -> bool:
-    return text.startswith(_PREFIXES) or Path(named_split(text)[0]).is_dir()
+    return text.startswith(_PREFIXES) or expanded(named_split(text)[0]).is_dir()

@@ -21,6 +21,7 @@ from saelex.corpus.records import (
     query_of_record,
 )
 from saelex.errors import InputError
+from saelex.files import expanded
 
 Parsed = TypeVar("Parsed")
 
@@ -41,7 +42,7 @@ def read_corpus(source: str | Path) -> Iterator[Document]:
     if str(source) == "-":
         entries = parse_jsonl(numbered(sys.stdin.buffer, "<stdin>"), document_of_record, "<stdin>")
     else:
-        entries = _parse(_file_of(Path(source), "corpus"), document_of_record, document_of_cells)
+        entries = _parse(_file_of(expanded(source), "corpus"), document_of_record, document_of_cells)
     return unique(entries, lambda document: document.id, "document")
 
 
@@ -50,7 +51,7 @@ def read_queries(source: str | Path) -> Iterator[Query]:
 
     Raises InputError as `read_corpus` does.
     """
-    entries = _parse(_file_of(Path(source), "queries"), query_of_record, query_of_cells)
+    entries = _parse(_file_of(expanded(source), "queries"), query_of_record, query_of_cells)
     return unique(entries, lambda query: query.id, "query")
 
 
@@ -61,7 +62,7 @@ def read_qrels(path: str | Path) -> Qrels:
     decides. Negative grades (TREC's spam, or "not judged") are kept. Raises InputError with file and line, also where
     one pair is given two grades.
     """
-    source = Path(path)
+    source = expanded(path)
     if not source.is_file():
         raise InputError(f"{source}: no such qrels file")
     qrels: Qrels = {}

@@ -6,15 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
 from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.digest import tensors_digest
+from saelex.encoder.digest import json_digest, tensors_digest
 from saelex.encoder.head import LinearHead
 from saelex.encoder.stored_head import head_config, head_digest, head_tensors
+from saelex.encoder.tokens import TextTokenizer
+from saelex.files import fact_of
 
 if TYPE_CHECKING:
     from saelex.encoder.weighting import LatentWeighting
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 class BackboneIdentity:
     """What decides a backbone's hidden states: weights by their file's hash, changed ones by value; not the dtype.
 
-    recorded: as a model folder has recorded and checked it; None takes the backbone's own files.
+    recorded: as a model folder's reader has computed and compared it; None takes the backbone's own files.
     """
 
     def __init__(self, backbone: Backbone, recorded: Mapping[str, Any] | None) -> None:
@@ -49,7 +52,7 @@ class BackboneIdentity:
 class HeadIdentity:
     """sha256 over a head's shape, gate, pooling and values; computed again when one of them has changed.
 
-    recorded: of the head as a model folder has recorded and checked it.
+    recorded: of the head as a model folder's reader has computed and compared it.
     """
 
     def __init__(self, head: LinearHead, recorded: str | None) -> None:
@@ -59,7 +62,7 @@ class HeadIdentity:
         """The digest of the head as it is now, which may be another one than before."""
         state = _state(head)
         if self._known is None or self._known[0] != state:
-            self._known = (state, head_digest(head_config(head), head_tensors(head)))
+            self._known = (state, head_digest(head_config(head), tensors_digest(head_tensors(head))))
         return self._known[1]
 
 
@@ -70,6 +73,28 @@ def weighting_digest(weighting: LatentWeighting) -> str:
     digest.update(f"{statistics.n_documents} {statistics.mean_length!r}".encode())
     digest.update(np.ascontiguousarray(statistics.document_frequencies, np.int64).data)
     return digest.hexdigest()
+
+
+def tokenizer_digest(tokenizer: TextTokenizer, file: Path) -> str:
+    """sha256 over all that turns a text into token ids: normaliser, splitter, vocabulary, added and special tokens.
+
+    Of the tokenizer as it works, whatever files it was put together from. Not of how it pads and decodes, which no
+    vector depends on, nor of the length that it cuts at, which an encoder's settings and its backbone say.
+
+    file: of the model; the answer is remembered with it, since that of a large vocabulary takes a while.
+    """
+    text, split = tokenizer.tokenizer.to_str(), tokenizer.tokenizer.encode_special_tokens
+
+    def digest() -> str:
+        parts = json.loads(text)
+        side = (parts["truncation"] or {}).get("direction", "Right")
+        for name in ("version", "truncation", "padding", "decoder"):
+            del parts[name]
+        return json_digest(
+            parts | {"cut_side": None if side == "Right" else side, "split_special_tokens": split or None}
+        )
+
+    return fact_of(file, f"tokenizer {sha256(f'{split} {text}'.encode()).hexdigest()}", digest)
 
 
 def _versions(module: nn.Module) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,7 @@ import torch
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.vocabulary import Vocabulary, load_transform, load_vocabulary
 from saelex.encoder.head import LinearHead, Pooling, Saturation
-from saelex.encoder.identity import BackboneIdentity, HeadIdentity, weighting_digest
+from saelex.encoder.identity import BackboneIdentity, HeadIdentity, tokenizer_digest, weighting_digest
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError, MismatchError
@@ -44,7 +45,7 @@ class EncoderParts:
     token_weights: the query side of a doc-only model, which then needs no backbone for queries.
     labels: what is known of latents, by latent; `decode` uses it.
     description: what the model card tells: SAE, training data, licence.
-    backbone_identity, head_digest: for the fingerprint, where a model folder has recorded and checked them.
+    backbone_identity, head_digest: for the fingerprint, where a model folder's reader has computed and compared them.
     extra_files: content of more files of the model folder, by relative name: what made the model, in `training/`.
 
     Raises MismatchError when head and backbone differ in width.
@@ -196,11 +197,17 @@ class EncoderParts:
         self._settings = settings
         self.tokenizer = TextTokenizer(self._rust_tokenizer, settings, self.backbone.max_length)
 
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """sha256 over the tokenizer: its part of the fingerprint."""
+        return tokenizer_digest(self.tokenizer, self.backbone.checkpoint.folder / "config.json")
+
     @property
     def fingerprint(self) -> str:
-        """sha256, in hex, over all that changes a vector: settings (Top-K aside), head, weighting, backbone.
+        """sha256, in hex, over all that changes a vector: settings (Top-K aside), tokenizer, backbone, head, weighting.
 
-        Equal before saving and after loading. An index keeps it and refuses queries from another encoder.
+        Equal before saving and after loading. An index keeps it and refuses queries from another encoder. Computed from
+        what the encoder is, never taken from what a model folder says of itself.
         """
         return self.fingerprint_with(self.head_identity.digest(self.head))
 
@@ -208,6 +215,7 @@ class EncoderParts:
         """The fingerprint that the encoder has with a head of this digest, such as one that is rounded to be saved."""
         identity = {
             "settings": self.settings.identity(),
+            "tokenizer": self.tokenizer_digest,
             "backbone": self.backbone_identity.facts(),
             "head": head_digest,
             "weighting": None if self.weighting is None else weighting_digest(self.weighting),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from saelex.encoder.digest import tensors_digest
 from saelex.encoder.head import LinearHead
 from saelex.errors import InputError
+from saelex.files import fact_of
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
 from saelex.sae.normalisation import TokenNorm
 
@@ -45,10 +46,10 @@ def head_config(head: LinearHead) -> dict[str, Any]:
     }
 
 
-def head_digest(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over a head's shape and the values of its tensors, whatever the dtype they are stored in."""
+def head_digest(config: Mapping[str, Any], values: str) -> str:
+    """sha256 over a head's shape and the digest of its tensors' values, whatever the dtype they are stored in."""
     shape = {key: value for key, value in config.items() if key not in ("dtype", "sha256", "digest")}
-    return sha256((json.dumps(shape, sort_keys=True) + tensors_digest(tensors)).encode()).hexdigest()
+    return sha256((json.dumps(shape, sort_keys=True) + values).encode()).hexdigest()
 
 
 def write_head(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -78,6 +79,17 @@ def read_head(path: Path, config: Mapping[str, Any]) -> LinearHead:
     if (head.n_latents, head.d_model) != (config["n_latents"], config["d_model"]):
         raise InputError(f"{path}: holds {head.n_latents} x {head.d_model} weights, not what saelex_config.json says")
     return head.eval()
+
+
+def stored_digest(path: Path, head: LinearHead) -> str:
+    """`head_digest` of a head as `read_head` has just read it from a file, whose values are hashed once and remembered.
+
+    Of the head that computes, not of what its config tells: a dtype that rounds the file's values is another head.
+    """
+    config = head_config(head)
+    return head_digest(
+        config, fact_of(path, f"values as {config['dtype']}", lambda: tensors_digest(head_tensors(head)))
+    )
 
 
 def _activation(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Activation:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25
 from saelex.errors import InputError, MismatchError
-from saelex.files import replacing
+from saelex.files import expanded, replacing
 from saelex.vectors import SparseRows
 
 FILE_NAME = "weighting.safetensors"
@@ -113,7 +113,7 @@ class LatentWeighting:
         }
         arrays = {"document_frequencies": self.statistics.document_frequencies}
         data = save(arrays, metadata={"format": FORMAT, "weighting": json.dumps(header)})
-        with replacing(Path(folder) / FILE_NAME) as temporary:
+        with replacing(expanded(folder) / FILE_NAME) as temporary:
             temporary.write_bytes(data)
 
     @classmethod
@@ -121,7 +121,7 @@ class LatentWeighting:
         """Read what `save` wrote. Raises InputError for a missing, damaged or foreign file."""
         from safetensors import SafetensorError, safe_open
 
-        path = Path(folder) / FILE_NAME
+        path = expanded(folder) / FILE_NAME
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}

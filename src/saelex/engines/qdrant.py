@@ -15,7 +15,7 @@ import numpy as np
 from saelex.corpus.documents import Document, Query
 from saelex.engines.format import Format, Summary, Vector
 from saelex.errors import InputError
-from saelex.files import write_text
+from saelex.files import expanded, write_text
 from saelex.index.engine import (
     Hits,
     Limits,
@@ -61,7 +61,7 @@ class QdrantEngine:
         Raises InputError where something is there already.
         """
         check_columns(n_latents, cls.limits)
-        edge, target = _edge(), Path(folder)
+        edge, target = _edge(), expanded(folder)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"{target}: exists already; choose another name, or remove it first")
         sparse = {VECTOR_NAME: edge.EdgeSparseVectorParams()}
@@ -74,7 +74,7 @@ class QdrantEngine:
     @classmethod
     def open(cls, folder: str | Path) -> QdrantEngine:
         """Raises InputError for a folder that `create` did not make."""
-        edge, target = _edge(), Path(folder)
+        edge, target = _edge(), expanded(folder)
         try:
             n_latents = int(json.loads((target / _SETTINGS).read_text(encoding="utf-8"))["n_latents"])
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
-from saelex.files import cache_folder, read_json, write_text
+from saelex.files import cache_folder, expanded, read_json, write_text
 from saelex.vectors import SparseRows
 
 _FORMAT = 2  # part of every key: another number forgets all that earlier versions have kept
@@ -28,7 +28,7 @@ class VectorsCache:
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = Path(folder) if folder else cache_folder() / "evaluation"
+        self.folder = expanded(folder) if folder else cache_folder() / "evaluation"
 
     def rows(self, encoder: Encoder, texts: Sequence[str], side: Side, *, progress: bool = False) -> SparseRows:
         """The texts' vectors as `encoder.encode(texts, side=side, top_k=None)` gives them, without token positions.

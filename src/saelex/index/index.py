@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError, MismatchError, SaelexError
+from saelex.files import absolute, expanded
 from saelex.index.disk.storage import Storage
 from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
@@ -91,7 +93,7 @@ class Index:
         word_settings = own if words is True else words or None
         settings = {
             "kind": "documents",
-            "encoder": encoder.name,
+            **_encoder_names(encoder.name, path),
             "fingerprint": encoder.fingerprint,
             "n_latents": encoder.n_latents,
             "words": None if word_settings is None else vars(word_settings),
@@ -133,7 +135,7 @@ class Index:
         Raises InputError for a new index without an encoder, and for settings that one that is there was not created
         with; else as `open` and `create` do.
         """
-        if not Path(path).exists():
+        if not expanded(path).exists():
             if encoder is None:
                 raise InputError(f"{path}: no such index; give the encoder to make it with")
             return cls.create(path, encoder() if callable(encoder) else encoder, **settings)
@@ -198,16 +200,25 @@ class Index:
         if self._encoder is None:
             from saelex.encoder.encoder import Encoder
 
-            self._take(Encoder.load(self.settings["encoder"]))
+            self._take(Encoder.load(self._encoder_source()))
         assert self._encoder is not None
         return self._encoder
+
+    def _encoder_source(self) -> str:
+        """What the encoder is loaded from: its own place, or where it lies beside an index that was moved with it."""
+        name: str = self.settings["encoder"]
+        beside = self.settings.get("encoder_from_here")
+        if beside is None or Path(name).exists() or not (moved := (self.path / beside).resolve()).exists():
+            return name
+        return str(moved)
 
     def _take(self, encoder: TextEncoder) -> None:
         if encoder.fingerprint != self.settings["fingerprint"]:
             raise MismatchError(
                 f"{self.path}: made with the encoder {self.settings['encoder']!r} "
                 f"({self.settings['fingerprint'][:12]}), not with {encoder.name!r} ({encoder.fingerprint[:12]}); "
-                "open it with that encoder, or index the documents anew"
+                "open it with that encoder, or index the documents anew if its files, or what fingerprints cover, have "
+                "changed since"
             )
         self._encoder = encoder
 
@@ -532,6 +543,15 @@ class Index:
                 f"{self.path}: its vectors have {self.n_latents} latents, these {rows.n_latents}; "
                 "use the encoder that the index was made with"
             )
+
+
+def _encoder_names(name: str, folder: str | Path) -> dict[str, str | None]:
+    """How an index finds its encoder again: by name from everywhere, or by a folder's way from the index's own."""
+    from saelex.encoder.files.folder import lasting_name
+
+    name = lasting_name(name)
+    way = os.path.relpath(name, absolute(folder)) if Path(name).is_absolute() else None
+    return {"encoder": name, "encoder_from_here": way}
 
 
 def _check_query(query: str, i: int = 0) -> None:

@@ -130,7 +130,7 @@ class SparseAutoencoder(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write the folder in SAELens' native layout (`cfg.json`, `sae_weights.safetensors`), whole or not at all."""
-        save_saelens(self.parts, Path(folder))
+        save_saelens(self.parts, folder)
 
     def push_to_hub(
         self, repo: str, *, private: bool = False, token: str | None = None, licence: str | None = None

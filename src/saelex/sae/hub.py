@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from saelex.errors import InputError
+from saelex.files import expanded, replacing_folder
 from saelex.sae.formats.saelens import save_saelens
 from saelex.sae.model_card import model_card
 from saelex.sae.parts import SaeParts
@@ -35,20 +36,16 @@ def export_sae(
     Raises InputError where the folder holds something else, the decoder was not loaded, or a weight is not finite, as
     after a cast to float16.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     check_export(folder)
     for which, weights in (("encoder", sae.W_enc), ("decoder", sae.W_dec)):
         if weights is not None and not bool(torch.isfinite(weights).all()):
             raise InputError(f"the {which}'s weights are not all finite as {weights.dtype}; choose another dtype")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / "sae"
+    with replacing_folder(folder) as made:
         save_saelens(sae, made)
         written = card or model_card(sae, name or str(folder), metrics=metrics, licence=licence)
         (made / CARD).write_text(written, encoding="utf-8", newline="\n")
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        made.rename(folder)
+        check_export(folder)  # again: writing may have taken minutes
 
 
 def check_export(folder: Path) -> None:

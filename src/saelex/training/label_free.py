@@ -13,6 +13,7 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import WeightingSettings
 from saelex.errors import InputError
+from saelex.files import expanded
 from saelex.sae.activations import TopK
 from saelex.training.latent_statistics import weigh_latents
 from saelex.training.text_settings import TextData
@@ -67,7 +68,7 @@ def label_free_encoder(recipe: LabelFreeRecipe, *, progress: bool = False) -> En
         encoder.head.activation = TopK(recipe.k)
     weigh_latents(encoder, recipe.data, recipe.weighting, progress=progress)
     encoder.description |= {
-        "sae": Path(recipe.sae).name if Path(recipe.sae).exists() else recipe.sae,
+        "sae": Path(recipe.sae).name if expanded(recipe.sae).exists() else recipe.sae,
         "training_data": recipe.training_data or ", ".join(Path(corpus).name for corpus in recipe.data.corpora),
         "weights_of_latents": "label-free: BM25 over latents, its statistics counted on the training data",
         "licence": recipe.licence,

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from tests.encoder.tiny_encoders import random_head, tiny_encoder
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
+from saelex import files
 from saelex.encoder.backbone import minilm
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.encoder import Encoder
@@ -317,3 +320,80 @@ def test_the_embedded_model_lies_in_the_source_checkout() -> None:
     if not (repository / "models" / "saelex-minilm" / "saelex_config.json").is_file():
         pytest.skip("not trained yet")
     assert embedded_folder("saelex-minilm") == repository / "models" / "saelex-minilm"
+
+
+# ---- whole, wherever it lies ----------------------------------------------------------------------------------------
+
+
+def test_a_failing_exchange_leaves_the_old_model(
+    encoder: Encoder, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system cannot exchange folders in one step, the second rename may fail, and the first has been done."""
+    original = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError("no space left on device")
+        return original(self, target)
+
+    monkeypatch.setattr("saelex.files._exchange", lambda one, other: False)
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no space"):
+        encoder.save_pretrained(saved)
+    monkeypatch.undo()
+    assert_same_encoder(Encoder.load(saved, device="cpu"), encoder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_save_that_was_killed_between_its_renames_is_recovered_when_the_model_loads(
+    encoder: Encoder, saved: Path
+) -> None:
+    child = os.fork()
+    if not child:
+        files._exchange = lambda one, other: False
+        original = Path.rename
+
+        def rename(self: Path, target: Path) -> Path:
+            if self.name == "new":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(self, target)
+
+        Path.rename = rename  # type: ignore[method-assign]
+        with files.replacing_folder(saved) as made:
+            (made / "saelex_config.json").write_text("{}")
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert not saved.exists()
+    assert_same_encoder(Encoder.load(saved, device="cpu"), encoder)
+
+
+def test_a_model_is_remembered_by_its_whole_path(
+    encoder: Encoder, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(saved.parent))
+    monkeypatch.chdir(saved.parent)
+    for source in ("model", Path("model"), "~/model", Path("~/model"), "./model"):
+        again = Encoder.load(source, device="cpu")
+        assert Path(again.name).is_absolute() and Path(again.name).samefile(saved)
+    encoder.save_pretrained("~/second")
+    assert_same_encoder(Encoder.load(saved.parent / "second", device="cpu"), encoder)
+    with pytest.raises(InputError, match="include_backbone=True"):  # a cut copy is not what it was copied from
+        again.save_pretrained("copy of a copy", include_backbone=False)
+
+
+def test_a_relative_backbone_is_named_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_checkpoint("bert", tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    backbone = Backbone.load("base", layer=1)
+    named = Encoder(backbone, random_head(backbone.d_model))
+    named.save_pretrained("named", include_backbone=False)
+    monkeypatch.chdir("/")
+    assert_same_encoder(Encoder.load(tmp_path / "named", device="cpu"), named)
+
+
+def test_a_card_does_not_tell_where_a_backbone_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_checkpoint("bert", tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    backbone = Backbone.load("base", layer=1)
+    Encoder(backbone, random_head(backbone.d_model)).save_pretrained("model")
+    assert str(tmp_path) not in (tmp_path / "model" / "README.md").read_text()

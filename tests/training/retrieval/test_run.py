@@ -118,6 +118,15 @@ def test_another_recipe_does_not_take_over_an_unfinished_run(toy, tmp_path, monk
     assert (tmp_path / "model" / "saelex_config.json").exists()
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_users_folder_that_is_called_like_the_run_stays(toy, tmp_path, resume):
+    (tmp_path / "model.run").mkdir()
+    (tmp_path / "model.run" / "thesis.txt").write_text("one")
+    with pytest.raises(InputError, match="holds something else"):
+        train_retrieval(toy_recipe(toy), tmp_path / "model", resume=resume)
+    assert (tmp_path / "model.run" / "thesis.txt").read_text() == "one"
+
+
 def test_lora_over_a_local_backbone_saves_the_merged_weights(toy, tmp_path):
     train_retrieval(toy_recipe(toy), tmp_path / "model")
     # a local folder has no name that others know, so its merged backbone is copied

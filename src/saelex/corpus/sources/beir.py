@@ -7,6 +7,7 @@ from pathlib import Path
 from saelex.corpus.collection import Collection
 from saelex.corpus.reading import read_corpus, read_qrels, read_queries
 from saelex.errors import InputError
+from saelex.files import expanded
 
 
 def read_beir(folder: str | Path, split: str = "test") -> Collection:
@@ -14,7 +15,7 @@ def read_beir(folder: str | Path, split: str = "test") -> Collection:
 
     Its name is the folder's own. Raises InputError as `read_collection` does.
     """
-    root = Path(folder)
+    root = expanded(folder)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; a folder in BEIR's layout is needed here")
     qrels = read_qrels(_qrels_file(root, split))

@@ -27,6 +27,7 @@ from saelex.corpus.records import add_judgement, document_of_record, query_of_re
 from saelex.corpus.sources.hub import newest_revision
 from saelex.corpus.sources.tables import FileTables, HubTables, Row, Tables, lists_configs
 from saelex.errors import InputError
+from saelex.files import expanded
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class _Layout:
 
 
 def _open(name: str) -> _Layout:
-    path = Path(name)
+    path = expanded(name)
     if path.is_dir() or is_mteb_folder(path):  # as `datasets` has it, a folder goes before the hub's data set
         root, subset = (path, None) if path.is_dir() else (path.parent, path.name)
         tables = HubTables(str(root)) if lists_configs(root) else FileTables(root)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from saelex.corpus.documents import Qrels
 from saelex.corpus.trec.columns import column
-from saelex.files import write_text
+from saelex.files import expanded, write_text
 
 
 def write_qrels(path: str | Path, qrels: Qrels) -> None:
@@ -16,7 +16,7 @@ def write_qrels(path: str | Path, qrels: Qrels) -> None:
     Gzipped where the name ends in `.gz`. A query without judgements leaves no line. Raises InputError for an id that
     is empty or holds blanks.
     """
-    write_text(Path(path), _lines(qrels))
+    write_text(expanded(path), _lines(qrels))
 
 
 def _lines(qrels: Qrels) -> Iterator[str]:

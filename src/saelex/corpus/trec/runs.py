@@ -12,7 +12,7 @@ from saelex.corpus.documents import Run, best_first
 from saelex.corpus.lines import read_lines
 from saelex.corpus.trec.columns import column
 from saelex.errors import InputError
-from saelex.files import write_text
+from saelex.files import expanded, write_text
 
 _LEAST_STEP = np.finfo(np.float32).tiny
 
@@ -24,7 +24,7 @@ def read_run(path: str | Path) -> Run:
     line for a line that has not six columns, a score that is no finite number, and a second line of one query and
     document; also for a file without a line.
     """
-    source = Path(path)
+    source = expanded(path)
     if not source.is_file():
         raise InputError(f"{source}: no such run file")
     run: Run = {}
@@ -54,7 +54,7 @@ def write_run(path: str | Path, run: Run, *, tag: str = "saelex", depth: int | N
     """
     if depth is not None and depth < 1:
         raise InputError(f"a run is written to a depth of at least 1, not {depth}")
-    write_text(Path(path), _lines(run, column(tag, "the tag"), depth))
+    write_text(expanded(path), _lines(run, column(tag, "the tag"), depth))
 
 
 def _lines(run: Run, tag: str, depth: int | None) -> Iterator[str]:

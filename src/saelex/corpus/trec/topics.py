@@ -21,7 +21,7 @@ from saelex.corpus.reading import parse_tsv
 from saelex.corpus.records import query_of_cells
 from saelex.corpus.trec.columns import column
 from saelex.errors import InputError
-from saelex.files import write_text
+from saelex.files import expanded, write_text
 
 _FORMS = {".tsv": "tsv", ".xml": "xml"}
 _TEXTS = ("title", "query", "text")  # what a topic's query is called, first come
@@ -40,7 +40,7 @@ def read_topics(path: str | Path, field: str | None = None) -> Iterator[Query]:
     Raises InputError with file and line (XML: the topic's place, from 1) for a topic without a number or that field,
     a second one of the same number, and what is not well formed.
     """
-    source = Path(path)
+    source = expanded(path)
     if not source.is_file():
         raise InputError(f"{source}: no such topics file")
     form = _FORMS.get(suffix_of(source)) or _form_by_content(source)
@@ -58,7 +58,7 @@ def write_topics(path: str | Path, queries: Iterable[Query]) -> None:
     Blanks within a text, line ends among them, become one blank each. Raises InputError for an id that is empty or
     holds blanks, and for a text that the form cannot hold: control characters, or `</title>` in a classic file.
     """
-    target = Path(path)
+    target = expanded(path)
     lines = {"tsv": _tsv_lines, "xml": _xml_lines}.get(_FORMS.get(suffix_of(target), ""), _classic_lines)
     write_text(target, lines(queries))
 

@@ -8,15 +8,18 @@ from typing import Any
 from torch import nn
 
 from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
 from saelex.loading import Loading
+
+_NOTES = ("base_model_name_or_path", "revision", "peft_version", "auto_mapping", "inference_mode", "task_type")
 
 
 def merge_adapter(
     model: nn.Module, adapter: str | Path, prefixes: tuple[str, ...], loading: Loading
 ) -> tuple[nn.Module, str]:
-    """`model` with a peft adapter's update added to its weights, and the SHA-256 of the adapter's weights.
+    """`model` with a peft adapter's update added to its weights, and the SHA-256 of the adapter: weights and settings.
 
     adapter: folder or hub id. It may have been trained on the uncut model, bare or behind one of `prefixes` (under a
     language model head): what belongs to blocks beyond the cut is left out.
@@ -48,4 +51,5 @@ def merge_adapter(
             )
         chosen[name] = weights[stored]
     set_peft_model_state_dict(adapted, chosen)
-    return adapted.merge_and_unload(), sha256_of(weights_path)
+    settings = {name: value for name, value in files.settings.items() if name not in _NOTES}
+    return adapted.merge_and_unload(), json_digest({"weights": sha256_of(weights_path), "config": settings})

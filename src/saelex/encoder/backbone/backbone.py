@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +24,10 @@ from saelex.encoder.backbone.attention import (
 from saelex.encoder.backbone.bert import BertSettings, build_bert
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.backbone.minilm import open_checkpoint
+from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
-from saelex.loading import Loading, LoadingOptions
+from saelex.files import expanded, local_or_name
+from saelex.loading import Loading, LoadingOptions, without_own_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -33,6 +36,12 @@ if TYPE_CHECKING:
     from saelex.encoder.backbone.low_rank import LowRankUpdate
 
 Output = Literal["residual", "final"]
+
+_NOT_OF_STATES = re.compile(
+    r"_?name_or_path|architectures|auto_map|(torch_)?dtype|transformers_version|use_cache|saelex_base_model|.*drop.*|"
+    r"initializer_.*|gradient_checkpointing|id2label|label2id|num_labels|problem_type|output_.*|return_dict.*"
+)
+"""Names in config.json that no hidden state depends on: where a model comes from, how it was trained, other heads."""
 
 
 class Backbone(nn.Module):
@@ -113,7 +122,7 @@ class Backbone(nn.Module):
             )
         if adapter is not None and update is not None:
             raise InputError("a backbone takes an adapter or a low-rank update, not both; merge one into a checkpoint")
-        name = str(model)
+        name = local_or_name(model)
         loading = Loading(**options)
         checkpoint = open_checkpoint(model, loading)
         architecture, settings = architecture_of(checkpoint.settings, name)
@@ -137,7 +146,7 @@ class Backbone(nn.Module):
             skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, of_adapter)
         if update is not None:
             update.merge_into(skeleton)
-        return cls(
+        backbone = cls(
             skeleton.eval().to(loading.place),
             checkpoint,
             settings,
@@ -151,6 +160,9 @@ class Backbone(nn.Module):
             adapter=adapter_sha256,
             update=update,
         )
+        # as it was given: a card tells nobody where on a disk a folder lies
+        backbone.base_model = str(settings.get("saelex_base_model") or model)
+        return backbone
 
     def with_update(self, update: LowRankUpdate | None) -> Backbone:
         """This backbone read anew from its files, with `update` merged in place of the update that it has.
@@ -214,7 +226,8 @@ class Backbone(nn.Module):
         """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.hub)
+        with without_own_code(self.model_id):
+            tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.pretrained)
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"
@@ -226,9 +239,11 @@ class Backbone(nn.Module):
         """What decides the hidden states, for an encoder's fingerprint: equal for equal files, wherever they lie.
 
         `weights` is the SHA-256 of the weight files as loaded: weights trained since have none until they are saved.
+        `config` is of what config.json says of the cut model, notes and training settings aside.
         """
         return {
             "model_type": self.settings["model_type"],
+            "config": _settings_digest(self.settings),
             "weights": self.checkpoint.weights_sha256(self._stored),
             "adapter": self.adapter if self.update is None else self.update.digest(),
             "layer": self.layer,
@@ -243,7 +258,7 @@ class Backbone(nn.Module):
 
         config.json tells of the cut, not of the attention switch: `load` needs the same bidirectional, output, window.
         """
-        folder = Path(folder)
+        folder = expanded(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -253,6 +268,12 @@ class Backbone(nn.Module):
         settings["dtype"] = str(self.dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
         self.tokenizer.save_pretrained(folder)
+
+
+def _settings_digest(settings: Mapping[str, Any]) -> str:
+    if settings["model_type"] == "bert":  # what it leaves out counts as its default, and what it adds for nothing
+        settings = BertSettings.from_config(settings)._asdict()
+    return json_digest({name: value for name, value in settings.items() if not _NOT_OF_STATES.fullmatch(name)})
 
 
 def model_config(settings: Mapping[str, Any]) -> Any:
@@ -301,7 +322,9 @@ def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype)
     if window == "full":
         widen_windows(config)
     with no_init_weights():
-        model = AutoModel.from_config(config, attn_implementation=attention_implementation(config), dtype=dtype)
+        model = AutoModel.from_config(
+            config, attn_implementation=attention_implementation(config), dtype=dtype, trust_remote_code=False
+        )
     if hasattr(model, "pooler"):
         model.pooler = None
     return model  # type: ignore[no-any-return]

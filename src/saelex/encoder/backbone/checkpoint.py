@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.files import read_json, sha256_of
+from saelex.files import local_or_name, read_json, sha256_of
 from saelex.loading import Loading
 
 # Looked for in this order; an index names the file of every tensor of a sharded checkpoint.
@@ -34,9 +34,9 @@ class Checkpoint:
     """
 
     def __init__(self, model: str | Path, loading: Loading | None = None, *, config_name: str = "config.json") -> None:
-        self.model_id = str(model)
+        self.model_id = local_or_name(model)
         self.loading = loading or Loading()
-        self._local = Path(model).is_dir()
+        self._local = Path(self.model_id).is_dir()
         if not self._local and (isinstance(model, Path) or self.model_id.startswith((".", "/", "~"))):
             raise InputError(f"no model folder {model}; give a folder that holds {config_name}, or a hub id")
         config = self.file(config_name)

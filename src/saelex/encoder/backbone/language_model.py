@@ -50,7 +50,7 @@ class LanguageModel(nn.Module):
         kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
         model = kind.from_pretrained(
             checkpoint.model_id,
-            **checkpoint.loading.hub,
+            **checkpoint.loading.pretrained,
             dtype=backbone.dtype,
             attn_implementation=attention_implementation(model_config(backbone.settings)),
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from saelex.encoder.digest import tensors_digest
 from saelex.errors import InputError, MismatchError
-from saelex.files import replacing
+from saelex.files import expanded, replacing
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -95,14 +95,14 @@ class LowRankUpdate:
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all."""
         tensors = {name: tensor.to(self.dtype).contiguous() for name, tensor in self._tensors().items()}
-        with replacing(Path(path)) as temporary:
+        with replacing(expanded(path)) as temporary:
             save_file(tensors, temporary, metadata={"format": FORMAT})
 
     @classmethod
     def load(cls, path: str | Path) -> LowRankUpdate:
         """Read what `save` wrote. Raises InputError for a missing, damaged or foreign file."""
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(expanded(path), framework="pt") as file:
                 written = (file.metadata() or {}).get("format")
                 if written != FORMAT:
                     raise InputError(f"{path}: not a low-rank update (format {written!r}, this version reads {FORMAT})")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
-from saelex.files import sha256_of
+from saelex.files import expanded, sha256_of
 from saelex.loading import Loading
 
 MODEL_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -32,7 +32,7 @@ def locate(folder: str | Path | None = None) -> Path:
     is not the published file: the embedded SAE and its statistics belong to exactly these weights.
     """
     given = folder or os.environ.get("SAELEX_MINILM")
-    found = Path(given) if given else _packaged() or _from_hub()
+    found = expanded(given) if given else _packaged() or _from_hub()
     weights = found / "model.safetensors"
     if not weights.is_file():
         raise InputError(

@@ -1,6 +1,6 @@
 """A model is a folder: configuration, weights, card; written whole or not at all, checked when read.
 
-- `saelex_config.json`: settings, backbone, head, description, and the hashes of the files below.
+- `saelex_config.json`: settings, backbone, head, description, the hashes of the files below, and its own `digest`.
 - `head.safetensors`: the head's tensors; `backbone/`: the cut backbone and its tokenizer, unless named by a hub id.
 - `adapter.safetensors`: the low-rank update of a named backbone, where it was trained by one.
 - `weighting.safetensors`, `token_weights.safetensors`, `labels.json`: corpus statistics over latents, the query side of
@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +22,23 @@ from safetensors.torch import load_file, save_file
 from saelex import __version__
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.low_rank import LowRankUpdate
+from saelex.encoder.digest import json_digest, tensors_digest
 from saelex.encoder.files.card import model_card
 from saelex.encoder.files.extra import read_extra_files, write_extra_files
 from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
-from saelex.encoder.stored_head import head_config, head_digest, head_tensors, read_head, write_head
+from saelex.encoder.stored_head import head_config, head_digest, head_tensors, read_head, stored_digest, write_head
 from saelex.errors import InputError, MismatchError
-from saelex.files import read_json, sha256_of
+from saelex.files import (
+    absolute,
+    check_sha256,
+    expanded,
+    local_or_name,
+    read_json,
+    recover_folder,
+    replacing_folder,
+    sha256_of,
+)
 from saelex.loading import Loading
 
 if TYPE_CHECKING:
@@ -48,6 +57,8 @@ BACKBONE = "backbone"
 UPDATE = "adapter.safetensors"
 EMBEDDED = ("saelex-minilm",)
 
+_ORIGIN = ("weights", "adapter")
+"""Of a backbone's facts those that its cut and merged copy no longer shows."""
 _MODULES = [{"idx": 0, "name": "0", "path": "", "type": "saelex.encoder.sentence_transformers.LatentModule"}]
 # what a first look at a hub repository fetches: enough to tell what it is
 _DESCRIPTIONS = ["*.json"]
@@ -69,6 +80,11 @@ def embedded_folder(name: str) -> Path:
     )
 
 
+def lasting_name(source: str) -> str:
+    """A name that `resolve` takes from every working folder: a path becomes absolute, any other name stays."""
+    return source if source in EMBEDDED else local_or_name(source)
+
+
 def resolve(
     source: str | Path, loading: Loading, *, cache_folder: str | None = None, local_files_only: bool = False
 ) -> Path:
@@ -79,7 +95,8 @@ def resolve(
     name = str(source)
     if name in EMBEDDED:
         return embedded_folder(name)
-    path = Path(source).expanduser()
+    path = absolute(source)
+    recover_folder(path)
     if path.is_dir():
         return path
     if isinstance(source, Path) or name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -124,34 +141,87 @@ def load_encoder(kind: type[Kind], source: str | Path, loading: Loading) -> Kind
         from saelex.encoder.files.published import load_checkpoint
 
         encoder = load_checkpoint(kind, folder, loading)
-    encoder.name = str(source)
+    encoder.name = lasting_name(str(source))
     return encoder
 
 
 def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     """The encoder of a folder that `write_encoder` wrote.
 
-    Raises InputError for a malformed folder, MismatchError where a file is not the one its config was written with.
+    What decides its vectors is computed of what is there, and compared with what was there when it was written.
+
+    Raises InputError for a malformed folder, MismatchError where a file is not the one its config was written with, and
+    where the config has been edited since.
     """
     config = _read_config(folder)
     try:
         backbone = _read_backbone(folder, config["backbone"], loading)
-        _check_file(folder / HEAD, config["head"]["sha256"])
+        identity = _identity(folder, config, backbone)
+        check_sha256(folder / HEAD, config["head"]["sha256"], CONFIG)
         head = read_head(folder / HEAD, config["head"])
-        return kind(
+        digest = stored_digest(folder / HEAD, head)
+        if digest != config["head"]["digest"]:
+            raise MismatchError(
+                f"{folder / CONFIG}: its head (gate, pooling, saturation, dtype, ...) is not the one that {HEAD} was "
+                "saved with; change the encoder in Python and save it again"
+            )
+        encoder = kind(
             backbone,
             head.to(loading.place),
             EncoderSettings.from_dict(config["settings"]),
             weighting=_read_weighting(folder, config["weighting"]),
             token_weights=_read_token_weights(folder, config["token_weights"]),
-            labels=_read_labels(folder),
+            labels=_read_labels(folder, config.get("labels")),
             description=config["description"],
-            backbone_identity=config["backbone"]["identity"],
-            head_digest=config["head"]["digest"],
+            backbone_identity=identity,
+            head_digest=digest,
             extra_files=read_extra_files(folder),
         )
     except KeyError as error:
         raise InputError(f"{folder / CONFIG}: {error} is missing; save the model again") from error
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"{folder / CONFIG}: a value is of the wrong kind ({error}); save the model again") from error
+    if config.get("tokenizer", encoder.tokenizer_digest) != encoder.tokenizer_digest:
+        raise MismatchError(
+            f"{backbone.checkpoint.folder}: its tokenizer is not the one that {folder} was saved with; give the "
+            "original files, or save the model again"
+        )
+    if config.get("digest", _digest(config)) != _digest(config):
+        raise MismatchError(
+            f"{folder / CONFIG} was edited after it was saved (its digest differs); change the encoder in Python and "
+            "save it again"
+        )
+    return encoder
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    """Over all that a config says and that is no description: with it, what is told beside a hash belongs to that."""
+    return json_digest({key: value for key, value in config.items() if key not in ("digest", "description", "saelex")})
+
+
+def _identity(folder: Path, config: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """A backbone's facts as its files give them now. Raises MismatchError where others were recorded.
+
+    Where the base weights of a copied backbone came from is no longer in its files: that is taken from the config, but
+    only from one whose digest holds. Other copies are known by their own file.
+    """
+    recorded, identity = config["backbone"]["identity"], backbone.identity()
+    if config["backbone"]["model"] is None and config.get("digest") == _digest(config):
+        identity |= {name: recorded[name] for name in _ORIGIN}
+    messages = {
+        "weights": f"{backbone.model_id} is not the backbone that {folder} was made with: its weights differ; give the "
+        "original files",
+        "adapter": f"{folder / UPDATE} is not the update that {folder} was made with; save the model again",
+        "config": f"{backbone.checkpoint.folder / 'config.json'} is not the one that {folder} was made with; give the "
+        "original files",
+    }
+    for name, value in recorded.items():
+        if identity.get(name) != value and (config["backbone"]["model"] is not None or name not in _ORIGIN):
+            raise MismatchError(
+                messages.get(name)
+                or f"{folder / CONFIG}: its backbone's {name} is not the one that it was saved with; save it again"
+            )
+    return identity
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -164,23 +234,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_file(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise InputError(f"{path} is missing; fetch or save the model again")
-    if sha256_of(path) != expected:
-        raise MismatchError(
-            f"{path} is not the file that {CONFIG} was written with (sha256 differs); fetch or save the model again"
-        )
-
-
 def _read_backbone(folder: Path, config: Mapping[str, Any], loading: Loading) -> Backbone:
     included = config["model"] is None
     model = str(folder / BACKBONE) if included else config["model"]
     if included:
-        _check_file(folder / BACKBONE / "model.safetensors", config["sha256"])
+        check_sha256(folder / BACKBONE / "model.safetensors", config["sha256"], CONFIG)
     update = None
     if config.get("update") is not None:
-        _check_file(folder / UPDATE, config["update"]["sha256"])
+        check_sha256(folder / UPDATE, config["update"]["sha256"], CONFIG)
         update = LowRankUpdate.load(folder / UPDATE)
     backbone = Backbone.load(
         model,
@@ -195,15 +256,6 @@ def _read_backbone(folder: Path, config: Mapping[str, Any], loading: Loading) ->
         token=loading.token,
     )
     backbone.base_model = config["base_model"]
-    if included:
-        return backbone
-    found = backbone.identity()
-    if found["weights"] != config["identity"]["weights"]:
-        raise MismatchError(
-            f"{model} is not the backbone that {folder} was made with: its weights differ; give the original files"
-        )
-    if found["adapter"] != config["identity"]["adapter"]:
-        raise MismatchError(f"{folder / UPDATE} is not the update that {folder} was made with; save the model again")
     return backbone
 
 
@@ -212,7 +264,7 @@ def _read_weighting(folder: Path, config: Mapping[str, Any] | None) -> LatentWei
         return None
     from saelex.encoder.weighting import LatentWeighting
 
-    _check_file(folder / WEIGHTING, config["sha256"])
+    check_sha256(folder / WEIGHTING, config["sha256"], CONFIG)
     return LatentWeighting.load(folder)
 
 
@@ -221,11 +273,13 @@ def _read_token_weights(folder: Path, config: Mapping[str, Any] | None) -> Token
         return None
     from saelex.encoder.token_weights import TokenWeights
 
-    _check_file(folder / TOKEN_WEIGHTS, config["sha256"])
+    check_sha256(folder / TOKEN_WEIGHTS, config["sha256"], CONFIG)
     return TokenWeights(load_file(folder / TOKEN_WEIGHTS)["weight"])
 
 
-def _read_labels(folder: Path) -> dict[int, str]:
+def _read_labels(folder: Path, config: Mapping[str, Any] | None) -> dict[int, str]:
+    if config is not None:
+        check_sha256(folder / LABELS, config["sha256"], CONFIG)
     if not (folder / LABELS).is_file():
         return {}
     try:
@@ -246,7 +300,7 @@ def save_encoder(
     card_name: str | None = None,
     extra_files: Mapping[str, bytes | str] | None = None,
 ) -> None:
-    """Write the model folder beside its place and rename it there, in place of an older model if there is one.
+    """Write the model folder, whole or not at all, in place of an older model if there is one.
 
     include_backbone: copy the cut backbone into the folder, or name it by its hub id, revision and weight hash. None
         copies it unless it is a hub model (the embedded MiniLM counts as one) whose weights are unchanged, but for a
@@ -257,11 +311,9 @@ def save_encoder(
 
     Raises InputError where the folder holds something else, or an extra file's name leads out of `training/`.
     """
+    folder = expanded(folder)
     check_target(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / "model"
-        made.mkdir()
+    with replacing_folder(folder) as made:
         write_encoder(
             encoder,
             made,
@@ -270,9 +322,7 @@ def save_encoder(
             card_name=card_name or folder.name,
         )
         write_extra_files({**encoder.extra_files, **(extra_files or {})}, made)
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        made.rename(folder)
+        check_target(folder)  # again: writing may have taken minutes
 
 
 def check_target(folder: Path) -> None:
@@ -293,16 +343,18 @@ def write_encoder(
     tensors = head_tensors(encoder.head, weight_dtype)
     write_head(tensors, folder / HEAD)
     head = head_config(encoder.head)
-    head |= {"sha256": sha256_of(folder / HEAD), "digest": head_digest(head, tensors)}
+    head |= {"sha256": sha256_of(folder / HEAD), "digest": head_digest(head, tensors_digest(tensors))}
     backbone = _write_backbone(encoder, folder, include_backbone)
     config = {
         "format": FORMAT if backbone["update"] is None else FORMAT_WITH_UPDATE,
         "saelex": __version__,
         "settings": encoder.settings.to_dict(),
         "backbone": backbone,
+        "tokenizer": encoder.tokenizer_digest,
         "head": head,
         "weighting": None,
         "token_weights": None,
+        "labels": None,
         "description": encoder.description,
     }
     if encoder.weighting is not None:
@@ -313,11 +365,12 @@ def write_encoder(
         config["token_weights"] = {"sha256": sha256_of(folder / TOKEN_WEIGHTS)}
     if encoder.labels:
         _write_json(folder / LABELS, {str(latent): label for latent, label in sorted(encoder.labels.items())})
+        config["labels"] = {"sha256": sha256_of(folder / LABELS)}
     _write_json(folder / "modules.json", _MODULES)
     _write_json(folder / "config_sentence_transformers.json", _sentence_transformers_config(encoder.settings))
     card = model_card(config, card_name, encoder.fingerprint_with(head["digest"]))
     (folder / "README.md").write_text(card, encoding="utf-8")
-    _write_json(folder / CONFIG, config)
+    _write_json(folder / CONFIG, config | {"digest": _digest(config)})
 
 
 def _write_backbone(encoder: EncoderParts, folder: Path, include: bool | None) -> dict[str, Any]:
@@ -325,17 +378,18 @@ def _write_backbone(encoder: EncoderParts, folder: Path, include: bool | None) -
     changed = encoder.backbone_identity.changed()
     if include is None:
         include = changed or backbone.adapter is not None or Path(backbone.model_id).is_dir()
-    if not include and (changed or backbone.adapter is not None):
+    facts = encoder.backbone_identity.facts()
+    if not include and (backbone.adapter is not None or facts["weights"] != backbone.identity()["weights"]):
         raise InputError("the backbone's weights are not those of its hub id; save with include_backbone=True")
     config: dict[str, Any] = {
-        "model": None if include else backbone.model_id,
+        "model": None if include else local_or_name(backbone.model_id),
         "revision": None if include else backbone.revision,
         "base_model": backbone.base_model,
         "layer": backbone.layer,
         "bidirectional": backbone.bidirectional,
         "output": backbone.output,
         "window": backbone.window,
-        "identity": encoder.backbone_identity.facts(),
+        "identity": facts,
         "sha256": None,
         "update": None,
     }

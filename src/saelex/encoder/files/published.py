@@ -182,6 +182,9 @@ def _json_if_there(path: Path) -> dict[str, Any]:
 
 
 def _class_name(dotted: str) -> str:
+    """The name of a module's class, which says what it computes only where the class is sentence-transformers' own."""
+    if not dotted.startswith("sentence_transformers."):
+        raise InputError(f"module {dotted!r} is code of the model's own, which saelex never runs; give another model")
     return dotted.rpartition(".")[2]
 
 

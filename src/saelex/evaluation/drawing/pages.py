@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
+from saelex import files
 from saelex.errors import InputError
 
 PAGE = "index.html"
@@ -104,17 +104,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
     Raises InputError when it cannot be written.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            made = Path(scratch) / "report"
-            made.mkdir()
-            yield made
-            if folder.exists():
-                folder.rename(Path(scratch) / "old")
-            made.rename(folder)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    with files.writing(folder), files.replacing_folder(folder) as made:
+        yield made
 
 
 def _own(tag: str, name: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saelex.errors import InputError
-from saelex.files import replacing
+from saelex.files import expanded, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ class Picture:
     def save(self, folder: str | Path) -> list[Path]:
         """Write NAME.png and NAME.svg into a folder that is there, each whole, in place of what was there."""
         contents = {"png": self.png(), "svg": self.svg().encode()}
-        paths = [Path(folder) / f"{self.name}.{kind}" for kind in contents]
+        paths = [expanded(folder) / f"{self.name}.{kind}" for kind in contents]
         for path, content in zip(paths, contents.values()):
             with replacing(path) as temporary:
                 temporary.write_bytes(content)

@@ -23,6 +23,7 @@ from saelex.evaluation.report.examples import (
 )
 from saelex.evaluation.report.reasons import index_reasons, indexed_examples
 from saelex.evaluation.results import Evaluation
+from saelex.files import expanded
 
 MARKDOWN, EXAMPLES = "report.md", "examples.json"
 
@@ -48,7 +49,7 @@ def write_report(
     Raises InputError where matplotlib is missing, the folder holds something else or cannot be written, the evaluation
     is empty, or a name in the options or the examples is not in it.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     check_target(folder)
     choices = choices_of(evaluation, _options(options or ReportOptions(), examples))
     report = report_of(evaluation, choices, examples)

@@ -11,6 +11,7 @@ from saelex.evaluation.drawing.pages import PAGE, check_folder, replacing_folder
 from saelex.evaluation.drawing.plots import check_matplotlib
 from saelex.evaluation.sae_report.document import REPORT, document, to_json
 from saelex.evaluation.sae_report.measuring import ReportSettings, Texts, measure
+from saelex.files import expanded
 from saelex.sae.autoencoder import SparseAutoencoder
 
 __all__ = ["PAGE", "REPORT", "ReportSettings", "check_target", "report_saes"]
@@ -36,7 +37,7 @@ def report_saes(
     Raises InputError where matplotlib is missing, the folder holds something else or the texts give no states, and
     MismatchError for an SAE of another model or layer.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     settings = settings or ReportSettings()
     check_target(folder)
     check_matplotlib("a report")

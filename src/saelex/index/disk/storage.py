@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.errors import InputError, SaelexError
+from saelex.files import absolute
 from saelex.index.disk import durable
 from saelex.index.disk.catalog import Catalog, Transaction
 from saelex.index.disk.lock import writer_lock
@@ -58,7 +59,7 @@ class Storage:
     @classmethod
     def create(cls, folder: str | Path, settings: Mapping[str, Any]) -> Storage:
         """A new, empty index; it appears whole or not at all. Raises InputError where something is there already."""
-        target = Path(folder)
+        target = absolute(folder)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise InputError(f"{target}: exists already; choose another name, or remove it first")
         temporary = target.with_name(f".{target.name}.new")
@@ -79,7 +80,7 @@ class Storage:
     @classmethod
     def open(cls, folder: str | Path) -> Storage:
         """Raises CorruptIndexError for a folder that is damaged or none of ours."""
-        target = Path(folder)
+        target = absolute(folder)
         if not target.is_dir():
             raise InputError(f"{target}: no such index; make one with `saelex index SOURCE {target.name}`")
         with _one_clear_error(target):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from saelex.errors import InputError
+from saelex.files import expanded, recover_folder
 from saelex.loading import Loading
 from saelex.sae.catalogue import resolve
 from saelex.sae.formats.common import RAW, SaeFormat, Wanted
@@ -47,7 +48,8 @@ def load_parts(
     """The parts of an SAE; `SparseAutoencoder.load` says what the arguments mean."""
     if format is not None and format not in {known.name for known in FORMATS}:
         raise InputError(f"unknown SAE format {format!r}; use one of {', '.join(known.name for known in FORMATS)}")
-    folder, entry = Path(source), None
+    folder, entry = expanded(source), None
+    recover_folder(folder)
     if not folder.exists() and (entry := resolve(source, path_in_repo)) is not None:
         source, path_in_repo, format = entry.repo, entry.path_in_repo, format or entry.suite.format
     named = f"{source}/{path_in_repo}" if path_in_repo else str(source)

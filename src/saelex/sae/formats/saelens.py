@@ -12,7 +12,6 @@ What SAELens folds into the weights as it loads (`norm_scaling_factor`) or appli
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.files import expanded, read_json, replacing, replacing_folder
 from saelex.sae.activations import JumpReLU, ReLU, TopK
 from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
@@ -87,8 +86,23 @@ def read_saelens(folder: Path, wanted: Wanted) -> SaeParts:
     )
 
 
-def save_saelens(sae: SaeParts, folder: Path) -> None:
-    """Write the SAE; each file is renamed into place once it is whole, the configuration last.
+def save_saelens(sae: SaeParts, folder: str | Path) -> None:
+    """Write the SAE into a folder, whole or not at all, in place of an older one; what else is there stays.
+
+    Raises InputError as `_write` does.
+    """
+    folder = expanded(folder)
+    if (folder / _CONFIG).exists():  # of two files that belong together both change, or none
+        with replacing_folder(folder, keep_others=True) as made:
+            _write(sae, made / _WEIGHTS, made / _CONFIG)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / _CONFIG) as config, replacing(folder / _WEIGHTS) as weights:  # the inner one goes first
+            _write(sae, weights, config)
+
+
+def _write(sae: SaeParts, weights: Path, config: Path) -> None:
+    """Write the SAE's two files.
 
     SAELens has no scales beside the weights: they are folded into them, in float32 or wider, since a half-precision
     product would be another SAE. Without scales the weights keep their dtype; biases and thresholds are float32.
@@ -102,14 +116,9 @@ def save_saelens(sae: SaeParts, folder: Path) -> None:
     tensors = {"W_enc": W_enc.to(dtype), "b_enc": sae.b_enc, "W_dec": W_dec.to(dtype), "b_dec": sae.b_dec}
     if isinstance(sae.activation, JumpReLU):
         tensors["threshold"] = sae.activation.threshold.expand(sae.config.n_latents)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
-        made = Path(scratch)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, made / _WEIGHTS)
-        values = _written_config(sae, str(dtype).removeprefix("torch."))
-        (made / _CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        for name in (_WEIGHTS, _CONFIG):
-            (made / name).replace(folder / name)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, weights)
+    values = _written_config(sae, str(dtype).removeprefix("torch."))
+    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _written_config(sae: SaeParts, dtype: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saelex.errors import InputError
+from saelex.files import making_folder
 
 _PREFIX = "checkpoint-"
 _FREE = ("checkpoint_steps", "log_steps", "log_to")  # settings that may differ when a run goes on
@@ -65,12 +66,10 @@ class Checkpoints:
 
     def write(self, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Write a checkpoint beside the others, rename it into place, then drop the older ones."""
-        partial = self.folder / f".{_PREFIX}{step}"
-        partial.mkdir()
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "state.safetensors")
         header = {"config": self.config, "values": values}
-        (partial / "state.json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
-        partial.rename(self._at(step))
+        with making_folder(self._at(step)) as made:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, made / "state.safetensors")
+            (made / "state.json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
         self._drop(step)
 
     def record(self, step: int, values: Mapping[str, float]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from saelex.errors import InputError
+from saelex.files import expanded
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.training.buffer import StateSource, as_source
 from saelex.sae.training.checkpoints import Checkpoints
@@ -53,7 +54,7 @@ def train_sae(
     if output is None and settings.log_to:
         raise InputError("log_to writes into the output folder; name one")
     processes = processes or Processes.start(settings.device)
-    checkpoints = Checkpoints(Path(output), asdict(settings)) if output is not None else None
+    checkpoints = Checkpoints(expanded(output), asdict(settings)) if output is not None else None
     saved = None
     if checkpoints is not None:
         processes.from_main(lambda: checkpoints.begin(resume))

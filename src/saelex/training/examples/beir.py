@@ -14,6 +14,7 @@ from tqdm import tqdm
 from saelex.corpus.collection import Collection
 from saelex.corpus.sources.beir import read_beir
 from saelex.errors import InputError
+from saelex.files import expanded
 from saelex.training.examples.facts import fingerprint
 from saelex.training.examples.filtering import PassageFilter
 from saelex.training.examples.judged import (
@@ -56,8 +57,8 @@ def open_beir(source: Source, passages: PassageFilter, *, progress: bool = False
     if source.negatives:
         known = fingerprint(parquet_files(source.negatives)) | recorded_facts(source.negatives)
         facts["negatives"] = {"name": Path(source.negatives).name, **known}
-    files = [file for name in ("corpus", "queries") for file in Path(source.path).glob(f"{name}.jsonl*")]
-    files += Path(source.path).glob(f"qrels/{source.split}.tsv*")
+    files = [file for name in ("corpus", "queries") for file in expanded(source.path).glob(f"{name}.jsonl*")]
+    files += expanded(source.path).glob(f"qrels/{source.split}.tsv*")
     facts |= fingerprint(files)
     return JudgedSource(texts_of_queries, texts, kept, facts, needs_scores=passages.needs_scores)
 

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from saelex.errors import InputError
+from saelex.files import expanded
 from saelex.training.examples.example import TrainingQuery
 from saelex.training.examples.facts import fingerprint
 from saelex.training.examples.filtering import PassageFilter
@@ -87,7 +88,7 @@ def _bge_query(record: Mapping[str, Any]) -> TrainingQuery:
 
 def _folder(source: Source) -> tuple[Path, str | None]:
     """The folder of a path or of a hub data set, and the latter's revision."""
-    root = Path(source.path)
+    root = expanded(source.path)
     if root.is_dir():
         return root, None
     if source.path.count("/") != 1 or source.path.startswith((".", "/", "~")):

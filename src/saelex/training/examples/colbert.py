@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from saelex.corpus.reading import parse_json
 from saelex.errors import InputError
+from saelex.files import expanded, state_of
 from saelex.training.examples.example import Passage, TrainingQuery
 from saelex.training.examples.facts import fingerprint
 from saelex.training.examples.filtering import PassageFilter
@@ -49,7 +50,7 @@ class ColbertSource:
     ) -> None:
         self._examples, self._texts, self._queries, self._filter = examples, texts, queries, passages
         self._banned = texts.banned(passages, progress=progress)
-        related = [[str(file.path.resolve()), *_state(file.path)] for file in (texts, queries)]
+        related = [[str(file.path.resolve()), *state_of(file.path)] for file in (texts, queries)]
         purpose = {"layout": "colbert", **passages.facts(), "related": related, "max_queries": max_queries}
         found = examples.remembered(purpose, lambda: self._find(max_queries, progress))
         self._read, self._offsets = int(found[0]), found[1:]
@@ -144,15 +145,10 @@ def _is_id(value: Any) -> bool:
 
 def _beside(examples: Path, given: str | None, usual: tuple[str, ...], what: str) -> Path:
     """The file that the recipe names, or the first of the usual names beside the examples or in a named folder."""
-    folder = examples.parent if given is None else Path(given)
+    folder = examples.parent if given is None else expanded(given)
     if given is not None and not folder.is_dir():
         return folder
     found = [folder / name for name in usual if (folder / name).is_file()]
     if not found:
         raise InputError(f"{folder}: none of {', '.join(usual)} is here; name the file by the source's {what}")
     return found[0]
-
-
-def _state(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saelex.corpus.sources.hub import import_datasets, newest_revision, one_clear_error
 from saelex.errors import InputError
+from saelex.files import expanded, expanded_text
 from saelex.training.examples.example import TrainingQuery
 from saelex.training.examples.facts import fingerprint
 from saelex.training.examples.filtering import PassageFilter
@@ -45,7 +45,7 @@ class HubSource:
 
     def facts(self) -> dict[str, Any]:
         """Subset, split, and the hub's revision or the files' fingerprint."""
-        path = Path(self._source.path)
+        path = expanded(self._source.path)
         files = [path] if path.is_file() else [found for found in path.rglob("*") if found.is_file()]
         known = fingerprint(files) if files else {"revision": self._revision}
         return {"subset": self._source.subset, "split": self._source.split, **known}
@@ -68,9 +68,10 @@ def open_hub(source: Source, passages: PassageFilter, *, progress: bool = False)
     `datasets` is missing, the data set, subset or split does not exist, or a column is missing.
     """
     datasets = import_datasets()
-    revision = None if Path(source.path).exists() else newest_revision(source.path)
-    local = Path(source.path) if Path(source.path).is_file() else None
-    loader = source.path if local is None else _LOADERS.get(local.suffix.lower(), "json")
+    path = expanded(source.path)
+    revision = None if path.exists() else newest_revision(source.path)
+    local = path if path.is_file() else None
+    loader = expanded_text(source.path) if local is None else _LOADERS.get(local.suffix.lower(), "json")
     options = {"revision": revision} if revision else {}
     files = {} if local is None else {"data_files": {source.split: str(local)}}
     with one_clear_error(source.path):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from saelex.errors import InputError
+from saelex.files import expanded
 from saelex.training.examples.example import Passage, TrainingQuery
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def read_rows(
 
 def parquet_files(path: str) -> list[Path]:
     """The file, or a folder's part files by name. Raises InputError where there is none."""
-    root = Path(path)
+    root = expanded(path)
     files = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
     if not files or not files[0].is_file():
         raise InputError(f"{root}: no Parquet here; `saelex mine` and `saelex score` write it")

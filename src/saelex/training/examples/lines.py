@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from saelex.errors import InputError
-from saelex.files import cache_folder, replacing
+from saelex.files import cache_folder, expanded, replacing, state_of
 
 
 class Line(NamedTuple):
@@ -37,7 +37,7 @@ class LineFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file")
         try:
@@ -101,14 +101,14 @@ def remembered_array(
 ) -> NDArray[np.int64]:
     """An array that is costly to compute from a file, kept in the user's cache folder for as long as it is the file.
 
-    purpose: JSON values that tell this array from others of the same file. The file is known by its path, size and
-    time of change. A cache that cannot be read or written costs the time of computing again, nothing else.
+    purpose: JSON values that tell this array from others of the same file. The file is known by its path and
+    `state_of`. A cache that cannot be read or written costs the time of computing again, nothing else.
     """
     path = path.resolve()
-    status = path.stat()
     which = hashlib.sha256(json.dumps([str(path), purpose], sort_keys=True).encode()).hexdigest()[:24]
     folder = cache_folder() / "lines"
-    kept = folder / f"{which}-{status.st_size}-{status.st_mtime_ns}.npy"
+    state = hashlib.sha256(json.dumps(state_of(path)).encode()).hexdigest()[:24]
+    kept = folder / f"{which}-{state}.npy"
     with suppress(OSError, ValueError):
         return cast("NDArray[np.int64]", np.load(kept, mmap_mode="r"))
     found = find()

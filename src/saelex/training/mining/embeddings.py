@@ -50,7 +50,7 @@ class DenseModel:
     def __init__(self, source: str, batch_size: int) -> None:
         self.name = Path(source).name
         self._batch_size = batch_size
-        self._model = require_sentence_transformers().SentenceTransformer(source)
+        self._model = load_sentence_transformers("SentenceTransformer", source)
 
     def encode(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         """float32 [texts, dimensions]."""
@@ -149,3 +149,16 @@ def require_sentence_transformers() -> Any:
             "pip install 'saelex[sentence-transformers]'"
         ) from error
     return sentence_transformers
+
+
+def load_sentence_transformers(kind: str, source: str) -> Any:
+    """A model of one of sentence-transformers' classes. Raises InputError for what it cannot load.
+
+    That is every model that needs code of its own: nothing of a model is ever executed.
+    """
+    package = require_sentence_transformers()
+    try:
+        return getattr(package, kind)(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{source}: sentence-transformers cannot load it ({reason})") from error

@@ -17,13 +17,13 @@ from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.backbone.minilm import MODEL_ID, locate
 from saelex.encoder.files.folder import EMBEDDED, embedded_folder
 from saelex.errors import InputError
-from saelex.files import sha256_of
+from saelex.files import expanded, expanded_text, sha256_of
 from saelex.training.mining.embeddings import (
     DenseModel,
     SparseModel,
     StoredVectors,
     TwoSidedModel,
-    require_sentence_transformers,
+    load_sentence_transformers,
 )
 
 Kind = Literal["cross", "dense", "sparse"]
@@ -113,14 +113,14 @@ def _place(model: str) -> str:
     """What to load: a folder, for the models that saelex finds on this machine, or the name as it is."""
     if model in EMBEDDED:
         return str(embedded_folder(model))
-    return str(locate()) if model == MODEL_ID and not Path(model).exists() else model
+    return str(locate()) if model == MODEL_ID and not Path(model).exists() else expanded_text(model)
 
 
 def _version(model: str) -> dict[str, str | None]:
     """The revision of a hub model; sha256 of a folder's weights, since its name tells little."""
-    if not Path(model).is_dir():
+    if not expanded(model).is_dir():
         return {"revision": _description(model).revision}
-    hashes = [sha256_of(path) for path in sorted(Path(model).rglob("*")) if path.suffix in (".safetensors", ".bin")]
+    hashes = [sha256_of(path) for path in sorted(expanded(model).rglob("*")) if path.suffix in (".safetensors", ".bin")]
     return {"weights_sha256": hashlib.sha256("\n".join(hashes).encode()).hexdigest()}
 
 
@@ -146,7 +146,7 @@ def _cross(source: str, batch_size: int, pairs: Pairs, _: Path) -> Iterator[Scor
     """Read every pair by itself, longest first: memory that does not suffice fails at once."""
     import torch
 
-    model = require_sentence_transformers().CrossEncoder(source)
+    model = load_sentence_transformers("CrossEncoder", source)
 
     def score(start: int, stop: int, done: Done) -> NDArray[np.float32]:
         texts = [

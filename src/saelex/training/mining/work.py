@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saelex.errors import InputError
-from saelex.files import read_json, write_text
+from saelex.files import check_own, expanded, read_json, write_text
 from saelex.training.mining.table import read_facts
 
 PART = 500
@@ -19,6 +19,7 @@ _SETTINGS = "settings.json"
 
 def is_done(output: Path, facts: Mapping[str, Any]) -> bool:
     """Whether the output is there, made by the same command. Raises InputError where another one made it."""
+    output = expanded(output)
     if not output.exists():
         return False
     _compare(read_facts(output), facts, f"{output}: exists already, made", "choose another --output, or delete it")
@@ -30,7 +31,9 @@ def work_folder(output: Path, settings: Mapping[str, Any]) -> Path:
 
     Raises InputError where it holds the parts of a command with other settings.
     """
+    output = expanded(output)
     folder = output.with_name(f"{output.name}.parts")
+    check_own(folder, _SETTINGS)
     if (folder / _SETTINGS).exists():
         found = read_json(folder / _SETTINGS)
         _compare(found, settings, f"{folder}: holds parts of a run", "give the same command, or delete that folder")

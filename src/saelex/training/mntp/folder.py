@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import torch
 
 from saelex import __version__
 from saelex.errors import InputError
-from saelex.files import read_json, sha256_of
+from saelex.files import check_own, making_folder, read_json, sha256_of
+from saelex.training.checkpoints import last_checkpoint
 from saelex.training.mntp.model import Loaded
 
 FACTS = "saelex_mntp.json"
@@ -20,6 +20,7 @@ FORMAT = "saelex-mntp/1"
 BASE_MODEL = "saelex_base_model"
 """Key of config.json: the model that mntp adapted, whose SAEs fit."""
 
+_SETTINGS = "settings.json"
 _FREE = ("log_every", "save_every", "device")  # settings of `training` that may differ when a run goes on
 
 
@@ -38,7 +39,8 @@ class Workspace:
         """Raises InputError for an output that is there already, and for an unfinished run that is not this one."""
         if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
             raise InputError(f"{self.output}: exists already; choose another folder or delete it")
-        if self.last_checkpoint() is None:
+        check_own(self.folder, _SETTINGS)
+        if last_checkpoint(self.folder) is None:
             return
         if not resume:
             raise InputError(f"{self.folder}: holds an unfinished run; resume it, or delete the folder")
@@ -52,33 +54,22 @@ class Workspace:
 
     def begin(self) -> str | None:
         """The checkpoint to go on from; where there is none, a fresh folder without what a run left behind."""
-        checkpoint = self.last_checkpoint()
+        checkpoint = last_checkpoint(self.folder)
         if checkpoint is None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             self._record.write_text(json.dumps(self.settings, indent=2) + "\n", encoding="utf-8")
         return None if checkpoint is None else str(checkpoint)
 
-    def last_checkpoint(self) -> Path | None:
-        """The latest one that was written to its end; Trainer writes trainer_state.json last."""
-        whole = [path.parent for path in self.folder.glob("checkpoint-*/trainer_state.json")]
-        return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
     def finish(self, loaded: Loaded, model: Any, facts: dict[str, Any]) -> None:
         """Write the output, whole or not at all, and drop the workspace."""
-        partial = self.output.with_name(f".{self.output.name}.{os.getpid()}")
-        try:
-            write_folder(partial, loaded, model, facts)
-            if self.output.exists():
-                self.output.rmdir()
-            partial.replace(self.output)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with making_folder(self.output) as made:
+            write_folder(made, loaded, model, facts)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def _record(self) -> Path:
-        return self.folder / "settings.json"
+        return self.folder / _SETTINGS
 
 
 def write_folder(folder: Path, loaded: Loaded, model: Any, facts: dict[str, Any]) -> None:

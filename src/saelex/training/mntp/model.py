@@ -15,7 +15,7 @@ from saelex.encoder.backbone.dropout import set_dropout
 from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
-from saelex.loading import Loading
+from saelex.loading import Loading, without_own_code
 from saelex.training.lora import LoraRecipe, add_adapters
 from saelex.training.mntp.recipe import MntpRecipe
 
@@ -95,7 +95,7 @@ def load_masked_model(recipe: MntpRecipe) -> Loaded:
         raise InputError(f"{recipe.model} has no language model head; give the checkpoint that has one")
     import transformers
 
-    where = checkpoint.loading.hub
+    where = checkpoint.loading.pretrained
     config = transformers.AutoConfig.from_pretrained(checkpoint.model_id, **where)
     kind = transformers.AutoModelForCausalLM if architecture.decoder else transformers.AutoModelForMaskedLM
     with torch.random.fork_rng(devices=[]):
@@ -114,7 +114,8 @@ def load_masked_model(recipe: MntpRecipe) -> Loaded:
         model.config.use_cache = False
     if recipe.training.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.model_id, **where)
+    with without_own_code(recipe.model):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.model_id, **where)
     if not tokenizer.is_fast:
         raise InputError(f"{recipe.model} has no fast tokenizer (tokenizer.json)")
     masked = MaskedLanguageModel(model, settings["model_type"], new_head=not has_head)

@@ -18,6 +18,7 @@ from saelex.encoder.batching import token_budget_batches
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, special_ids
 from saelex.errors import InputError
+from saelex.files import expanded
 from saelex.sae.training.processes import Processes
 from saelex.training.mntp.batches import MaskedBatches, TokenBank, plan_run, read_tokens, split_heldout
 from saelex.training.mntp.folder import BASE_MODEL, Workspace
@@ -54,7 +55,7 @@ def train_mntp(
     device = recipe.training.device or ("cuda" if torch.cuda.is_available() else "cpu")
     processes = Processes.start(device)
     progress = progress and processes.main
-    workspace = Workspace(Path(output), {**_flat(dataclasses.asdict(recipe)), "processes": processes.count})
+    workspace = Workspace(expanded(output), {**_flat(dataclasses.asdict(recipe)), "processes": processes.count})
     processes.from_main(lambda: workspace.check(resume))
     with _quiet(progress):
         loaded = load_masked_model(recipe)
@@ -170,7 +171,7 @@ def _facts(
     base = str(checkpoint.settings.get(BASE_MODEL) or recipe.model)
     public = dataclasses.asdict(recipe)
     public["data"] |= {name: [Path(corpus).name for corpus in public["data"][name]] for name in ("corpora", "exclude")}
-    if Path(recipe.model).is_dir():  # a folder is known by its name, whoever's disk it lies on
+    if expanded(recipe.model).is_dir():  # a folder is known by its name, whoever's disk it lies on
         base, public["model"] = Path(base).name, Path(recipe.model).name
     return {
         "base": {

@@ -22,7 +22,8 @@ from saelex.encoder.files.folder import check_target
 from saelex.encoder.identity import BackboneIdentity
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError
-from saelex.files import write_text
+from saelex.files import check_own, expanded, write_text
+from saelex.training.checkpoints import last_checkpoint
 from saelex.training.examples.mixing import MixedExamples, open_examples
 from saelex.training.latent_statistics import weigh_latents
 from saelex.training.retrieval import ranks
@@ -68,6 +69,7 @@ def train_retrieval(
     import transformers
 
     validate(recipe, processes=int(os.environ.get("WORLD_SIZE", "1")))
+    output = expanded(output)
     check_target(output)
     folder = output.with_name(f"{output.name}.run")
     checkpoint = _begin(folder, recipe, resume)
@@ -117,9 +119,8 @@ def _start(recipe: RetrievalRecipe, examples: MixedExamples, device: torch.devic
 
 def _begin(folder: Path, recipe: RetrievalRecipe, resume: bool) -> str | None:
     """The run's folder, made or continued; the checkpoint to go on from."""
-    from transformers.trainer_utils import get_last_checkpoint
-
     first = os.environ.get("RANK", "0") == "0"
+    check_own(folder, _RECIPE)
     if folder.exists() and not resume and first:
         shutil.rmtree(folder)
     if (folder / _RECIPE).exists() and resume:
@@ -127,8 +128,8 @@ def _begin(folder: Path, recipe: RetrievalRecipe, resume: bool) -> str | None:
             raise InputError(
                 f"{folder} holds an unfinished run of another recipe; finish that, or start over with --no-resume"
             )
-        found: str | None = get_last_checkpoint(str(folder))
-        return found
+        found = last_checkpoint(folder)
+        return None if found is None else str(found)
     if first:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / _RECIPE, [_as_yaml(recipe)])

@@ -19,7 +19,7 @@ from saelex.encoder.backbone.backbone import build_skeleton, cut_settings, model
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.files.folder import BACKBONE, CONFIG, EMBEDDED, embedded_folder
 from saelex.errors import InputError, MismatchError
-from saelex.files import read_json
+from saelex.files import expanded, read_json
 from saelex.loading import Loading
 from saelex.sae.catalogue import models, resolve
 from saelex.sae.memory import BaseModel
@@ -164,7 +164,7 @@ def _shape(
 
 def _settings(backbone: str, revision: str | None) -> tuple[Mapping[str, Any], torch.dtype]:
     """config.json of a backbone, or what is known of it, and the dtype that its weights are stored in."""
-    if not Path(backbone).is_dir():
+    if not expanded(backbone).is_dir():
         known = models().get(backbone)
         if known is not None and known.heads:
             return _as_config(known), torch.bfloat16
@@ -203,7 +203,7 @@ def _own_head(model: ModelRecipe, embedding: nn.Parameter, tied: bool, transform
 
 def _sae_head(model: ModelRecipe, settings: Mapping[str, Any]) -> tuple[HeadShape, int | None]:
     """The SAE's encoder as a head, and the layer that it reads."""
-    path = Path(model.sae)
+    path = expanded(model.sae)
     if path.exists():
         return _local_sae(path, model)
     entry = resolve(model.sae, model.sae_file)
@@ -244,7 +244,7 @@ def _local_sae(path: Path, model: ModelRecipe) -> tuple[HeadShape, int | None]:
 
 
 def _of_encoder(model: ModelRecipe) -> ModelShape:
-    folder = embedded_folder(model.encoder) if model.encoder in EMBEDDED else Path(model.encoder)
+    folder = embedded_folder(model.encoder) if model.encoder in EMBEDDED else expanded(model.encoder)
     if not (folder / CONFIG).is_file():
         raise InputError(f"model.encoder: {model.encoder} is no folder with {CONFIG}; fetch or save the model first")
     config = read_json(folder / CONFIG)

@@ -12,7 +12,7 @@ from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.vocabulary import load_transform
 from saelex.encoder.digest import tensors_digest
 from saelex.errors import InputError
-from saelex.files import cache_folder
+from saelex.files import cache_folder, expanded, state_of
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.config import MLM_TRANSFORM
 from saelex.sae.training.buffer import ArrayStates, StateSource
@@ -97,11 +97,11 @@ def _cached(
 
 
 def _states_key(recipe: SaeRecipe, states: BackboneStates) -> str:
-    """Names the states by what decides them: backbone, transform, texts (files by size and time), tokenisation."""
+    """Names the states by what decides them: backbone, transform, texts (files by their state), tokenisation."""
     files = [
-        (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
+        (str(path.resolve()), state_of(path))
         for corpus in (*recipe.data.corpora, *recipe.data.exclude)
-        for path in (sorted(Path(corpus).glob("corpus.*")) if Path(corpus).is_dir() else [Path(corpus)])
+        for path in (sorted(expanded(corpus).glob("corpus.*")) if expanded(corpus).is_dir() else [expanded(corpus)])
     ]
     settings = dataclasses.asdict(recipe.states)
     for name in ("cache", "device", "token_budget"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,6 +15,7 @@ from tqdm import tqdm
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import pack, windows
 from saelex.errors import InputError
+from saelex.files import replacing
 from saelex.sae.training.buffer import ArrayStates, StateSource
 from saelex.training.text_batches import TEXTS_PER_WINDOW, state_tokenizer, text_batches
 from saelex.training.text_settings import TokenStates
@@ -71,16 +70,9 @@ def cache_on_disk(source: StateSource, path: Path, *, seed: int = 0, progress: b
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".states-", delete=False) as file:
-            try:
-                for chunk in _counted(source, progress):
-                    file.write(_half(chunk).tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            for chunk in _counted(source, progress):
+                file.write(_half(chunk).tobytes())
     tokens = path.stat().st_size // (2 * source.d_model)
     if not tokens:
         path.unlink()
