@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from saelex.errors import InputError
+from saelex.progress import progress_bar
 from saelex.training.mntp.batches import MaskedBatches
 from saelex.training.mntp.masking import MaskedBatch
 from saelex.training.mntp.model import MaskedLanguageModel
@@ -139,7 +139,9 @@ class _Bar(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         shown = self._wanted and state.is_world_process_zero
-        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="mntp", unit="step", disable=not shown)
+        self._bar = progress_bar(
+            total=state.max_steps, initial=state.global_step, desc="mntp", unit="step", shown=shown
+        )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         self._bar.update(1)
