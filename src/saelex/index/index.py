@@ -19,6 +19,7 @@ from saelex.index.disk.storage import Storage
 from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
 from saelex.index.passages import passage_splitter
+from saelex.index.quantise import Quantiser
 from saelex.index.request import Request
 from saelex.index.stored import StoredRows, firings, stored_rows
 from saelex.index.word_state import WordState
@@ -52,7 +53,10 @@ class Index:
         self._encoder: TextEncoder | None = None
         self._concepts: ConceptStore | None = None
         word_settings = storage.settings["words"]
-        self._words = None if word_settings is None else WordState(storage.catalog, LexicalSettings(**word_settings))
+        self._words = None
+        if word_settings is not None:
+            n_latents = int(storage.settings["n_latents"])
+            self._words = WordState(storage.catalog, LexicalSettings(**word_settings), n_latents)
         if encoder is not None:
             self._take(encoder)
 
@@ -89,6 +93,8 @@ class Index:
             )
         own = LexicalSettings(language or DEFAULT_LANGUAGE, scale=encoder.settings.word_scale)
         word_settings = own if words is True else words or None
+        stored = storage_settings(bits, forward, pruned)
+        quantiser = Quantiser.for_encoder(encoder, bits, words=word_settings is not None)
         settings = {
             "kind": "documents",
             "encoder": encoder.name,
@@ -97,7 +103,8 @@ class Index:
             "words": None if word_settings is None else vars(word_settings),
             "passage_tokens": passage_tokens,
             "passage_overlap": passage_overlap,
-            **storage_settings(bits, forward, pruned),
+            **({} if quantiser is None else {"step": quantiser.step}),
+            **stored,
         }
         return cls(Storage.create(path, settings), encoder)
 
@@ -391,8 +398,11 @@ class Index:
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete documents by id, in one commit. Raises InputError, and deletes none, when an id is not there."""
+        from saelex.index.commits import commit
+
         with self._storage.writing():
-            self._storage.commit(deleted=numbers_of(self._storage, ids))
+            self._catch_up()
+            commit(self._storage, self._words, deleted=numbers_of(self._storage, ids))
 
     def merge(self) -> None:
         """Make few large segments out of many, and give the space of deleted documents back."""
@@ -524,7 +534,7 @@ class Index:
         self._refresh()
         if latents is None:
             latents = self.encoder.encode_query(list(texts))
-        return beside_words(latents, self._words, texts if words else [""] * len(texts))
+        return beside_words(latents, self._words, texts if words else [""] * len(texts), self._storage.snapshot)
 
     def _check_columns(self, rows: SparseRows) -> None:
         if rows.n_latents != self.n_latents:
