@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import sys
+import signal
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,9 +95,14 @@ def print_settings(recipe: type[Any], indent: str = "") -> None:
         typer.echo(textwrap.indent(line, indent))
 
 
-def show_progress() -> bool:
-    """Whether somebody looks at stderr, where progress bars go."""
-    return sys.stderr.isatty()
+@contextmanager
+def stopping_in_order() -> Iterator[None]:
+    """SIGTERM (`kill`, a batch system, a container that is stopped) inside is an interrupt from the keyboard."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def read_where(conditions: Iterable[str]) -> dict[str, Any] | None:

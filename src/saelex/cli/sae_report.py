@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from saelex.cli.options import show_progress
-
 if TYPE_CHECKING:
     from saelex.sae.autoencoder import SparseAutoencoder
     from saelex.training.text_settings import TokenStates
@@ -77,7 +75,7 @@ def report(
         ReportSettings(states=states, loss=loss, ablation=ablation),
         corpora=texts,
         command=f"saelex {shlex.join(sys.argv[1:])}",
-        progress=show_progress(),
+        progress=True,
     )
     for sae in found["saes"]:
         typer.echo(_line(sae))
