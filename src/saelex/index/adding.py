@@ -12,6 +12,8 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from inspect import isgenerator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from saelex.errors import InputError, SaelexError
 from saelex.index.commits import commit
 from saelex.index.disk.catalog import StoredDocument, Transaction
 from saelex.index.disk.storage import NewRows, Storage
+from saelex.index.fields import MetadataFields
 from saelex.index.passage_vectors import PassageVectors, Prepared
 from saelex.index.word_state import WordState
 from saelex.progress import Progress, progress_bar
@@ -199,8 +202,13 @@ class Adder:
         vectors = SparseRows.concatenate([rows for _, rows in waiting])
         new = NewRows(vectors, passages, np.repeat(numbers[:-1], counts).astype(np.int64))
 
+        known = MetadataFields.read(self.storage.catalog)
+        fields = known.after(one.document.metadata for one in batch)
+
         def fill(transaction: Transaction) -> None:
             transaction.add_documents(stored, int(numbers[-1]))
+            if fields != known or not start:
+                fields.store(transaction)
 
         replaced = [one.replaces for one in batch if one.replaces is not None]
         texts = [text for one in batch for text in one.texts]
@@ -217,6 +225,18 @@ class Adder:
         for one in batch:
             if known.get(one.document.id, (None, None))[0] != one.replaces:
                 raise InputError(f"document id {one.document.id!r} comes twice; ids must be unique")
+
+
+def check_documents(documents: Any) -> None:
+    """Raises InputError for what is no source of documents: a text, a single one, a generator that was read already."""
+    if isinstance(documents, (Document, Mapping)):
+        raise InputError("documents come in a list, or in anything else that gives one after the other; this is one")
+    if isinstance(documents, (str, bytes, Path)):
+        raise InputError(f"{documents!r:.60} is no list of documents; `read_corpus` reads them from a file")
+    if not isinstance(documents, Iterable):
+        raise InputError(f"documents come in a list or another iterable, not in a {type(documents).__name__}")
+    if isgenerator(documents) and documents.gi_frame is None:
+        raise InputError("these documents were read already: a generator gives them once; make it anew, or give a list")
 
 
 def _digest(document: Document) -> bytes:

@@ -16,11 +16,13 @@ from saelex.encoder.words.channel import LexicalSettings
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index.disk.storage import Storage
+from saelex.index.engine import distinct
+from saelex.index.fields import MetadataFields
 from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
 from saelex.index.passages import passage_splitter
 from saelex.index.quantise import Quantiser
-from saelex.index.request import Request
+from saelex.index.request import Request, check_queries, check_query
 from saelex.index.stored import StoredRows, firings, stored_rows
 from saelex.index.word_state import WordState
 from saelex.vectors import SparseRows
@@ -292,6 +294,7 @@ class Index:
     def document(self, name: str) -> Document:
         """The document of an id. Raises InputError when there is none."""
         catalog = self._storage.catalog
+        distinct([name])
         with catalog.reading():
             found = catalog.find([name])
             if not found:
@@ -390,8 +393,9 @@ class Index:
     def _add(
         self, documents: Iterable[Document | Mapping[str, Any]], vectors: PassageVectors, **options: bool
     ) -> AddReport:
-        from saelex.index.adding import Adder
+        from saelex.index.adding import Adder, check_documents
 
+        check_documents(documents)
         with self._storage.writing():
             self._catch_up()
             return Adder(self._storage, self._words, vectors, **options).run(documents)
@@ -440,18 +444,16 @@ class Index:
         options: SearchOptions = {
             "mode": mode, "boost": boost, "ban": ban, "add": add, "where": where, "words": words,
         }  # fmt: skip
+        check_query(query)
         return self.search_batch([query], k, **options)[0]
 
     def search_batch(self, queries: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]) -> list[list[Hit]]:
         """The hits of many queries, searched on all cores; options as in `search`."""
-        if isinstance(queries, str):
-            raise InputError("search_batch takes a list of queries; for one query there is search")
-        for i, query in enumerate(queries):
-            _check_query(query, i)
+        texts = check_queries(queries, "search_batch")
+        for i, query in enumerate(texts):
+            check_query(query, i)
         request = self._request(k, options)
-        if not queries:
-            return []
-        return self._search(self.encoder.encode_query(list(queries)), queries, request)
+        return self._search(self.encoder.encode_query(texts), texts, request) if texts else []
 
     def search_vectors(
         self, rows: SparseRows, k: int = 10, *, texts: Sequence[str] | None = None, **options: Unpack[SearchOptions]
@@ -464,6 +466,8 @@ class Index:
 
         Raises MismatchError for rows with another number of columns.
         """
+        _check_rows(rows)
+        texts = None if texts is None else check_queries(texts, "search_vectors")
         request = self._request(k, options)
         if not self.n_latents < rows.n_latents <= self.n_latents + (0 if self._words is None else len(self._words)):
             self._check_columns(rows)
@@ -476,7 +480,7 @@ class Index:
 
         Raises InputError for an id that is not in the index, and for a document that scores 0.
         """
-        _check_query(query)
+        check_query(query)
         request = self._request(1, options)
         self.document(document_id)  # an id that is not there is another matter than a document that does not match
         hits = self._search(self.encoder.encode_query([query]), [query], request, only=document_id)[0]
@@ -493,6 +497,8 @@ class Index:
         self._refresh()
         channel = None if self._words is None else self._words.channel
         request = Request.read(k, resolver(self.n_latents, self.concepts, channel), **options)
+        if request.condition is not None:
+            MetadataFields.read(self._storage.catalog).check(options.get("where") or {})
         if request.mode != "exact" and not self.settings["pruned"]:
             raise InputError(
                 f"{self.path}: was created without what {request.mode} search reads (pruned=True); search it exactly"
@@ -531,12 +537,14 @@ class Index:
         """
         from saelex.index.search import beside_words
 
+        texts = check_queries(texts, "query_vectors")
         self._refresh()
         if latents is None:
             latents = self.encoder.encode_query(list(texts))
         return beside_words(latents, self._words, texts if words else [""] * len(texts), self._storage.snapshot)
 
     def _check_columns(self, rows: SparseRows) -> None:
+        _check_rows(rows)
         if rows.n_latents != self.n_latents:
             raise MismatchError(
                 f"{self.path}: its vectors have {self.n_latents} latents, these {rows.n_latents}; "
@@ -544,6 +552,8 @@ class Index:
             )
 
 
-def _check_query(query: str, i: int = 0) -> None:
-    if not isinstance(query, str) or not query.strip():
-        raise InputError(f"query {i + 1} is empty; give it a word at least")
+def _check_rows(rows: SparseRows) -> None:
+    if not isinstance(rows, SparseRows):
+        raise InputError(
+            f"vectors are SparseRows, not {type(rows).__name__}; SparseRows.from_dense and from_scipy make them"
+        )
