@@ -51,7 +51,12 @@ class _Lines:
         if now - self._last >= LINE_EVERY:
             self._last = now
             # without a width the meter has no bar in it
-            known = {"elapsed": now - self._start, "initial": self._initial, "postfix": self._postfix, "ncols": 0}
+            known: dict[str, Any] = {
+                "elapsed": now - self._start,
+                "initial": self._initial,
+                "postfix": self._postfix,
+                "ncols": 0,
+            }
             sys.stderr.write(tqdm.format_meter(self._done, **known, **self._shown) + "\n")
             sys.stderr.flush()
 

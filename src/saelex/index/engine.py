@@ -150,7 +150,8 @@ def check_known(ids: Iterable[str], known: Container[str]) -> None:
 
 def distinct(ids: Iterable[str]) -> list[str]:
     """Each id once; a single string is one id. Raises InputError for what is no list of ids."""
-    if isinstance(ids, bytes) or not isinstance(ids, Iterable):
+    given: Any = ids
+    if isinstance(given, bytes) or not isinstance(ids, Iterable):
         raise InputError(f"ids come in a list, not in a {type(ids).__name__}")
     asked = [ids] if isinstance(ids, str) else list(ids)
     for name in asked:

@@ -391,14 +391,20 @@ class Index:
         return EncodedPassages(self.encoder, split, self._storage)
 
     def _add(
-        self, documents: Iterable[Document | Mapping[str, Any]], vectors: PassageVectors, **options: bool
+        self,
+        documents: Iterable[Document | Mapping[str, Any]],
+        vectors: PassageVectors,
+        *,
+        resume: bool = False,
+        replace: bool = False,
+        progress: bool = False,
     ) -> AddReport:
         from saelex.index.adding import Adder, check_documents
 
         check_documents(documents)
         with self._storage.writing():
             self._catch_up()
-            return Adder(self._storage, self._words, vectors, **options).run(documents)
+            return Adder(self._storage, self._words, vectors, resume, replace, progress).run(documents)
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete documents by id, in one commit. Raises InputError, and deletes none, when an id is not there."""
