@@ -39,7 +39,7 @@ class _Lines:
     """As tqdm, but for whole lines on stderr, `LINE_EVERY` seconds apart: count, rate, and time left where known."""
 
     def __init__(self, done: float, clock: Callable[[], float], **shown: Any) -> None:
-        self._shown = shown  # prefix, total, unit, unit_scale
+        self._shown: dict[str, Any] = shown  # prefix, total, unit, unit_scale
         self._done = self._initial = done
         self._clock = clock
         self._start = self._last = clock()

@@ -245,11 +245,8 @@ def test_batch_size_and_progress_are_followed_and_folders_go(
     monkeypatch.setattr(encoder, "batch_tokens", 64)
     monkeypatch.setattr(encoder, "encode_document", lambda texts: budgets.append(encoder.batch_tokens) or plain(texts))
     index(model, ["1", "2", "3"], batch_size=8, show_progress_bar=False)
-    assert (budgets, encoder.batch_tokens, len(list(scratch.iterdir()))) == (
-        [16, 16],
-        64,
-        1,
-    )  # what the index asks first, and the texts
+    # the index asks how heavy weights are, then for the texts
+    assert (budgets, encoder.batch_tokens, len(list(scratch.iterdir()))) == ([16, 16], 64, 1)
     assert not capsys.readouterr().err
     monkeypatch.setattr("saelex.progress.LINE_EVERY", 0.0)
     index(model, ["2", "1"])  # in place of the other

@@ -227,7 +227,7 @@ class Index:
 
     @property
     def fingerprint(self) -> str:
-        """sha256, in hex, of all that turns a text into scores here: encoder, word statistics and integer step."""
+        """sha256, in hex, of what turns a text into scores here: encoder, words' mean length and integer step."""
         words = None if self._words is None else self._storage.catalog.state("words")
         parts = [self.settings["fingerprint"], self.settings.get("step"), self.settings["bits"], words]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -320,7 +320,7 @@ class Index:
     def add(
         self, documents: Iterable[Document | Mapping[str, Any]], *, resume: bool = False, progress: bool = False
     ) -> AddReport:
-        """Add documents from any source, in commits of about 10,000 passages.
+        """Add documents from any source, in commits of about 10,000 passages, and within 30 seconds of each other.
 
         documents: `Document`s, or mappings with `id` (or `_id`), `text`, perhaps `title`; further fields are metadata.
         resume: skip documents that are there already with the same content, as after an interrupted add.
@@ -328,8 +328,9 @@ class Index:
         Passages of equal text get equal vectors within one call; between calls their last bits may differ.
 
         Raises InputError for an id that is there already (with resume: with other content) or comes twice, for an empty
-        text, and whatever the source raises. The documents of earlier commits stay and the message counts them; none of
-        the batch at fault is added.
+        text, for what is no list of documents, and whatever the source raises. The documents of earlier commits stay and
+        the message counts them; none of the batch at fault is added. An interrupt from the keyboard commits what is
+        encoded first.
         """
         return self._add(documents, self._encoded_passages(), resume=resume, progress=progress)
 
@@ -442,6 +443,7 @@ class Index:
         mode: "exact"; "capped" or "two_step" (see `saelex.index.modes`), which are faster and may miss some.
         boost, ban, add: concepts to change in the query, after its Top-K: "aviation=2", "4711", "word:lift=0.5".
         where: metadata that a document must have: `{"lang": "en", "year": {">=": 2001}}`; see `saelex.index.filters`.
+        A field that no document has had, or a value of a kind that it never holds, is an InputError.
         words: match exact words beside concepts, in an index that has them.
 
         Only documents with a score above zero are hits; among equal scores the one added first comes first.
