@@ -328,9 +328,8 @@ class Index:
         Passages of equal text get equal vectors within one call; between calls their last bits may differ.
 
         Raises InputError for an id that is there already (with resume: with other content) or comes twice, for an empty
-        text, for what is no list of documents, and whatever the source raises. The documents of earlier commits stay and
-        the message counts them; none of the batch at fault is added. An interrupt from the keyboard commits what is
-        encoded first.
+        text or no list of documents, and whatever the source raises. The documents of earlier commits stay and the
+        message counts them; none of the batch at fault is added. An interrupt commits what is encoded first.
         """
         return self._add(documents, self._encoded_passages(), resume=resume, progress=progress)
 
