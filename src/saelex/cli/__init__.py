@@ -20,8 +20,7 @@ def main() -> None:
         _fail(str(error))
     except UsageError as error:
         _fail(_usage(error))
-    except Abort as interrupted:
-        _say(f"interrupted; {interrupted.__cause__}" if str(interrupted.__cause__ or "") else "interrupted")
+    except Abort:
         sys.exit(130)
     except BrokenPipeError:
         # the reader of our output has gone (`| head`); Python would complain once more when it flushes at exit
@@ -42,10 +41,6 @@ def _usage(error: Any) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    _say(message)
-    sys.exit(2)
-
-
-def _say(message: str) -> None:
     line = " ".join(message.split())
     print(f"saelex: {line}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)

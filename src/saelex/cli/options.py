@@ -97,10 +97,16 @@ def print_settings(recipe: type[Any], indent: str = "") -> None:
 
 @contextmanager
 def stopping_in_order() -> Iterator[None]:
-    """SIGTERM (`kill`, a batch system, a container that is stopped) inside is an interrupt from the keyboard."""
+    """Inside, SIGTERM (`kill`, a batch system, a container that is stopped) is an interrupt from the keyboard.
+
+    What either of them leaves is said on stderr.
+    """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt as interrupt:
+        typer.echo(f"saelex: interrupted; {interrupt}" if str(interrupt) else "saelex: interrupted", err=True)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
