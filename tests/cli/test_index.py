@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import Saelex
 
+from saelex.encoder.encoder import Encoder
 from saelex.index.index import Index
 
 
@@ -118,3 +122,25 @@ def test_arguments_that_make_no_sense(saelex: Saelex, index: Path, tmp_path: Pat
     assert "leave out --no-forward" in saelex("index", index, tmp_path / "new", "--no-forward", "--labels").err
     assert "no such file" in saelex("index", tmp_path / "no.jsonl", tmp_path / "new").err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_terminated_index_keeps_what_is_encoded_and_goes_on(
+    saelex: Saelex, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, path = tmp_path / "c.tsv", tmp_path / "i"
+    source.write_text("".join(f"d{i}\twing number {i}\n" for i in range(100)))
+    plain, calls = Encoder.encode_document, []
+
+    def stopped(encoder: Encoder, texts: Any, **options: Any) -> Any:
+        calls.append(len(texts))
+        if len(calls) == 3:  # after what tells how heavy weights are, and the first 16 documents
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(encoder, texts, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "encode_document", stopped)
+        result = saelex("index", source, path, "--model", model)
+    assert result.code == 130 and result.out == ""
+    assert result.err == "saelex: interrupted; the 16 documents before it are in the index; go on with resume\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert "100 documents; 84 added, 16 there already" in saelex("index", source, path, "--resume").out

@@ -245,10 +245,12 @@ def test_batch_size_and_progress_are_followed_and_folders_go(
     monkeypatch.setattr(encoder, "batch_tokens", 64)
     monkeypatch.setattr(encoder, "encode_document", lambda texts: budgets.append(encoder.batch_tokens) or plain(texts))
     index(model, ["1", "2", "3"], batch_size=8, show_progress_bar=False)
-    assert (budgets, encoder.batch_tokens, len(list(scratch.iterdir()))) == ([16], 64, 1)
+    # the index asks how heavy weights are, then for the texts
+    assert (budgets, encoder.batch_tokens, len(list(scratch.iterdir()))) == ([16, 16], 64, 1)
     assert not capsys.readouterr().err
+    monkeypatch.setattr("saelex.progress.LINE_EVERY", 0.0)
     index(model, ["2", "1"])  # in place of the other
-    assert (budgets, len(list(scratch.iterdir()))) == ([16, 64], 1)
+    assert (budgets, len(list(scratch.iterdir()))) == ([16, 16, 64, 64], 1)
     assert "documents" in capsys.readouterr().err
     queries = Dataset.from_dict({"id": [1, 2], "text": ["wing lift", " "]})
     options: dict[str, Any] = {"hf_split": "test", "hf_subset": "default", "task_metadata": LocalTask.metadata}

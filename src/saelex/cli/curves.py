@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saelex.cli.encode import read_top_k
-from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, show_progress
+from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -125,7 +125,7 @@ def latency(
     def points(encoder: Encoder, encoded: EncodedCollection) -> list[LatencyPoint]:
         kept = encoder.settings.query_top_k, encoder.settings.document_top_k
         vectors = encoded.vectors(kept, asked.word_scale(encoder))
-        return recall_latency(*vectors, depths=wanted, at_most=queries, progress=show_progress())
+        return recall_latency(*vectors, depths=wanted, at_most=queries, progress=True)
 
     found = asked.measured(points)
     systems = [
@@ -155,7 +155,7 @@ def _quality(
     def points(encoder: Encoder, encoded: EncodedCollection) -> list[QualityPoint]:
         settings = encoder.settings
         kept = [settings.top_k("query", k) for k in cuts[0]], [settings.top_k("document", k) for k in cuts[1]]
-        return top_k_grid(encoded, *kept, asked.word_scale(encoder), progress=show_progress())
+        return top_k_grid(encoded, *kept, asked.word_scale(encoder), progress=True)
 
     curves = [QualityCurve.of(system, lines) for system, lines in asked.measured(points).items()]
     drawn = picture(curves, asked.measure, queries=asked.n_queries)
@@ -210,7 +210,7 @@ class _Asked:
             }
             found[system] = {}
             for name, judged in self.judged.items():
-                encoded = EncodedCollection.encode(encoder, judged, VectorsCache(), progress=show_progress())
+                encoded = EncodedCollection.encode(encoder, judged, VectorsCache(), progress=True)
                 found[system][name] = points(encoder, encoded)
         return found
 

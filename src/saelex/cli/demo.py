@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import DEFAULT_MODEL, Json, load_encoder, print_json, show_progress
+from saelex.cli.options import DEFAULT_MODEL, Json, load_encoder, print_json, stopping_in_order
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -76,7 +76,8 @@ def open_demo(path: Path, encoder: Encoder) -> Index:
 
         try:
             typer.echo(f"indexing the documentation of Python {platform.python_version()} into {path}", err=True)
-            index.fill(list(python_documentation()), resume=True, progress=show_progress())
+            with stopping_in_order():
+                index.fill(list(python_documentation()), resume=True, progress=True)
         except BaseException:
             index.close()
             raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from saelex.cli.options import DEFAULT_MODEL, Model, load_encoder, show_progress
+from saelex.cli.options import DEFAULT_MODEL, Model, load_encoder
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -96,7 +96,7 @@ def _encoded(
             ids.append(name)
             yield content
 
-    for rows in encoder.encode_stream(contents(), side=side, top_k=top_k, chunk_size=CHUNK, progress=show_progress()):
+    for rows in encoder.encode_stream(contents(), side=side, top_k=top_k, chunk_size=CHUNK, progress=True):
         # the encoder may read ahead: the first ids are those of these rows
         chunk, ids[: len(rows)] = ids[: len(rows)], []
         found = True

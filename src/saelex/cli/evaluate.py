@@ -22,7 +22,6 @@ from saelex.cli.options import (
     load_encoder,
     named_language,
     print_json,
-    show_progress,
 )
 from saelex.cli.runs import DEFAULT_MEASURES, Measures, named_files, split_names
 from saelex.errors import InputError
@@ -119,7 +118,7 @@ def evaluate(
     command = shlex.join(["saelex", *sys.argv[1:]])
     with TemporaryDirectory(prefix="saelex-evaluate-") as scratch:
         indexes = None if report is None else Path(scratch)
-        found = evaluate_plan(plan, collections, indexes=indexes, command=command, progress=show_progress())
+        found = evaluate_plan(plan, collections, indexes=indexes, command=command, progress=True)
         if report is not None:
             _write_report(plan, found, collections, Path(scratch), report)
     _show(found, json, output)

@@ -12,7 +12,7 @@ import typer
 from saelex.cli.check import check as check_index
 from saelex.cli.delete import delete as delete_documents
 from saelex.cli.merge import merge as merge_index
-from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, show_progress
+from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, stopping_in_order
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -104,9 +104,8 @@ def _fill(
         try:
             if labels and not index.settings["forward"]:
                 raise InputError(f"{target}: keeps no forward rows, which labels are derived from; leave out --labels")
-            report = index.fill(
-                documents, resume=resume, update=update, labels=labels is not False, progress=show_progress()
-            )
+            with stopping_in_order():
+                report = index.fill(documents, resume=resume, update=update, labels=labels is not False, progress=True)
             if new and not len(index):
                 raise InputError(f"{source}: holds no document; nothing was indexed")
         except BaseException:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import Moved, named_language, open_index, show_progress
+from saelex.cli.options import Moved, named_language, open_index
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def label(
     """Derive labels of the concepts from the index's documents, without a language model, and store them beside it."""
     with open_index(path, model) as index:
         spoken = index.language if language is None else named_language(language)
-        labelled = index.label(language=spoken, progress=show_progress())
+        labelled = index.label(language=spoken, progress=True)
         typer.echo(f"{path}: {labelled:,} concepts have a label")
         if judge:
             try:
@@ -43,7 +43,7 @@ def judged(index: Index, language: str) -> LabelReport:
     from saelex.concepts.judging import held_out, judge_labels
     from saelex.concepts.labels import derive_labels
 
-    seen = index.firings(lambda name: not held_out(name), title="labels of 80 %" if show_progress() else "")
+    seen = index.firings(lambda name: not held_out(name), title="labels of 80 %")
     concepts = list(derive_labels(seen, index.n_latents, language=language))
-    unseen = index.firings(held_out, title="judging" if show_progress() else "")
+    unseen = index.firings(held_out, title="judging")
     return judge_labels(concepts, unseen, language=language)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import Language, load_encoder, named_language, open_index, show_progress
+from saelex.cli.options import Language, load_encoder, named_language, open_index
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -84,7 +84,7 @@ def mine(
     spoken = bm25_language(language, asked)
     miners = [_miner(model, name, corpus, spoken) for model, name in zip(asked, short_names(asked))]
     scores = None if known is None else KnownScores.read(known)
-    mining = Mining(read, miners, settings, scores, rule, progress=show_progress())
+    mining = Mining(read, miners, settings, scores, rule, progress=True)
     mined = mining.run(output)
     done = f"{mined.queries:,} queries, {mined.negatives:,} negatives"
     typer.echo(f"{output}: {done}" if mined.fresh else f"{output}: there already, {done}")
@@ -148,7 +148,7 @@ def _model(encoder: Encoder, corpus: Path, scratch: Path) -> Iterator[Search]:
     # by id, so that ties are too: the index gives the document that was added first
     documents = sorted((one for one in read_corpus(corpus) if one.content), key=lambda one: one.id)
     with Index.at(scratch, encoder, words=False, forward=False) as index:
-        index.add(documents, resume=True, progress=show_progress())
+        index.add(documents, resume=True, progress=True)
         yield partial(_hits, index)
 
 

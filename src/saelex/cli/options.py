@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import sys
+import signal
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,9 +94,20 @@ def print_settings(recipe: type[Any], indent: str = "") -> None:
         typer.echo(textwrap.indent(line, indent))
 
 
-def show_progress() -> bool:
-    """Whether somebody looks at stderr, where progress bars go."""
-    return sys.stderr.isatty()
+@contextmanager
+def stopping_in_order() -> Iterator[None]:
+    """Inside, SIGTERM (`kill`, a batch system, a container that is stopped) is an interrupt from the keyboard.
+
+    What either of them leaves is said on stderr.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        typer.echo(f"saelex: interrupted; {interrupt}" if str(interrupt) else "saelex: interrupted", err=True)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def read_where(conditions: Iterable[str]) -> dict[str, Any] | None:

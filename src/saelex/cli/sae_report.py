@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from saelex.cli.options import show_progress
 from saelex.files import expanded
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def report(
         ReportSettings(states=states, loss=loss, ablation=ablation),
         corpora=texts,
         command=f"saelex {shlex.join(sys.argv[1:])}",
-        progress=show_progress(),
+        progress=True,
     )
     for sae in found["saes"]:
         typer.echo(_line(sae))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.cli.mine import BM25, DropAbove, DropMargin, bm25_language, bm25_over
-from saelex.cli.options import Language, show_progress
+from saelex.cli.options import Language
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def score(
         _teacher(model, name, folder, kinds[cross], batch_size, spoken)
         for model, name in zip(names, short_names(names))
     ]
-    scoring = Scoring(folder, examples, teachers, aggregation, rule, with_text, progress=show_progress())
+    scoring = Scoring(folder, examples, teachers, aggregation, rule, with_text, progress=True)
     scored = scoring.run(output)
     done = f"{scored.rows:,} rows; {scored.dropped:,} dropped as false negatives"
     typer.echo(f"{output}: {done}" if scored.fresh else f"{output}: there already, {done}")
@@ -90,7 +90,7 @@ def _teacher(model: str, name: str, corpus: Path, kind: Kind | None, batch_size:
         from saelex.evaluation.baselines import bm25_facts
 
         return Teacher(name, {"kind": BM25, **bm25_facts(language)}, partial(_bm25, corpus, language))
-    return model_teacher(model, name, kind=kind, batch_size=batch_size, progress=show_progress())
+    return model_teacher(model, name, kind=kind, batch_size=batch_size, progress=True)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import RecipeSettings, Set, print_settings, show_progress
+from saelex.cli.options import RecipeSettings, Set, print_settings
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def train(
         evaluate=_evaluate(chosen.progress),
         weight_dtype=torch.float16 if half else None,
         resume=resume,
-        progress=show_progress(),
+        progress=True,
     )
     typer.echo(f"{folder}: {encoder.n_latents:,} latents of {encoder.backbone.model_id}, trained for retrieval")
 

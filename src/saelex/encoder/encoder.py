@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from saelex.encoder.batching import DistinctTexts, windows
 from saelex.encoder.inference import encode_texts, median_norm
@@ -23,6 +22,7 @@ from saelex.encoder.settings import DEFAULT, Side, TopKChoice
 from saelex.encoder.tokens import check_texts
 from saelex.errors import InputError, MismatchError
 from saelex.loading import Loading, LoadingOptions
+from saelex.progress import progress_bar
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Encoder(EncoderParts):
         k = self.settings.top_k(side, top_k)
         devices = worker_devices(processes, str(self.device))
         with ExitStack() as stack:
-            bar = stack.enter_context(tqdm(total=total, unit="text", desc=f"encode {side}", disable=not progress))
+            bar = stack.enter_context(progress_bar(total=total, unit="text", desc=f"encode {side}", shown=progress))
             if devices:
                 folder, token = stack.enter_context(self._as_folder()), self.backbone.checkpoint.loading.token
                 load = partial(Encoder.load, folder, dtype=self.backbone.dtype, token=token)

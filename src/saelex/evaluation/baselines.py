@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from saelex.corpus.documents import Document, Query, Run
 from saelex.encoder.backbone.backbone import Backbone
@@ -21,6 +20,7 @@ from saelex.encoder.words.channel import FORMAT
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, best_documents
+from saelex.progress import progress_bar
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -116,7 +116,7 @@ class SentenceEmbedder:
         # longest first: the largest batch comes at the start, so that memory fails at once or not at all
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         found = np.zeros((len(texts), self.backbone.d_model), np.float32)
-        with tqdm(total=len(texts), desc="dense", unit="text", disable=not progress, leave=False) as bar:
+        with progress_bar(total=len(texts), desc="dense", unit="text", shown=progress, leave=False) as bar:
             for start in range(0, len(order), batch_size):
                 chosen = order[start : start + batch_size]
                 found[chosen] = self._embed_batch([texts[i] for i in chosen])

@@ -11,12 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.evaluation.costs import Latency, evenly, in_memory, time_queries
 from saelex.evaluation.encoded import EncodedCollection, Measured, TopK, mean_measured
 from saelex.index.quantise import Quantiser
+from saelex.progress import progress_bar
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def top_k_grid(
     word_scale: what words count beside the latents; None is concepts alone. Raises InputError for a k below 1.
     """
     found: dict[TopK, Measured] = {}
-    bar = tqdm(total=len(query_top_ks) * len(document_top_ks), desc="top-k", unit="cut", disable=not progress)
+    bar = progress_bar(total=len(query_top_ks) * len(document_top_ks), desc="top-k", unit="cut", shown=progress)
     with bar:
         for document_k in sorted(set(document_top_ks), key=_size, reverse=True):
             encoded = replace(encoded, passages=encoded.passages.top_k(document_k))
@@ -187,7 +187,7 @@ def recall_latency(
     knobs = _Knobs(caps, query_terms, document_terms, candidates)
     points: list[LatencyPoint] = []
     truth: dict[int, list[TopRows]] = {}
-    with tqdm(total=knobs.n_ways * len(depths), desc="latency", unit="way", disable=not progress) as bar:
+    with progress_bar(total=knobs.n_ways * len(depths), desc="latency", unit="way", shown=progress) as bar:
         for k in depths:
             for way in _ways(views, knobs, k):
                 search = _searcher(way, quantiser, k)

@@ -28,8 +28,8 @@ from saelex.evaluation.exact import exact_run
 from saelex.evaluation.fusion import RRF_K, reciprocal_rank_fusion
 from saelex.evaluation.measures import DEPTH, measure, untied
 from saelex.evaluation.vectors_cache import VectorsCache
-from saelex.index.adding import STATISTICS_DOCUMENTS
 from saelex.index.passages import Passage, passage_splitter
+from saelex.index.word_state import WordTotals
 from saelex.vectors import SparseRows
 
 logger = logging.getLogger(__name__)
@@ -137,16 +137,17 @@ class EncodedCollection:
         """Vectors from the cache or, once, from the encoder; a model's weighting is in them."""
         borders = judged.borders(encoder)
         passages = judged.passages(borders)
-        counted = passages[: sum(map(len, borders[:STATISTICS_DOCUMENTS]))]
-        channel = LexicalChannel(LexicalSettings(judged.language)).fit(counted)
-        passage_words = channel.document(passages)  # first: words of passages join the vocabulary
+        channel = LexicalChannel(LexicalSettings(judged.language))
+        counts = channel.count(passages, grow=True)
+        asked = channel.count(judged.questions, grow=False)
+        frequencies = np.bincount(counts.latents, minlength=len(channel))[asked.latents]
         return cls(
             judged,
             np.cumsum([0, *map(len, borders[:-1])], dtype=np.int64),
             cache.rows(encoder, judged.questions, "query", progress=progress),
             cache.rows(encoder, passages, "document", progress=progress),
-            channel.query(judged.questions),
-            passage_words,
+            channel.weigh_queries(asked, frequencies, len(passages)),
+            channel.weigh_documents(counts, WordTotals.of(counts).mean_length),
         )
 
     def vectors(self, top_k: TopK, word_scale: float | None = None) -> tuple[SparseRows, SparseRows]:

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
@@ -21,6 +20,7 @@ from saelex.evaluation.encoded import JudgedDocuments
 from saelex.evaluation.measures import DEPTH
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.index.index import Index
+from saelex.progress import progress_bar
 from saelex.training.mining.names import short_names
 from saelex.vectors import SparseRows
 
@@ -144,7 +144,7 @@ def search_all(
     run: Run = {query: {} for query in queries}
     ids, texts = list(queries), list(queries.values())
     asked = [i for i, text in enumerate(texts) if text.strip()]
-    with tqdm(total=len(asked), desc=title, unit="query", disable=not title, leave=False) as bar:
+    with progress_bar(total=len(asked), desc=title, unit="query", shown=bool(title), leave=False) as bar:
         for start in range(0, len(asked), _BATCH):
             batch = asked[start : start + _BATCH]
             some = [texts[i] for i in batch]

@@ -1,35 +1,43 @@
-"""Documents into an index: read in batches, split, encoded, and committed batch by batch."""
+"""Documents into an index: read, split, encoded in parts, and committed when enough of them wait or have waited long.
+
+Whatever ends an `add` (a crash, an interrupt, a source that breaks) costs what was done since the last commit, so one
+follows the other within COMMIT_SECONDS. How many passages are encoded together goes by how long the last ones took: few
+enough for that on a slow machine, many on a quick one, where padding would cost.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from inspect import isgenerator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from saelex.corpus.documents import Document
 from saelex.corpus.records import as_document
 from saelex.errors import InputError, SaelexError
+from saelex.index.commits import commit
 from saelex.index.disk.catalog import StoredDocument, Transaction
 from saelex.index.disk.storage import NewRows, Storage
+from saelex.index.fields import MetadataFields
 from saelex.index.passage_vectors import PassageVectors, Prepared
 from saelex.index.word_state import WordState
-
-if TYPE_CHECKING:
-    from typing_extensions import Never
+from saelex.progress import Progress, progress_bar
+from saelex.vectors import SparseRows
 
 BATCH_PASSAGES = 10_000
-"""Passages of one commit: what a crash can cost, and what is held in memory."""
+"""Passages of one commit at most: what is held in memory."""
 
-STATISTICS_DOCUMENTS = 20_000
-"""Documents of the first add on which the word statistics are counted."""
+COMMIT_SECONDS = 30.0
+"""From one commit to the next at most, if no single document takes longer: what a crash costs."""
 
 _LOOKED_UP = 1000  # documents whose ids are looked up together
+_FEWEST, _MOST = 16, 1024  # passages that are encoded together
 
 
 class AddReport(NamedTuple):
@@ -61,7 +69,7 @@ class Adder:
     """One call of `add`, `add_vectors` or `update`, inside `storage.writing()`.
 
     vectors: where passages and their vectors come from. resume: skip documents that are there with the same content.
-    replace: take the place of those with the same id.
+    replace: take the place of those with the same id. clock: in seconds; commits go by it.
     """
 
     storage: Storage
@@ -70,39 +78,51 @@ class Adder:
     resume: bool = False
     replace: bool = False
     progress: bool = False
+    clock: Callable[[], float] = time.monotonic
     added: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     replaced: int = field(default=0, init=False)
+    _waiting: list[tuple[list[Prepared], SparseRows]] = field(default_factory=list, init=False)  # for the next commit
+    _committed_at: float = field(default=0.0, init=False)
+    _together: int = field(default=_FEWEST, init=False)  # passages that are encoded together
 
     def run(self, documents: Iterable[Document | Mapping[str, Any]]) -> AddReport:
-        """Add them all. What was committed before an error stays; the error's message says how much."""
+        """Add them all. What was committed before an error stays; the error's message says how much.
+
+        An interrupt from the keyboard commits what is encoded before it goes on its way.
+        """
         total = len(documents) if isinstance(documents, Sized) else None
-        with tqdm(total=total, unit=" documents", disable=not self.progress) as bar:
+        self._committed_at = self.clock()
+        with progress_bar(total=total, unit=" documents", shown=self.progress, clock=self.clock) as bar:
             try:
-                prepared = self._prepared(documents, bar)
-                if self.words is not None and not self.words.fitted:
-                    prepared = self._fitted(prepared, self.words)
-                for batch in _batches(prepared):
-                    self._check_unique(batch)
-                    self._commit(batch, bar)
-                    self.storage.merge_small()
-            except BaseException as error:
-                if self.words is not None:
-                    self.words.take_back()
-                if isinstance(error, SaelexError) and self.added:
-                    stay = f"the {self.added} documents before it are in the index; resume when it is mended"
-                    raise type(error)(f"{error} ({stay})") from error
-                raise
+                for part in self._parts(self._prepared(documents, bar)):
+                    took = self._encode(part)
+                    bar.update(len(part))
+                    # the next part may be twice as large
+                    late = self.clock() - self._committed_at + 2 * took >= COMMIT_SECONDS
+                    if late or self._n_waiting() >= BATCH_PASSAGES:
+                        self._commit()
+                self._commit()
+            except KeyboardInterrupt as interrupt:
+                self._commit()
+                raise KeyboardInterrupt(f"{self._stay('go on with resume')}") from interrupt
+            except SaelexError as error:
+                if not self.added:
+                    raise
+                raise type(error)(f"{error} ({self._stay('resume when it is mended')})") from error
         self.vectors.finish(self.added + self.skipped)
         return AddReport(self.added, self.skipped, self.replaced)
 
-    def _prepared(self, documents: Iterable[Document | Mapping[str, Any]], bar: tqdm[Never]) -> Iterator[Prepared]:
+    def _stay(self, what_to_do: str) -> str:
+        return f"the {self.added} documents before it are in the index; {what_to_do}"
+
+    def _prepared(self, documents: Iterable[Document | Mapping[str, Any]], bar: Progress) -> Iterator[Prepared]:
         """The documents that are to be added, checked against the index and split into passages."""
-        stream = enumerate(map(as_document, documents))
-        while chunk := list(islice(stream, _LOOKED_UP)):
-            digests = [_digest(document) for _, document in chunk]
-            known = self.storage.catalog.find([document.id for _, document in chunk])
-            for (place, document), digest in zip(chunk, digests):
+        first = 0
+        for chunk in self._chunks(map(as_document, documents)):
+            digests = list(map(_digest, chunk))
+            known = self.storage.catalog.find([document.id for document in chunk])
+            for place, (document, digest) in enumerate(zip(chunk, digests), first):
                 number, old_digest = known.get(document.id, (None, None))
                 if number is not None and self.resume and digest == old_digest:
                     self.skipped += 1
@@ -115,22 +135,62 @@ class Adder:
                 if not content:
                     raise InputError(f"document {document.id!r} is empty; leave it out or give it a text")
                 yield Prepared(place, document, self.vectors.split(place, document), digest, number)
+            first += len(chunk)
 
-    def _fitted(self, prepared: Iterator[Prepared], words: WordState) -> Iterator[Prepared]:
-        """The same documents, after the word statistics were counted on the first of them."""
-        first = list(islice(prepared, STATISTICS_DOCUMENTS))
-        if first:
-            words.fit(text for one in first for text in one.texts)
-        return chain(first, prepared)
+    def _chunks(self, documents: Iterable[Document]) -> Iterator[list[Document]]:
+        """Documents that are looked up together: _LOOKED_UP, or fewer of a source that takes its time."""
+        chunk: list[Document] = []
+        start = self.clock()
+        for document in documents:
+            chunk.append(document)
+            if len(chunk) >= _LOOKED_UP or self.clock() - start >= COMMIT_SECONDS / 30:
+                yield chunk
+                chunk, start = [], self.clock()
+        if chunk:
+            yield chunk
 
-    def _check_unique(self, batch: Sequence[Prepared]) -> None:
-        """Raises InputError for an id that an earlier batch of this call has brought since the id was looked up."""
-        known = self.storage.catalog.find([one.document.id for one in batch])
-        for one in batch:
-            if known.get(one.document.id, (None, None))[0] != one.replaces:
+    def _parts(self, prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+        """Documents that are encoded together. Raises InputError for an id that comes twice before a commit."""
+        part: list[Prepared] = []
+        passages, start = 0, self.clock()
+        for one in prepared:
+            part.append(one)
+            passages += len(one.passages)
+            waiting = self._n_waiting() + passages
+            slow = self.clock() - start >= COMMIT_SECONDS / 4
+            if passages >= self._together or waiting >= BATCH_PASSAGES or slow:
+                yield part
+                part, passages, start = [], 0, self.clock()
+        if part:
+            yield part
+
+    def _encode(self, part: list[Prepared]) -> float:
+        """Vectors of these documents, which then wait to be committed. How long it took, in seconds."""
+        ids = {one.document.id for documents, _ in self._waiting for one in documents}
+        for one in part:
+            if one.document.id in ids:
                 raise InputError(f"document id {one.document.id!r} comes twice; ids must be unique")
+            ids.add(one.document.id)
+        start = self.clock()
+        rows = self.vectors.of(part)
+        took = self.clock() - start
+        self._waiting.append((part, rows))
+        if took < COMMIT_SECONDS / 15:
+            self._together = min(_MOST, 2 * self._together)
+        elif took > COMMIT_SECONDS / 4:
+            self._together = max(_FEWEST, self._together // 2)
+        return took
 
-    def _commit(self, batch: Sequence[Prepared], bar: tqdm[Never]) -> None:
+    def _n_waiting(self) -> int:
+        return sum(len(rows) for _, rows in self._waiting)
+
+    def _commit(self) -> None:
+        """What waits, if anything does."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        batch = [one for documents, _ in waiting for one in documents]
+        self._check_unique(batch)
         counts = [len(one.passages) for one in batch]
         start = int(self.storage.catalog.settings()["next_passage"])
         numbers = start + np.cumsum([0, *counts])
@@ -138,43 +198,45 @@ class Adder:
             StoredDocument(number, one.document, one.passages, one.digest)
             for number, one in zip(numbers[:-1].tolist(), batch)
         ]
-        vectors = self.vectors.of(batch, bar.update)
-        if self.words is not None:
-            vectors = vectors.beside(self.words.document([text for one in batch for text in one.texts]))
         passages = np.arange(start, numbers[-1], dtype=np.int64)
-        rows = NewRows(vectors, passages, np.repeat(numbers[:-1], counts).astype(np.int64))
+        vectors = SparseRows.concatenate([rows for _, rows in waiting])
+        new = NewRows(vectors, passages, np.repeat(numbers[:-1], counts).astype(np.int64))
+
+        known = MetadataFields.read(self.storage.catalog)
+        fields = known.after(one.document.metadata for one in batch)
 
         def fill(transaction: Transaction) -> None:
             transaction.add_documents(stored, int(numbers[-1]))
-            if self.words is not None:
-                self.words.store(transaction)
+            if fields != known or not start:
+                fields.store(transaction)
 
         replaced = [one.replaces for one in batch if one.replaces is not None]
-        self.storage.commit(rows, fill, deleted=replaced)
-        if self.words is not None:
-            self.words.committed()
+        texts = [text for one in batch for text in one.texts]
+        commit(self.storage, self.words, new, texts, fill, deleted=replaced)
         self.vectors.committed(start)
         self.added += len(batch)
         self.replaced += len(replaced)
+        self.storage.merge_small()
+        self._committed_at = self.clock()
+
+    def _check_unique(self, batch: Sequence[Prepared]) -> None:
+        """Raises InputError for an id that an earlier commit of this call has brought since the id was looked up."""
+        known = self.storage.catalog.find([one.document.id for one in batch])
+        for one in batch:
+            if known.get(one.document.id, (None, None))[0] != one.replaces:
+                raise InputError(f"document id {one.document.id!r} comes twice; ids must be unique")
 
 
-def _batches(prepared: Iterator[Prepared]) -> Iterator[list[Prepared]]:
-    """Batches of about BATCH_PASSAGES. Raises InputError for an id that comes twice in one."""
-    batch: list[Prepared] = []
-    ids: set[str] = set()
-    n_passages = 0
-    for one in prepared:
-        if one.document.id in ids:
-            raise InputError(f"document id {one.document.id!r} comes twice; ids must be unique")
-        ids.add(one.document.id)
-        batch.append(one)
-        n_passages += len(one.passages)
-        if n_passages >= BATCH_PASSAGES:
-            yield batch
-            batch, n_passages = [], 0
-            ids.clear()
-    if batch:
-        yield batch
+def check_documents(documents: Any) -> None:
+    """Raises InputError for what is no source of documents: a text, a single one, a generator that was read already."""
+    if isinstance(documents, (Document, Mapping)):
+        raise InputError("documents come in a list, or in anything else that gives one after the other; this is one")
+    if isinstance(documents, (str, bytes, Path)):
+        raise InputError(f"{documents!r:.60} is no list of documents; `read_corpus` reads them from a file")
+    if not isinstance(documents, Iterable):
+        raise InputError(f"documents come in a list or another iterable, not in a {type(documents).__name__}")
+    if isgenerator(documents) and documents.gi_frame is None:
+        raise InputError("these documents were read already: a generator gives them once; make it anew, or give a list")
 
 
 def _digest(document: Document) -> bytes:

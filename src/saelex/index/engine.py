@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,8 +149,15 @@ def check_known(ids: Iterable[str], known: Container[str]) -> None:
 
 
 def distinct(ids: Iterable[str]) -> list[str]:
-    """Each id once; a single string is one id."""
-    return list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
+    """Each id once; a single string is one id. Raises InputError for what is no list of ids."""
+    given: Any = ids
+    if isinstance(given, bytes) or not isinstance(ids, Iterable):
+        raise InputError(f"ids come in a list, not in a {type(ids).__name__}")
+    asked = [ids] if isinstance(ids, str) else list(ids)
+    for name in asked:
+        if not isinstance(name, str):
+            raise InputError(f"an id is a string, not {name!r}")
+    return list(dict.fromkeys(asked))
 
 
 def closed(engine: Engine) -> SaelexError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ def condition(where: Where) -> tuple[str, list[Any]]:
     parts: list[str] = []
     parameters: list[Any] = []
     for field, wanted in where.items():
+        if isinstance(wanted, Mapping) and not wanted:
+            raise InputError(f"where: {field}: no comparison; known are {_KNOWN}")
         tests = wanted.items() if isinstance(wanted, Mapping) else [("in" if _is_list(wanted) else "=", wanted)]
         for operator, value in tests:
             sql, values = _test(field, operator, value)
@@ -37,6 +40,8 @@ def condition(where: Where) -> tuple[str, list[Any]]:
 def _test(field: str, operator: str, value: Any) -> tuple[str, list[Any]]:
     if not isinstance(field, str) or '"' in field:
         raise InputError(f"where: a field is a name without quotation marks, not {field!r}")
+    if not isinstance(operator, str):
+        raise InputError(f"where: {field}: unknown comparison {operator!r}; known are {_KNOWN}")
     path = "$" + "".join(f'."{part}"' for part in field.split("."))
     if operator in _COMPARISONS:
         _check_size(field, value)
@@ -63,6 +68,8 @@ def _test(field: str, operator: str, value: Any) -> tuple[str, list[Any]]:
 
 
 def _check_size(field: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"where: {field}: {value} is no number that metadata can hold")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise InputError(f"where: {field}: {value} is larger than any number that can be compared")
 

@@ -18,10 +18,13 @@ from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.files import absolute, expanded
 from saelex.index.disk.storage import Storage
+from saelex.index.engine import distinct
+from saelex.index.fields import MetadataFields
 from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
 from saelex.index.passages import passage_splitter
-from saelex.index.request import Request
+from saelex.index.quantise import Quantiser
+from saelex.index.request import Request, check_queries, check_query
 from saelex.index.stored import StoredRows, firings, stored_rows
 from saelex.index.word_state import WordState
 from saelex.vectors import SparseRows
@@ -54,7 +57,10 @@ class Index:
         self._encoder: TextEncoder | None = None
         self._concepts: ConceptStore | None = None
         word_settings = storage.settings["words"]
-        self._words = None if word_settings is None else WordState(storage.catalog, LexicalSettings(**word_settings))
+        self._words = None
+        if word_settings is not None:
+            n_latents = int(storage.settings["n_latents"])
+            self._words = WordState(storage.catalog, LexicalSettings(**word_settings), n_latents)
         if encoder is not None:
             self._take(encoder)
 
@@ -91,6 +97,8 @@ class Index:
             )
         own = LexicalSettings(language or DEFAULT_LANGUAGE, scale=encoder.settings.word_scale)
         word_settings = own if words is True else words or None
+        stored = storage_settings(bits, forward, pruned)
+        quantiser = Quantiser.for_encoder(encoder, bits, words=word_settings is not None)
         settings = {
             "kind": "documents",
             **_encoder_names(encoder.name, path),
@@ -99,7 +107,8 @@ class Index:
             "words": None if word_settings is None else vars(word_settings),
             "passage_tokens": passage_tokens,
             "passage_overlap": passage_overlap,
-            **storage_settings(bits, forward, pruned),
+            **({} if quantiser is None else {"step": quantiser.step}),
+            **stored,
         }
         return cls(Storage.create(path, settings), encoder)
 
@@ -229,7 +238,7 @@ class Index:
 
     @property
     def fingerprint(self) -> str:
-        """sha256, in hex, of all that turns a text into scores here: encoder, word statistics and integer step."""
+        """sha256, in hex, of what turns a text into scores here: encoder, words' mean length and integer step."""
         words = None if self._words is None else self._storage.catalog.state("words")
         parts = [self.settings["fingerprint"], self.settings.get("step"), self.settings["bits"], words]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -296,6 +305,7 @@ class Index:
     def document(self, name: str) -> Document:
         """The document of an id. Raises InputError when there is none."""
         catalog = self._storage.catalog
+        distinct([name])
         with catalog.reading():
             found = catalog.find([name])
             if not found:
@@ -321,7 +331,7 @@ class Index:
     def add(
         self, documents: Iterable[Document | Mapping[str, Any]], *, resume: bool = False, progress: bool = False
     ) -> AddReport:
-        """Add documents from any source, in commits of about 10,000 passages.
+        """Add documents from any source, in commits of about 10,000 passages, and within 30 seconds of each other.
 
         documents: `Document`s, or mappings with `id` (or `_id`), `text`, perhaps `title`; further fields are metadata.
         resume: skip documents that are there already with the same content, as after an interrupted add.
@@ -329,8 +339,8 @@ class Index:
         Passages of equal text get equal vectors within one call; between calls their last bits may differ.
 
         Raises InputError for an id that is there already (with resume: with other content) or comes twice, for an empty
-        text, and whatever the source raises. The documents of earlier commits stay and the message counts them; none of
-        the batch at fault is added.
+        text or no list of documents, and whatever the source raises. The documents of earlier commits stay and the
+        message counts them; none of the batch at fault is added. An interrupt commits what is encoded first.
         """
         return self._add(documents, self._encoded_passages(), resume=resume, progress=progress)
 
@@ -392,18 +402,28 @@ class Index:
         return EncodedPassages(self.encoder, split, self._storage)
 
     def _add(
-        self, documents: Iterable[Document | Mapping[str, Any]], vectors: PassageVectors, **options: bool
+        self,
+        documents: Iterable[Document | Mapping[str, Any]],
+        vectors: PassageVectors,
+        *,
+        resume: bool = False,
+        replace: bool = False,
+        progress: bool = False,
     ) -> AddReport:
-        from saelex.index.adding import Adder
+        from saelex.index.adding import Adder, check_documents
 
+        check_documents(documents)
         with self._storage.writing():
             self._catch_up()
-            return Adder(self._storage, self._words, vectors, **options).run(documents)
+            return Adder(self._storage, self._words, vectors, resume, replace, progress).run(documents)
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete documents by id, in one commit. Raises InputError, and deletes none, when an id is not there."""
+        from saelex.index.commits import commit
+
         with self._storage.writing():
-            self._storage.commit(deleted=numbers_of(self._storage, ids))
+            self._catch_up()
+            commit(self._storage, self._words, deleted=numbers_of(self._storage, ids))
 
     def merge(self) -> None:
         """Make few large segments out of many, and give the space of deleted documents back."""
@@ -433,6 +453,7 @@ class Index:
         mode: "exact"; "capped" or "two_step" (see `saelex.index.modes`), which are faster and may miss some.
         boost, ban, add: concepts to change in the query, after its Top-K: "aviation=2", "4711", "word:lift=0.5".
         where: metadata that a document must have: `{"lang": "en", "year": {">=": 2001}}`; see `saelex.index.filters`.
+        A field that no document has had, or a value of a kind that it never holds, is an InputError.
         words: match exact words beside concepts, in an index that has them.
 
         Only documents with a score above zero are hits; among equal scores the one added first comes first.
@@ -441,18 +462,16 @@ class Index:
         options: SearchOptions = {
             "mode": mode, "boost": boost, "ban": ban, "add": add, "where": where, "words": words,
         }  # fmt: skip
+        check_query(query)
         return self.search_batch([query], k, **options)[0]
 
     def search_batch(self, queries: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]) -> list[list[Hit]]:
         """The hits of many queries, searched on all cores; options as in `search`."""
-        if isinstance(queries, str):
-            raise InputError("search_batch takes a list of queries; for one query there is search")
-        for i, query in enumerate(queries):
-            _check_query(query, i)
+        texts = check_queries(queries, "search_batch")
+        for i, query in enumerate(texts):
+            check_query(query, i)
         request = self._request(k, options)
-        if not queries:
-            return []
-        return self._search(self.encoder.encode_query(list(queries)), queries, request)
+        return self._search(self.encoder.encode_query(texts), texts, request) if texts else []
 
     def search_vectors(
         self, rows: SparseRows, k: int = 10, *, texts: Sequence[str] | None = None, **options: Unpack[SearchOptions]
@@ -465,6 +484,8 @@ class Index:
 
         Raises MismatchError for rows with another number of columns.
         """
+        _check_rows(rows)
+        texts = None if texts is None else check_queries(texts, "search_vectors")
         request = self._request(k, options)
         if not self.n_latents < rows.n_latents <= self.n_latents + (0 if self._words is None else len(self._words)):
             self._check_columns(rows)
@@ -477,7 +498,7 @@ class Index:
 
         Raises InputError for an id that is not in the index, and for a document that scores 0.
         """
-        _check_query(query)
+        check_query(query)
         request = self._request(1, options)
         self.document(document_id)  # an id that is not there is another matter than a document that does not match
         hits = self._search(self.encoder.encode_query([query]), [query], request, only=document_id)[0]
@@ -494,6 +515,8 @@ class Index:
         self._refresh()
         channel = None if self._words is None else self._words.channel
         request = Request.read(k, resolver(self.n_latents, self.concepts, channel), **options)
+        if request.condition is not None:
+            MetadataFields.read(self._storage.catalog).check(options.get("where") or {})
         if request.mode != "exact" and not self.settings["pruned"]:
             raise InputError(
                 f"{self.path}: was created without what {request.mode} search reads (pruned=True); search it exactly"
@@ -532,12 +555,14 @@ class Index:
         """
         from saelex.index.search import beside_words
 
+        texts = check_queries(texts, "query_vectors")
         self._refresh()
         if latents is None:
             latents = self.encoder.encode_query(list(texts))
-        return beside_words(latents, self._words, texts if words else [""] * len(texts))
+        return beside_words(latents, self._words, texts if words else [""] * len(texts), self._storage.snapshot)
 
     def _check_columns(self, rows: SparseRows) -> None:
+        _check_rows(rows)
         if rows.n_latents != self.n_latents:
             raise MismatchError(
                 f"{self.path}: its vectors have {self.n_latents} latents, these {rows.n_latents}; "
@@ -554,6 +579,8 @@ def _encoder_names(name: str, folder: str | Path) -> dict[str, str | None]:
     return {"encoder": name, "encoder_from_here": way}
 
 
-def _check_query(query: str, i: int = 0) -> None:
-    if not isinstance(query, str) or not query.strip():
-        raise InputError(f"query {i + 1} is empty; give it a word at least")
+def _check_rows(rows: SparseRows) -> None:
+    if not isinstance(rows, SparseRows):
+        raise InputError(
+            f"vectors are SparseRows, not {type(rows).__name__}; SparseRows.from_dense and from_scipy make them"
+        )

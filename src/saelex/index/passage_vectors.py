@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -17,8 +17,6 @@ from saelex.index.passages import Passage, Splitter
 from saelex.index.stored import vectors_of_passages
 from saelex.index.text_encoder import TextEncoder
 from saelex.vectors import SparseRows
-
-_ENCODED = 1024  # texts encoded together, between two steps of the progress bar
 
 
 class Prepared(NamedTuple):
@@ -38,16 +36,16 @@ class Prepared(NamedTuple):
 
 
 class PassageVectors(Protocol):
-    """What adding documents asks for, batch after batch: `split` each, `of` a batch, `committed` once it is stored."""
+    """What adding documents asks for: `split` each, `of` some after others, `committed` once those are stored."""
 
     def split(self, place: int, document: Document) -> Sequence[Passage]:
         """The document's passages. Raises InputError where there can be none."""
 
-    def of(self, batch: Sequence[Prepared], done: Callable[[int], object]) -> SparseRows:
-        """Vectors of the batch's passages over the latents, [passages, latents]; done counts documents."""
+    def of(self, documents: Sequence[Prepared]) -> SparseRows:
+        """Vectors of the documents' passages over the latents, [passages, latents]."""
 
     def committed(self, first: int) -> None:
-        """The batch is stored, its passages numbered from `first` on."""
+        """All passages since the last call are stored, numbered from `first` on."""
 
     def finish(self, documents: int) -> None:
         """So many documents were given in all. Raises InputError where vectors are left over."""
@@ -57,8 +55,8 @@ class EncodedPassages:
     """Passages as an encoder splits and encodes them, each different text once in a whole `add`.
 
     Matrix products of other shapes add up in another order, so a text encoded twice may get other last bits, and copies
-    would be ranked by chance. A copy within a batch takes the same row; a copy of an earlier batch's text takes what
-    was stored for that. Remembered are 24 bytes a passage.
+    would be ranked by chance. A copy of a text that is not stored yet takes the same row; a copy of a stored one takes
+    what was stored for that. Remembered are 24 bytes a passage.
     """
 
     def __init__(self, encoder: TextEncoder, split: Splitter, storage: Storage) -> None:
@@ -67,42 +65,39 @@ class EncodedPassages:
         self._storage = storage
         self._digests = np.zeros(0, "S16")  # [texts stored by this `add`], ascending
         self._numbers = np.zeros(0, np.int64)  # the passage that holds each of them
-        self._new: tuple[NDArray[np.bytes_], NDArray[np.int64]] = self._digests, self._numbers  # of the batch under way
+        self._waiting: dict[bytes, int] = {}  # texts not stored yet: the passage that has each, counted from the first
+        self._rows: list[SparseRows] = []  # of those passages
 
     def split(self, place: int, document: Document) -> Sequence[Passage]:
         """As the encoder reads them."""
         return self._split(document.content)
 
-    def of(self, batch: Sequence[Prepared], done: Callable[[int], object]) -> SparseRows:
-        """Encoded, or of a text that was there before, as it is stored."""
-        texts = [text for one in batch for text in one.texts]
+    def of(self, documents: Sequence[Prepared]) -> SparseRows:
+        """Encoded, or of a text that was there before, as it is there."""
+        texts = [text for one in documents for text in one.texts]
         order: dict[bytes, int] = {}
         which = np.array([order.setdefault(_digest(text), len(order)) for text in texts])  # [passages] of the different
         firsts = np.unique(which, return_index=True)[1]  # [different texts], the passage that has it first
-        digests = np.array(list(order), "S16")
-        known = self._stored(digests)  # [different texts], the passage that holds it in the index, or -1
-        fresh = np.flatnonzero(known < 0)
-        self._new = digests[fresh], firsts[fresh]
-        parts = self._encoded([texts[i] for i in firsts[fresh]], len(batch), done)
-        copies = np.flatnonzero(known >= 0)
-        copies = copies[np.argsort(known[copies])]
+        waiting = np.array([self._waiting.get(digest, -1) for digest in order])  # [different texts]
+        stored = self._stored(np.array(list(order), "S16"))  # [different texts], the passage in the index, or -1
+        stored[waiting >= 0] = -1
+        fresh = np.flatnonzero((waiting < 0) & (stored < 0))
+        parts = [self._encoder.encode_document([texts[i] for i in firsts[fresh]])] if len(fresh) else []
+        again = np.flatnonzero(waiting >= 0)
+        if len(again):
+            parts.append(SparseRows.concatenate(self._rows)[waiting[again]])
+        copies = np.flatnonzero(stored >= 0)
+        copies = copies[np.argsort(stored[copies])]
         if len(copies):
-            parts.append(self._read_back(known[copies]))
-        place = np.empty(len(digests), np.int64)  # [different texts], the row of each
-        place[np.concatenate([fresh, copies])] = np.arange(len(digests))
-        return SparseRows.concatenate(parts)[place[which]]
-
-    def _encoded(self, texts: list[str], documents: int, done: Callable[[int], object]) -> list[SparseRows]:
-        """In parts, each of which counts for an equal share of the documents."""
-        starts = range(0, len(texts), _ENCODED)
-        shares = np.diff(np.linspace(0, documents, len(starts) + 1).astype(np.int64))
-        parts: list[SparseRows] = []
-        for first, share in zip(starts, shares):
-            parts.append(self._encoder.encode_document(texts[first : first + _ENCODED]))
-            done(int(share))
-        if not texts:
-            done(documents)
-        return parts
+            parts.append(self._read_back(stored[copies]))
+        place = np.empty(len(order), np.int64)  # [different texts], the row of each
+        place[np.concatenate([fresh, again, copies])] = np.arange(len(order))
+        rows = SparseRows.concatenate(parts)[place[which]]
+        before = sum(map(len, self._rows))
+        digests = list(order)
+        self._waiting.update((digests[i], before + int(firsts[i])) for i in fresh.tolist())
+        self._rows.append(rows)
+        return rows
 
     def _stored(self, digests: NDArray[np.bytes_]) -> NDArray[np.int64]:
         places = np.searchsorted(self._digests, digests)
@@ -120,12 +115,15 @@ class EncodedPassages:
         return replace(rows.keep(rows.latents < n_latents), n_latents=n_latents)  # words follow the latents
 
     def committed(self, first: int) -> None:
-        """Remember what the batch brought."""
-        digests, passages = self._new
+        """Remember where the texts are stored that were encoded for it."""
+        digests = np.array(list(self._waiting), "S16")
+        passages = np.array(list(self._waiting.values()), np.int64)
         order = np.argsort(digests)
         places = np.searchsorted(self._digests, digests[order])
         self._digests = np.insert(self._digests, places, digests[order])
         self._numbers = np.insert(self._numbers, places, first + passages[order])
+        self._waiting.clear()
+        self._rows.clear()
 
     def finish(self, documents: int) -> None:
         """Nothing can be left over."""
@@ -168,10 +166,9 @@ class GivenPassages:
             )
         return passages
 
-    def of(self, batch: Sequence[Prepared], done: Callable[[int], object]) -> SparseRows:
-        """The rows of the batch's documents."""
-        done(len(batch))
-        return self._rows[np.concatenate([np.arange(*self._starts[one.place : one.place + 2]) for one in batch])]
+    def of(self, documents: Sequence[Prepared]) -> SparseRows:
+        """The documents' rows."""
+        return self._rows[np.concatenate([np.arange(*self._starts[one.place : one.place + 2]) for one in documents])]
 
     def committed(self, first: int) -> None:
         """Nothing to remember."""

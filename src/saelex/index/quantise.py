@@ -1,6 +1,7 @@
 """Float weights to the integers that are stored and added up, and back to scores.
 
-One step for the whole index: weight = integer * step. A query gets a step of its own, as fine as the sums allow. A
+One step for the whole index, set before its first document where there is an encoder to ask: weight = integer * step. A
+query gets a step of its own, as fine as the sums allow. A
 score is an integer sum times both steps, so ties are exact and any split into segments gives the same hits.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,22 @@ from saelex.index.engine import Limits, check_weights
 from saelex.index.kernels.arrays import ForwardRows, Weights
 from saelex.vectors import SparseRows
 
+if TYPE_CHECKING:
+    from saelex.index.text_encoder import TextEncoder
+
 logger = logging.getLogger(__name__)
+
+_PROBE = (
+    "The Eiffel Tower was built for the world's fair of 1889 and is the tallest building in Paris.",
+    "How do wings create lift? Air pressure above a moving wing is lower than the pressure below it.",
+    "def read(path):  # return the lines of a text file as a list of strings",
+    "Patients with diabetes were treated with insulin; blood glucose and weight were measured every month.",
+    "Der Fluss führt im Frühjahr Hochwasser, weil der Schnee in den Bergen schmilzt.",
+    "El banco central subió los tipos de interés para frenar la inflación.",
+    "水は摂氏百度で沸騰する。 北京是中国的首都。",
+    "Москва - столица России.",
+)
+"""Texts that tell how heavy an encoder's weights are. With the index's own, scores would depend on which came first."""
 
 NO_POSITION = 65535
 """Stored where a weight does not come from one token, or from a token beyond what 16 bits can name."""
@@ -67,6 +83,17 @@ class Quantiser:
         heaviest = float(weights.max(initial=0.0))
         return cls((heaviest or 1.0) * _HEADROOM[bits] / (2**bits - 1), bits)
 
+    @classmethod
+    def for_encoder(cls, encoder: TextEncoder, bits: int, *, words: bool) -> Quantiser | None:
+        """Steps that fit what an encoder gives for a few fixed texts, and words where there are any; None for nothing.
+
+        The heaviest weight is rounded up to a power of two: its last bits are not the same on every machine.
+        """
+        heaviest = max(float(encoder.encode_document(_PROBE).weights.max(initial=0.0)), float(words))
+        if not heaviest:
+            return None
+        return cls.for_weights(np.array([2.0 ** np.ceil(np.log2(heaviest))], np.float32), bits)
+
     @property
     def top(self) -> int:
         """The largest integer that can be stored."""
@@ -85,7 +112,7 @@ class Quantiser:
             np.minimum(integers, self.top, out=integers)
             logger.warning(
                 "%d weights lie above %g, the heaviest this index can hold, and were cut to it; "
-                "an index created with those documents first has a larger step",
+                "an index whose first documents are those has a larger step",
                 n_clipped,
                 self.top * self.step,
             )

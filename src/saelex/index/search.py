@@ -58,7 +58,7 @@ class Search:
             views = self._views(snapshot)
             number = None if only is None else self._number(only, snapshot)
             if views is not None and (only is None or number is not None):
-                rows = self._beside_words(latents, texts)
+                rows = self._beside_words(latents, texts, snapshot)
                 searched = [self._searched(text, rows[i], snapshot) for i, text in enumerate(texts)]
                 best = self._best_rows(
                     searched, views, snapshot, self.request.k if only is None else max(1, snapshot.n_rows)
@@ -82,9 +82,9 @@ class Search:
                 return None
             return catalog.find([name]).get(name, (-1, None))[0]
 
-    def _beside_words(self, latents: SparseRows, texts: Sequence[str]) -> SparseRows:
+    def _beside_words(self, latents: SparseRows, texts: Sequence[str], snapshot: Snapshot) -> SparseRows:
         if latents.n_latents == self.n_latents:
-            return beside_words(latents, self.words, texts if self.request.words else [""] * len(texts))
+            return beside_words(latents, self.words, texts if self.request.words else [""] * len(texts), snapshot)
         return latents if self.request.words else latents.keep(latents.latents < self.n_latents)
 
     def _views(self, snapshot: Snapshot) -> Sequence[SegmentView] | None:
@@ -157,6 +157,6 @@ class Search:
         return hits
 
 
-def beside_words(latents: SparseRows, words: WordState | None, texts: Sequence[str]) -> SparseRows:
+def beside_words(latents: SparseRows, words: WordState | None, texts: Sequence[str], snapshot: Snapshot) -> SparseRows:
     """Query vectors over latents with the words of their texts after them, in an index that has words."""
-    return latents if words is None else latents.beside(words.query(list(texts)))
+    return latents if words is None else latents.beside(words.query(texts, snapshot))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from saelex.concepts.labels import Firing
+from saelex.corpus.documents import Document
 from saelex.errors import InputError
 from saelex.index.disk.catalog import Catalog
 from saelex.index.disk.segments import SegmentArrays
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.disk.storage import Storage
 from saelex.index.text_encoder import TextEncoder
+from saelex.progress import progress_bar
 from saelex.vectors import SparseRows
 
 
@@ -49,19 +50,31 @@ def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[St
 
 def _with_texts(catalog: Catalog, arrays: SegmentArrays, chosen: NDArray[np.int64], step: float) -> StoredRows:
     """Some rows of a segment (ascending); those of deleted documents are left out."""
-    numbers, owners = arrays.passages[chosen].tolist(), arrays.documents[chosen].tolist()
     with catalog.reading():
-        documents, borders = catalog.documents(set(owners)), catalog.passages(numbers)
-    ids: list[str] = []
+        owners = arrays.documents[chosen]
+        known = catalog.documents(set(owners.tolist()))
+        live = np.array([owner in known for owner in owners.tolist()])  # else it is deleted
+        chosen, owners = chosen[live], owners[live]
+        texts = _texts(catalog, arrays.passages[chosen], owners, known)
+    return StoredRows([known[owner].id for owner in owners.tolist()], texts, arrays.rows_of(chosen, step))
+
+
+def passage_texts(catalog: Catalog, passages: NDArray[np.int64], documents: NDArray[np.int64]) -> list[str]:
+    """The texts of these passages, by their numbers and those of their documents, which are in the catalogue."""
+    with catalog.reading():
+        return _texts(catalog, passages, documents, catalog.documents(set(documents.tolist())))
+
+
+def _texts(
+    catalog: Catalog, passages: NDArray[np.int64], documents: NDArray[np.int64], known: Mapping[int, Document]
+) -> list[str]:
+    borders = catalog.passages(passages.tolist())
     texts: list[str] = []
-    for number, owner in zip(numbers, owners):
-        if owner in documents:  # else it is deleted
-            content = documents[owner].content
-            start, end = borders.get(number, (0, len(content)))
-            ids.append(documents[owner].id)
-            texts.append(content[start:end])
-    live = np.array([owner in documents for owner in owners])
-    return StoredRows(ids, texts, arrays.rows_of(chosen[live], step))
+    for number, owner in zip(passages.tolist(), documents.tolist()):
+        content = known[owner].content
+        start, end = borders.get(number, (0, len(content)))
+        texts.append(content[start:end])
+    return texts
 
 
 def vectors_of_passages(snapshot: Snapshot, step: float, numbers: NDArray[np.int64]) -> SparseRows:
@@ -85,7 +98,7 @@ def firings(
     keep: whether a document of this id belongs to it. total: passages of all chunks. title: of a progress bar; "" shows
     none.
     """
-    with tqdm(desc=title, total=total, unit="passage", disable=not title, leave=False) as bar:
+    with progress_bar(desc=title, total=total, unit="passage", shown=bool(title), leave=False) as bar:
         for ids, texts, rows in chunks:
             for i, (name, text) in enumerate(zip(ids, texts)):
                 if keep(name):

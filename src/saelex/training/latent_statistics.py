@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tqdm import tqdm
-
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
+from saelex.progress import counted
 from saelex.training.text_reading import read_texts
 from saelex.training.text_settings import TextData
 
@@ -16,5 +15,5 @@ def weigh_latents(encoder: Encoder, data: TextData, settings: WeightingSettings,
     data: the texts, read as passages, whole and before any Top-K. Raises InputError where there is none.
     """
     encoder.weighting = None  # activations are counted, not weights
-    texts = tqdm(read_texts(data), desc="statistics", unit="text", disable=not progress)
+    texts = counted(read_texts(data), desc="statistics", unit="text", shown=progress)
     encoder.weighting = LatentWeighting.fit(encoder.encode_stream(texts, top_k=None), settings)

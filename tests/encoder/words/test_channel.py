@@ -53,7 +53,7 @@ def test_vocabulary_grows_with_documents_and_not_with_queries() -> None:
     assert later.n_latents == len(channel) == known + 5
     np.testing.assert_array_equal(channel.document(TEXTS[:2]).weights, before.weights)
     # an unseen word is worth the idf of document frequency 0 among the two documents counted
-    np.testing.assert_allclose(channel.query("archive").weights, np.sqrt(np.log(1 + 2.5 / 0.5)), rtol=1e-6)
+    np.testing.assert_allclose(channel.query("archive").weights, np.log(1 + 2.5 / 0.5), rtol=1e-6)
     assert (later.positions == -1).all()
 
 
@@ -72,17 +72,17 @@ def test_state_through_json_with_later_words() -> None:
     channel = LexicalChannel(LexicalSettings(scale=0.5, k1=1.1)).fit(TEXTS[:3])
     state = json.loads(json.dumps(channel.to_state()))
     stored = len(channel)
-    wanted = channel.document(TEXTS)
-    again = LexicalChannel.from_state(state, later_words=channel.new_words_since(stored))
-    assert list(again) == list(channel)
-    got = again.document(TEXTS)
+    wanted = channel.weigh_documents(channel.count(TEXTS, grow=True), 7.5)
+    again = LexicalChannel.from_state(state, channel)
+    assert list(again) == list(channel) and again.settings == channel.settings
+    got = again.weigh_documents(again.count(TEXTS, grow=False), 7.5)
     np.testing.assert_array_equal(got.latents, wanted.latents)
     np.testing.assert_array_equal(got.weights, wanted.weights)
-    reader = LexicalChannel.from_state(state)
+    reader = LexicalChannel.from_state(state, list(channel)[:stored])
     reader.extend(channel.new_words_since(stored))
     assert list(reader) == list(channel)
     with pytest.raises(InputError, match="twice"):
-        LexicalChannel.from_state(state, later_words=["wing"])
+        LexicalChannel.from_state(state, [*channel, "wing"])
     with pytest.raises(InputError, match="not the saved state"):
         LexicalChannel.from_state({"format": FORMAT})
 
@@ -113,6 +113,16 @@ def test_spans_name_the_words_in_the_text() -> None:
         ("zipfil", "ZipFile"),
         ("zip", "ZipFile"),
     ]
+
+
+def test_the_idf_is_the_querys_alone() -> None:
+    """What is stored of a document is its own words and the mean length, whatever else the channel was fitted on."""
+    few, many = LexicalChannel().fit(TEXTS[:1]), LexicalChannel().fit(TEXTS)
+    counts = few.count(TEXTS[:1], grow=False)
+    np.testing.assert_array_equal(
+        few.weigh_documents(counts, 9.0).weights, many.weigh_documents(many.count(TEXTS[:1], grow=False), 9.0).weights
+    )
+    assert few.document(TEXTS[:1]).weights.max() < 1
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))

@@ -5,8 +5,10 @@ The Lucene form (Kamphuis et al., ECIR 2020, table 1), summed over the columns t
     score = Σ  q · idf · tf / (tf + k1 · (1 - b + b · length / mean length))
     idf   = log(1 + (N - df + 0.5) / (df + 0.5))
 
-The idf is split evenly: its square root goes into the query's weight and into the document's. The plain dot product of
-the two vectors is then the BM25 score, and a Top-K on either side keeps what matters to the score.
+The plain dot product of the two vectors is the BM25 score, however they share the idf. Latents
+(`saelex.encoder.weighting`) carry its square root on both sides, so that a Top-K on either side keeps what matters to
+the score; words (`saelex.encoder.words.channel`) carry it on the query's side alone, so that what is stored of a
+document does not depend on the documents that come after it.
 """
 
 from __future__ import annotations
@@ -63,19 +65,29 @@ class Bm25Statistics:
 
     def idf(self, columns: NDArray[Any]) -> NDArray[np.float64]:
         """Inverse document frequencies of the given columns: positive, largest for columns never seen."""
-        df = self.frequency(columns)
-        return np.log1p((self.n_documents - df + 0.5) / (df + 0.5))
+        return idf(self.frequency(columns), self.n_documents)
 
     def term_frequency(self, rows: SparseRows, k1: float | None, b: float) -> NDArray[np.float64]:
-        """The documents' weights, normalised by length and saturated: [non-zeros].
+        """As the function, at the mean length counted."""
+        return term_frequency(rows, self.mean_length, k1, b)
 
-        k1 None leaves out the saturation, as k1 does in its limit at infinity: weight / length norm.
-        """
-        lengths = np.bincount(rows.row_of_entry(), rows.weights, minlength=len(rows))
-        relative = lengths / self.mean_length if self.mean_length else np.ones(len(rows))
-        norms = np.repeat(1 - b + b * relative, rows.lengths)
-        weights = rows.weights.astype(np.float64)
-        return weights / norms if k1 is None else weights / (weights + k1 * norms)
+
+def idf(document_frequencies: NDArray[np.int64], n_documents: int) -> NDArray[np.float64]:
+    """Inverse document frequencies, shaped like the frequencies: positive, largest where those are 0."""
+    return np.log1p((n_documents - document_frequencies + 0.5) / (document_frequencies + 0.5))
+
+
+def term_frequency(rows: SparseRows, mean_length: float, k1: float | None, b: float) -> NDArray[np.float64]:
+    """The documents' weights, normalised by length and saturated: [non-zeros].
+
+    mean_length: of the documents; 0 where none has a length. k1 None leaves out the saturation, as k1 does in its limit
+    at infinity: weight / length norm.
+    """
+    lengths = np.bincount(rows.row_of_entry(), rows.weights, minlength=len(rows))
+    relative = lengths / mean_length if mean_length else np.ones(len(rows))
+    norms = np.repeat(1 - b + b * relative, rows.lengths)
+    weights = rows.weights.astype(np.float64)
+    return weights / norms if k1 is None else weights / (weights + k1 * norms)
 
 
 def check_bm25(k1: float | None, b: float) -> None:

@@ -1,7 +1,8 @@
 """LexicalChannel: exact words as further dimensions beside the latents, weighted by BM25.
 
 One vector, one index and one explanation then serve concepts and words. The vocabulary belongs to the index: it grows
-with the documents, append-only, so that a word's dimension never changes; the statistics are counted once and frozen.
+with the documents, append-only, so that a word's dimension never changes. A document's weights know of the other
+documents their mean length alone; how many documents have a word is the query's business.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from saelex.encoder.words.analyser import WordAnalyser
-from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25
+from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25, idf, term_frequency
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
 
-FORMAT = "saelex-words/2"  # of a channel's state; another number where texts are cut into other terms
+FORMAT = "saelex-words/3"  # of what is kept of words; another number where texts are cut or weighted in another way
 _CHUNK = 1024
 
 
@@ -55,7 +57,10 @@ class _Vocabulary(dict[str, int]):
 
 
 class LexicalChannel:
-    """BM25 over words as sparse vectors: `fit` once, then `document` and `query`.
+    """BM25 over words as sparse vectors: of a fixed set of texts `fit` once, then `document` and `query`.
+
+    Where documents come and go, as in an index, whoever keeps them has the statistics: `count` the words of the texts,
+    then `weigh_documents` and `weigh_queries`.
 
     Dimensions count from 0; whoever stores the rows puts them after the latents with `SparseRows.beside`.
 
@@ -86,33 +91,40 @@ class LexicalChannel:
             raise InputError("words: the statistics are frozen; make a new channel to count them again")
         stream = iter(texts)
         self.statistics = Bm25Statistics.count(
-            self._counts(chunk, grow=True) for chunk in iter(lambda: list(islice(stream, _CHUNK)), [])
+            self.count(chunk, grow=True) for chunk in iter(lambda: list(islice(stream, _CHUNK)), [])
         )
         return self
 
     def document(self, texts: str | Sequence[str]) -> SparseRows:
         """Document vectors [texts, words]; new words join the vocabulary."""
         statistics = self._frozen()
-        rows = self._counts([texts] if isinstance(texts, str) else texts, grow=True)
-        tf = statistics.term_frequency(rows, self.settings.k1, self.settings.b)
-        return rows.with_weights(tf * np.sqrt(statistics.idf(rows.latents)))
+        rows = self.count([texts] if isinstance(texts, str) else texts, grow=True)
+        return self.weigh_documents(rows, statistics.mean_length)
 
     def query(self, texts: str | Sequence[str]) -> SparseRows:
-        """Query vectors [texts, words]: counts times the query's half of the idf, times the scale.
-
-        Words that no document has are left out.
-        """
+        """Query vectors [texts, words]. Words that no document has are left out."""
         statistics = self._frozen()
-        rows = self._counts([texts] if isinstance(texts, str) else texts, grow=False)
-        return rows.with_weights(rows.weights * np.sqrt(statistics.idf(rows.latents)) * self.settings.scale)
+        rows = self.count([texts] if isinstance(texts, str) else texts, grow=False)
+        return self.weigh_queries(rows, statistics.frequency(rows.latents), statistics.n_documents)
+
+    def weigh_documents(self, counts: SparseRows, mean_length: float) -> SparseRows:
+        """Document vectors of counted words: BM25's share of the count and of the text's length, below 1."""
+        return counts.with_weights(term_frequency(counts, mean_length, self.settings.k1, self.settings.b))
+
+    def weigh_queries(self, counts: SparseRows, frequencies: NDArray[np.int64], n_documents: int) -> SparseRows:
+        """Query vectors of counted words: count times idf times the scale.
+
+        frequencies: [non-zeros], how many of the n_documents have the word.
+        """
+        return counts.with_weights(counts.weights * idf(frequencies, n_documents) * self.settings.scale)
 
     def _frozen(self) -> Bm25Statistics:
         if self.statistics is None:
             raise InputError("words: no statistics yet; call fit() with the first documents")
         return self.statistics
 
-    def _counts(self, texts: Sequence[str], *, grow: bool) -> SparseRows:
-        """How often each text has each word, -1 as every position. Unknown words are appended or left out."""
+    def count(self, texts: Sequence[str], *, grow: bool) -> SparseRows:
+        """How often each text has each word, -1 as every position. Unknown words are appended (grow) or left out."""
         dimensions: list[int] = []
         ends = np.zeros(len(texts) + 1, np.int64)
         for i, text in enumerate(texts):
@@ -169,32 +181,24 @@ class LexicalChannel:
         del self._terms[n:]
 
     def to_state(self) -> dict[str, Any]:
-        """Settings, stop words, frozen statistics and all words as JSON values."""
-        statistics = self._frozen()
+        """What cuts and weighs words, as JSON values: format, settings and stop words. The words are kept beside it."""
         return {
             "format": FORMAT,
             "settings": dataclasses.asdict(self.settings),
             "stop_words": sorted(self.analyser.stop_words),
-            "n_documents": statistics.n_documents,
-            "mean_length": statistics.mean_length,
-            "document_frequencies": statistics.document_frequencies.tolist(),
-            "words": list(self._known()),
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], later_words: Iterable[str] = ()) -> LexicalChannel:
-        """From `to_state`, and the words that joined after it, in order. Raises InputError for anything else."""
+    def from_state(cls, state: Mapping[str, Any], words: Iterable[str] = ()) -> LexicalChannel:
+        """From `to_state` and the words in the order of their dimensions. Raises InputError for anything else."""
         try:
             if state["format"] != FORMAT:
                 raise InputError(
-                    f"words: kept as {state['format']!r}, while this version of saelex cuts and keeps words as "
+                    f"words: kept as {state['format']!r}, while this version of saelex cuts and weighs words as "
                     f"{FORMAT!r}; index the documents anew"
                 )
             channel = cls(LexicalSettings(**state["settings"]), state["stop_words"])
-            frequencies = np.asarray(state["document_frequencies"], np.int64)
-            channel.statistics = Bm25Statistics(frequencies, int(state["n_documents"]), float(state["mean_length"]))
-            channel.extend(state["words"])
-            channel.extend(later_words)
+            channel.extend(words)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"words: not the saved state of a lexical channel: {error}") from error
         return channel

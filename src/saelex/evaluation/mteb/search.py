@@ -11,8 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import DEFAULT, TopKChoice
@@ -22,6 +20,7 @@ from saelex.evaluation.mteb.description import describe
 from saelex.evaluation.mteb.texts import Corpus, check_task, query_texts, untie
 from saelex.evaluation.searching import search_all
 from saelex.index.index import Index
+from saelex.progress import progress_bar
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
@@ -179,7 +178,7 @@ class SaelexSearch:
                 asking[document].append(number)
         missing = asking.keys() - self._blank
         by_number = list(run.values())
-        with tqdm(total=index.n_passages, desc="rerank", unit="passage", disable=not progress) as bar:
+        with progress_bar(total=index.n_passages, desc="rerank", unit="passage", shown=progress) as bar:
             for ids, _, passages in index.stored():
                 missing -= set(ids)
                 bar.update(len(ids))

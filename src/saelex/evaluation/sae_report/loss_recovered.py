@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.language_model import LanguageModel
 from saelex.errors import InputError
+from saelex.progress import progress_bar
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.metrics import sae_pieces
 from saelex.training.text_batches import TextBatch, state_tokenizer, text_batches
@@ -80,7 +80,7 @@ def loss_recovered(
     sums, targets = np.zeros(len(replacements)), 0
     budget = min(settings.token_budget, max(1, _LOGITS // model.n_words))
     tokenizer = state_tokenizer(backbone, settings)
-    with tqdm(desc="loss recovered", unit="text", disable=not progress) as bar:
+    with progress_bar(desc="loss recovered", unit="text", shown=progress) as bar:
         for batch in text_batches(backbone, tokenizer, texts, budget):
             predicted = batch.padded.pooled.clone()  # [texts, length]
             if mask_id is None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import pack
 from saelex.errors import InputError
 from saelex.evaluation.sae_report.contexts import TopFirings
 from saelex.evaluation.sae_report.loss_recovered import Ablation, LossRecovered, loss_recovered
+from saelex.progress import progress_bar
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.metrics import SaeSummary, SaeTotals, sae_pieces
 from saelex.training.text_batches import state_tokenizer, text_batches
@@ -108,7 +108,7 @@ def _walk(
 ) -> int:
     """Feed totals and firings; returns how many texts were read."""
     count = 0
-    with tqdm(desc="states", unit="text", disable=not progress) as bar:
+    with progress_bar(desc="states", unit="text", shown=progress) as bar:
 
         def counted() -> Iterable[str]:
             nonlocal count

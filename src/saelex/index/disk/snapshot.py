@@ -45,6 +45,22 @@ class Snapshot:
         return sum(segment.arrays.n_rows for segment in self.segments)
 
     @cached_property
+    def n_live(self) -> int:
+        """Rows of all segments without those of deleted documents."""
+        return sum(view.n_rows if view.live is None else int(view.live.sum(dtype=np.int64)) for view in self.views)
+
+    def frequencies(self, columns: NDArray[np.int32]) -> NDArray[np.int64]:
+        """In how many live rows each of the columns is, shaped like them; 0 for columns beyond all segments."""
+        wanted, places = np.unique(columns, return_inverse=True)
+        counts = np.zeros(len(wanted), np.int64)
+        for view in self.views:
+            indptr, rows, _ = view.postings
+            for i, column in enumerate(wanted[wanted < view.postings.n_columns].tolist()):
+                first, last = indptr[column], indptr[column + 1]
+                counts[i] += last - first if view.live is None else np.count_nonzero(view.live[rows[first:last]])
+        return counts[places]
+
+    @cached_property
     def first_rows(self) -> list[int]:
         """Number of each segment's first row."""
         return [int(n) for n in np.cumsum([0, *(segment.arrays.n_rows for segment in self.segments)])[:-1]]

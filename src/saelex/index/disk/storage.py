@@ -12,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ from saelex.index.disk.catalog import Catalog, Transaction
 from saelex.index.disk.lock import writer_lock
 from saelex.index.disk.segments import Segment, SegmentArrays, open_segment, reclaim, segment_folder, write_segment
 from saelex.index.disk.snapshot import Snapshot
+from saelex.index.kernels.arrays import ForwardRows
 from saelex.index.quantise import Quantiser
 from saelex.vectors import SparseRows
 
@@ -40,6 +42,15 @@ class NewRows(NamedTuple):
     """Vectors of consecutive passages to be added: row i is passage `passages[i]` of document `documents[i]`."""
 
     vectors: SparseRows
+    passages: NDArray[np.int64]
+    documents: NDArray[np.int64]
+
+
+class SegmentRows(NamedTuple):
+    """What a segment is made of: rows of integers, and the passage and the document that each of them is."""
+
+    rows: ForwardRows
+    n_columns: int
     passages: NDArray[np.int64]
     documents: NDArray[np.int64]
 
@@ -99,7 +110,7 @@ class Storage:
 
     @property
     def quantiser(self) -> Quantiser:
-        """Its step is set by the first commit that brings a weight, for good; before that every step is as good."""
+        """Its step is set when the index is created, or else by the first commit that brings a weight, for good."""
         return Quantiser(self.settings.get("step", 1.0), self.settings["bits"])
 
     def refresh(self) -> bool:
@@ -141,36 +152,53 @@ class Storage:
         fill: Callable[[Transaction], None] = lambda transaction: None,
         *,
         deleted: Sequence[int] = (),
+        remake: Callable[[SegmentArrays], SegmentRows] | None = None,
     ) -> None:
-        """One commit: new rows, deleted documents, and what `fill` writes beside them. Call inside `writing()`."""
-        from saelex.index.disk.building import build_segment  # loads compiled code that only a writer needs
+        """One commit: new rows, deleted documents, and what `fill` writes beside them. Call inside `writing()`.
 
+        remake: makes the live rows of every segment anew; the segments take the place of the old ones in this commit.
+        """
         changed: dict[str, Any] = {}
-        manifest, number = None, 0
+        made: Iterator[SegmentRows] = iter(())
+        if remake is not None:
+            made = (remake(segment.arrays) for segment in self.snapshot.segments)
         if new is not None and len(new.passages):
-            quantiser = self.quantiser
-            if "step" not in self.settings:
-                quantiser = Quantiser.for_weights(new.vectors.weights, self.settings["bits"])
-                if new.vectors.weights.any():  # vectors without a weight say nothing of how heavy later ones are
-                    changed["step"] = quantiser.step
-            rows = quantiser.documents(new.vectors)
-            arrays = build_segment(
-                rows,
-                new.vectors.n_latents,
-                new.passages,
-                new.documents,
-                forward=self.settings["forward"],
-                pruned=self.settings["pruned"],
-            )
-            manifest, number = self._write(arrays)
+            quantiser = self._quantiser_for(new.vectors)
+            if new.vectors.weights.any():  # vectors without a weight say nothing of how heavy later ones are
+                changed["step"] = quantiser.step
+            rows = SegmentRows(quantiser.documents(new.vectors), new.vectors.n_latents, new.passages, new.documents)
+            made = chain(made, [rows])
+        written: list[tuple[int, int, Any]] = []
+        for part in made:
+            if len(part.passages):
+                manifest, number = self._write(self._built(part), after=len(written))
+                written.append((number, int(part.passages[0]), manifest))
         with self.catalog.transaction() as transaction:
             if deleted:
                 transaction.delete_documents(deleted)
             fill(transaction)
             transaction.set_settings(changed)
-            if new is not None and manifest is not None:
-                transaction.add_segment(number, int(new.passages[0]), manifest)
+            if remake is not None:
+                transaction.remove_segments([segment.number for segment in self.snapshot.segments])
+                transaction.drop_tombstones([*self.snapshot.tombstones.tolist(), *deleted])
+            for segment in written:
+                transaction.add_segment(*segment)
         self.refresh()
+        if remake is not None:
+            reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
+
+    def _quantiser_for(self, vectors: SparseRows) -> Quantiser:
+        """The index's, or where no rows are there yet and it does not hold these, one that does."""
+        if "step" in self.settings:
+            quantiser = self.quantiser
+            if self.snapshot.segments or vectors.weights.max(initial=0.0) <= quantiser.top * quantiser.step:
+                return quantiser
+        return Quantiser.for_weights(vectors.weights, self.settings["bits"])
+
+    def _built(self, part: SegmentRows) -> SegmentArrays:
+        from saelex.index.disk.building import build_segment  # loads compiled code that only a writer needs
+
+        return build_segment(*part, forward=self.settings["forward"], pruned=self.settings["pruned"])
 
     def merge_small(self) -> None:
         """Merge the newest segments if there are many of one size. Call inside `writing()`, after a commit.
@@ -211,8 +239,9 @@ class Storage:
         self.refresh()
         reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
 
-    def _write(self, arrays: SegmentArrays) -> tuple[Any, int]:
-        number = int(self.catalog.settings()["next_segment"])
+    def _write(self, arrays: SegmentArrays, after: int = 0) -> tuple[Any, int]:
+        """Manifest and number of a new segment, `after` so many others that the same commit will name."""
+        number = int(self.catalog.settings()["next_segment"]) + after
         shutil.rmtree(segment_folder(self.segments_folder, number), ignore_errors=True)
         return write_segment(self.segments_folder, number, arrays), number
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.progress import progress_bar
 from saelex.sae.autoencoder import SparseAutoencoder
 from saelex.sae.training.buffer import StateSource, as_source
 from saelex.sae.training.checkpoints import Checkpoints
@@ -76,7 +76,7 @@ def _run(trainer: SaeTrainer, checkpoints: Checkpoints | None, progress: bool) -
         for log in logs:
             stack.callback(log.close)
         bar = stack.enter_context(
-            tqdm(desc="training", total=total, initial=done, unit="tok", unit_scale=True, disable=not progress)
+            progress_bar(desc="training", total=total, initial=done, unit="tok", unit_scale=True, shown=progress)
         )
         # not one batch more than needed: it may fill a whole buffer
         for batch in islice(trainer.buffer, max(0, settings.steps - first)):
@@ -84,9 +84,7 @@ def _run(trainer: SaeTrainer, checkpoints: Checkpoints | None, progress: bool) -
             bar.update(settings.batch_tokens)
             if record is not None:
                 record["tokens_per_s"] = round((record["tokens"] - done) / (time.monotonic() - started))
-                bar.set_postfix(
-                    fvu=f"{record['fvu']:.3f}", l0=f"{record['l0']:.1f}", dead=f"{record['dead_share']:.2f}"
-                )
+                bar.set_postfix_str(f"fvu {record['fvu']:.3f}, l0 {record['l0']:.1f}, dead {record['dead_share']:.2f}")
                 for log in logs:
                     log.record(trainer.step, record)
             if checkpoints and settings.checkpoint_steps and trainer.step % settings.checkpoint_steps == 0:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from saelex.corpus.collection import Collection
 from saelex.corpus.sources.beir import read_beir
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.progress import counted
 from saelex.training.examples.facts import fingerprint
 from saelex.training.examples.filtering import PassageFilter
 from saelex.training.examples.judged import (
@@ -96,7 +96,7 @@ def _read_texts(
     """Texts of the documents, equal ones once, and each document's number among them [documents]; -1: left out."""
     texts, known = PackedTexts(), dict[bytes, int]()
     numbers = np.full(len(documents), -2, dtype=np.int64)
-    for document in tqdm(collection.documents(), desc=collection.name, unit="passage", disable=not progress):
+    for document in counted(collection.documents(), desc=collection.name, unit="passage", shown=progress):
         place = documents.numbers.get(document.id)
         if place is None:
             continue

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.progress import counted
 from saelex.training.examples.example import TrainingQuery
 from saelex.training.examples.facts import fingerprint
 from saelex.training.examples.filtering import PassageFilter
@@ -64,7 +64,7 @@ def open_bge(source: Source, passages: PassageFilter, *, progress: bool = False)
         raise InputError(f"{source.path}: no .jsonl files in {source.subset or 'it'}")
     opened = [
         QueryLines(path, _bge_query, passages, layout={"layout": "bge"}, progress=progress)
-        for path in tqdm(found, desc=root.name, unit="file", disable=not progress)
+        for path in counted(found, desc=root.name, unit="file", shown=progress)
         if path.stat().st_size
     ]
     if not opened:

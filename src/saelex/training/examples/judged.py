@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.progress import counted
 from saelex.training.examples.example import Passage, TrainingQuery
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def read_rows(
     if texts:
         types |= {"query": pa.string(), "text": pa.string()}
     files = parquet_files(path)
-    for file in tqdm(files, desc=Path(path).name, unit="file", disable=not progress):
+    for file in counted(files, desc=Path(path).name, unit="file", shown=progress):
         try:
             with pq.ParquetFile(file) as parquet:
                 yield from _batches(parquet, types, columns, file)

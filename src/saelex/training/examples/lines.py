@@ -16,10 +16,10 @@ from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.files import cache_folder, expanded, replacing, state_of
+from saelex.progress import progress_bar
 
 
 class Line(NamedTuple):
@@ -53,7 +53,9 @@ class LineFile:
     def lines(self, *, progress: bool = False) -> Iterator[Line]:
         """All lines that are not blank."""
         number, offset = 0, 0
-        with tqdm(total=len(self._bytes), desc=self.path.name, unit="B", unit_scale=True, disable=not progress) as bar:
+        with progress_bar(
+            total=len(self._bytes), desc=self.path.name, unit="B", unit_scale=True, shown=progress
+        ) as bar:
             while offset < len(self._bytes):
                 raw = self._raw(offset)
                 number += 1

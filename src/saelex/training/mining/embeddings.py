@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
 from saelex.files import replacing
+from saelex.progress import progress_bar
 from saelex.vectors import SparseRows
 
 CHUNK = 1024
@@ -119,7 +119,7 @@ class StoredVectors:
         folder.mkdir(parents=True, exist_ok=True)
         self._model = model
         self._paths = [folder / f"{side}{chunk:05}.npy" for chunk in range(-(-len(texts) // CHUNK))]
-        with tqdm(total=len(texts), desc=f"{model.name} {side}", unit="text", disable=not progress) as bar:
+        with progress_bar(total=len(texts), desc=f"{model.name} {side}", unit="text", shown=progress) as bar:
             for chunk, path in enumerate(self._paths):
                 of_chunk = texts[chunk * CHUNK : (chunk + 1) * CHUNK]
                 if not path.exists():

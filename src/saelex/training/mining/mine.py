@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from saelex.corpus.documents import Query
 from saelex.encoder.batching import windows
 from saelex.errors import InputError
 from saelex.files import read_json, write_text
+from saelex.progress import progress_bar
 from saelex.training.mining.false_negatives import FalseNegativeFilter
 from saelex.training.mining.known import KnownScores
 from saelex.training.mining.sources import MiningCollection
@@ -146,7 +146,7 @@ class Mining:
             return
         miner = self.miners[number]
         total = sum(len(queries) for _, queries in missing)
-        bar = tqdm(total=total, desc=miner.name, unit="query", disable=not self.progress)
+        bar = progress_bar(total=total, desc=miner.name, unit="query", shown=self.progress)
         with bar, miner.open(folder / f"miner{number}") as search:
             for part, queries in missing:
                 ranked = search([query.text for query in queries], self.settings.depth)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.files import replacing, sha256_of
+from saelex.progress import progress_bar
 from saelex.training.mining.aggregation import Aggregation
 from saelex.training.mining.embeddings import CHUNK
 from saelex.training.mining.false_negatives import FalseNegativeFilter
@@ -162,7 +162,7 @@ class Scoring:
             return
         folder.mkdir(exist_ok=True)
         total = sum(pairs.stop - pairs.start for pairs in missing.values())
-        bar = tqdm(total=total, desc=teacher.name, unit="pair", disable=not self.progress)
+        bar = progress_bar(total=total, desc=teacher.name, unit="pair", shown=self.progress)
         with teacher.open(mined.pairs, folder) as score, bar:
             for part, pairs in missing.items():
                 found = score(pairs.start, pairs.stop, bar.update).astype(np.float32, copy=False)

@@ -8,11 +8,11 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from saelex.encoder.batching import token_budget_batches, windows
 from saelex.encoder.tokens import TextTokenizer, TokenizedText
 from saelex.errors import InputError
+from saelex.progress import progress_bar
 from saelex.training.mntp.masking import MaskedBatch, Masking
 
 _TEXTS_AT_ONCE = 1024
@@ -50,7 +50,7 @@ def read_tokens(
 
     def tokenized() -> Iterator[TokenizedText]:
         seen = 0
-        with tqdm(desc="tokens", unit="tok", unit_scale=True, disable=not progress) as bar:
+        with progress_bar(desc="tokens", unit="tok", unit_scale=True, shown=progress) as bar:
             for window in windows(texts, _TEXTS_AT_ONCE):
                 for text in tokenizer.tokenize(window, "document"):
                     if masking.candidates(text).any():

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
 from saelex.errors import InputError
 from saelex.training.mntp.batches import MaskedBatches
 from saelex.training.mntp.masking import MaskedBatch
 from saelex.training.mntp.model import MaskedLanguageModel
 from saelex.training.mntp.recipe import MntpTraining
+from saelex.training.step_bar import StepBar
 
 _WEIGHTS = "model.safetensors"
 
@@ -34,7 +34,7 @@ class MntpTrainer(Trainer):  # type: ignore[misc]
             args=training_arguments(settings, steps, folder),
             train_dataset=batches,
             data_collator=_only,
-            callbacks=[_Bar(progress)],
+            callbacks=[StepBar("mntp", progress)],
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -128,28 +128,6 @@ def training_arguments(settings: MntpTraining, steps: int, folder: Path) -> Trai
     if arguments.n_gpu > 1:  # several GPUs are used by `accelerate launch`, never by DataParallel
         arguments._n_gpu = 1
     return arguments
-
-
-class _Bar(TrainerCallback):  # type: ignore[misc]
-    """A progress bar of steps with the last loss, on stderr of the main process."""
-
-    def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
-        self._bar: Any = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        shown = self._wanted and state.is_world_process_zero
-        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="mntp", unit="step", disable=not shown)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._bar.update(1)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **others: Any) -> None:
-        if logs and "loss" in logs:
-            self._bar.set_postfix_str(f"loss {logs['loss']:.3f}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._bar.close()
 
 
 def _only(items: list[MaskedBatch]) -> MaskedBatch:

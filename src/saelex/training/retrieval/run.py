@@ -36,6 +36,7 @@ from saelex.training.retrieval.settings import StepRecipe
 from saelex.training.retrieval.start import prepare, start_sparse, starting_encoder
 from saelex.training.retrieval.validation import validate
 from saelex.training.retrieval.words import WordScores
+from saelex.training.step_bar import StepBar
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -76,13 +77,14 @@ def train_retrieval(
     scored = recipe.loss.needs_scores
     examples = open_examples(recipe.data, seed=recipe.training.seed, needs_scores=scored, progress=progress)
     steps = n_steps(recipe.training, examples.size)
-    arguments = _arguments(recipe, folder, steps, progress)
+    arguments = _arguments(recipe, folder, steps)
 
     transformers.set_seed(recipe.training.seed)
     encoder = _start(recipe, examples, arguments.device, progress)
     training = recipe.training
     adapted = prepare(encoder, recipe.tune, seed=training.seed, gradient_checkpointing=training.gradient_checkpointing)
     trainer = _trainer(encoder, recipe, arguments, examples, folder, evaluate)
+    trainer.add_callback(StepBar("training", progress))
     trainer.train(resume_from_checkpoint=checkpoint)
     _finish(encoder, adapted, recipe, weight_dtype)
     if ranks.rank() == 0:
@@ -136,7 +138,7 @@ def _begin(folder: Path, recipe: RetrievalRecipe, resume: bool) -> str | None:
     return None
 
 
-def _arguments(recipe: RetrievalRecipe, folder: Path, steps: int, progress: bool) -> Any:
+def _arguments(recipe: RetrievalRecipe, folder: Path, steps: int) -> Any:
     from transformers import TrainingArguments
 
     settings, device = recipe.training, recipe.model.device
@@ -159,7 +161,7 @@ def _arguments(recipe: RetrievalRecipe, folder: Path, steps: int, progress: bool
         remove_unused_columns=False,
         ignore_data_skip=True,  # the stream starts where the run stands
         use_cpu=device is not None and torch.device(device).type == "cpu",
-        disable_tqdm=not progress,
+        disable_tqdm=True,
         fsdp=settings.fsdp or None,
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs by DDP, never by DataParallel

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.batching import pack, windows
 from saelex.errors import InputError
 from saelex.files import replacing
+from saelex.progress import progress_bar
 from saelex.sae.training.buffer import ArrayStates, StateSource
 from saelex.training.text_batches import TEXTS_PER_WINDOW, state_tokenizer, text_batches
 from saelex.training.text_settings import TokenStates
@@ -81,7 +81,7 @@ def cache_on_disk(source: StateSource, path: Path, *, seed: int = 0, progress: b
 
 
 def _counted(source: StateSource, progress: bool) -> Iterator[Tensor]:
-    with tqdm(desc="token states", unit="tok", unit_scale=True, disable=not progress) as bar:
+    with progress_bar(desc="token states", unit="tok", unit_scale=True, shown=progress) as bar:
         for chunk in source.chunks(0, 0):
             yield chunk
             bar.update(len(chunk))
