@@ -273,7 +273,8 @@ def test_hub_files_are_fetched_as_needed(
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
     backbone = Backbone.load("tiny/llama", layer=1, revision="main")
     assert fetched[0] == ("config.json", "main")
-    assert set(fetched[1:]) == {("model.safetensors", snapshot.name)}  # later files belong to the commit found first
+    # later files belong to the commit found first; an adapter among them would change the model
+    assert set(fetched[1:]) == {(name, snapshot.name) for name in ("adapter_config.json", "model.safetensors")}
     assert (backbone.model_id, backbone.revision) == ("tiny/llama", snapshot.name)
     assert backbone.identity() == Backbone.load(checkpoints["llama"], layer=1).identity()
 

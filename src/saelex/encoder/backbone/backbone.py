@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from saelex.encoder.backbone.adapter import ADAPTER_CONFIG, merge_adapter, open_with_adapter
 from saelex.encoder.backbone.architectures import ARCHITECTURES, Architecture, architecture_of
 from saelex.encoder.backbone.attention import (
     Window,
@@ -22,7 +23,6 @@ from saelex.encoder.backbone.attention import (
 )
 from saelex.encoder.backbone.bert import BertSettings, build_bert
 from saelex.encoder.backbone.checkpoint import Checkpoint
-from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.loading import Loading, LoadingOptions
 
@@ -42,8 +42,8 @@ class Backbone(nn.Module):
     layer: 0-based index of the last block, whose output is read (`blocks.<layer>.hook_resid_post`).
     bidirectional, window, output: as resolved by `load`. model_id, revision: hub id or folder, and the hub commit.
     settings: config.json of the cut model. stored: stored name of every tensor. adapter: SHA-256 of the adapter.
-    update: the low-rank update that is merged into the weights. base_model: the model that SAEs for
-        it name, and its card: `model_id`, or what `saelex mntp` adapted.
+    update: the low-rank update that is merged into the weights. tokenizer_files: the checkpoint's, or an adapter's.
+    base_model: the model that SAEs for it name, and its card: `model_id`, or what `saelex mntp` adapted.
     d_model: width of a hidden state. max_length: most tokens the model takes, special tokens counted.
     """
 
@@ -62,6 +62,7 @@ class Backbone(nn.Module):
         model_id: str,
         adapter: str | None,
         update: LowRankUpdate | None = None,
+        tokenizer_files: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -77,6 +78,7 @@ class Backbone(nn.Module):
         self.base_model = str(settings.get("saelex_base_model") or model_id)  # saelex mntp notes what it adapted
         self.adapter = adapter
         self.update = update
+        self.tokenizer_files = tokenizer_files or checkpoint
         self._stored = stored
 
     @classmethod
@@ -94,7 +96,8 @@ class Backbone(nn.Module):
     ) -> Backbone:
         """Load a model's first `layer` + 1 blocks; the others are neither read nor run.
 
-        model: folder or hub id of a checkpoint, bare or with a language model head, of a type in ARCHITECTURES.
+        model: folder or hub id of a checkpoint, bare or with a language model head, of a type in ARCHITECTURES. A peft
+            LoRA adapter among its files is merged, as transformers would apply it.
         layer: block whose output is read; None is the last one.
         bidirectional: a decoder's tokens attend to both sides (default); False keeps it causal. Encoders always do.
         output: "residual" is the raw output of the block, what residual-stream SAEs read; "final" adds the final norm,
@@ -111,11 +114,13 @@ class Backbone(nn.Module):
             raise InputError(
                 f"output is 'residual' or 'final' and window 'keep' or 'full', not {output!r} and {window!r}"
             )
-        if adapter is not None and update is not None:
-            raise InputError("a backbone takes an adapter or a low-rank update, not both; merge one into a checkpoint")
         name = str(model)
         loading = Loading(**options)
-        checkpoint = open_checkpoint(model, loading)
+        checkpoint, own_adapter = open_with_adapter(model, loading)
+        if sum(given is not None for given in (own_adapter, adapter, update)) > 1:
+            raise InputError(
+                f"{name}: a backbone takes one adapter or low-rank update, its own counted; merge one into a checkpoint"
+            )
         architecture, settings = architecture_of(checkpoint.settings, name)
         config = model_config(settings)
         settings, layer = cut_settings(settings, config, layer, name)
@@ -130,11 +135,12 @@ class Backbone(nn.Module):
         if architecture.decoder and bidirectional:
             make_bidirectional(skeleton)
         adapter_sha256 = None
-        if adapter is not None:
-            from saelex.encoder.backbone.adapter import merge_adapter
-
-            of_adapter = Loading(token=loading.token)  # the revision is the model's
-            skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, of_adapter)
+        if adapter is not None or own_adapter is not None:
+            # an adapter of another repository has revisions of its own
+            files = own_adapter or Checkpoint(adapter, Loading(token=loading.token), config_name=ADAPTER_CONFIG)
+            skeleton, adapter_sha256 = merge_adapter(
+                skeleton, files, architecture, blocks=layer + 1, whole=output == "final"
+            )
         if update is not None:
             update.merge_into(skeleton)
         return cls(
@@ -150,6 +156,7 @@ class Backbone(nn.Module):
             model_id=name,
             adapter=adapter_sha256,
             update=update,
+            tokenizer_files=own_adapter if own_adapter is not None and _holds_tokenizer(own_adapter) else None,
         )
 
     def with_update(self, update: LowRankUpdate | None) -> Backbone:
@@ -214,7 +221,8 @@ class Backbone(nn.Module):
         """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.hub)
+        files = self.tokenizer_files
+        tokenizer = AutoTokenizer.from_pretrained(files.model_id, **files.loading.hub)
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"
@@ -253,6 +261,10 @@ class Backbone(nn.Module):
         settings["dtype"] = str(self.dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
         self.tokenizer.save_pretrained(folder)
+
+
+def _holds_tokenizer(files: Checkpoint) -> bool:
+    return any((files.folder / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json"))
 
 
 def model_config(settings: Mapping[str, Any]) -> Any:
