@@ -94,7 +94,7 @@ class TextTokenizer:
 
 
 def rust_tokenizer(backbone: Backbone) -> Tokenizer:
-    """A backbone's tokenizer without transformers' wrapper: not padding, cutting on the side that the model's files say.
+    """A backbone's tokenizer without transformers' wrapper: not padding, cutting on the side that its files name.
 
     For BERT it comes straight from tokenizer.json where its other files agree, because importing transformers takes
     longer than a whole search. Raises InputError for a tokenizer that marks tokens as a second text's, which no

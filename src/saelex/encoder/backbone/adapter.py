@@ -29,9 +29,7 @@ def open_with_adapter(model: str | Path, loading: Loading) -> tuple[Checkpoint, 
     """
     if not _is_adapter_alone(model):
         checkpoint = open_checkpoint(model, loading)
-        adapter = (
-            Checkpoint(model, checkpoint.loading, config_name=ADAPTER_CONFIG) if _has_adapter(checkpoint) else None
-        )
+        adapter = Checkpoint(model, checkpoint.loading, config_name=ADAPTER_CONFIG) if has_adapter(checkpoint) else None
         return checkpoint, adapter
     adapter = Checkpoint(model, loading, config_name=ADAPTER_CONFIG)
     base = adapter.settings.get("base_model_name_or_path")
@@ -48,7 +46,8 @@ def _is_adapter_alone(model: str | Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
-def _has_adapter(checkpoint: Checkpoint) -> bool:
+def has_adapter(checkpoint: Checkpoint) -> bool:
+    """Whether a peft adapter lies among a model's files."""
     try:
         return checkpoint.file(ADAPTER_CONFIG) is not None
     except InputError:  # the hub is out of reach, and the cache holds a model without one

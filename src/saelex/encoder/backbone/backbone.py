@@ -119,7 +119,8 @@ class Backbone(nn.Module):
         checkpoint, own_adapter = open_with_adapter(model, loading)
         if sum(given is not None for given in (own_adapter, adapter, update)) > 1:
             raise InputError(
-                f"{name}: a backbone takes one adapter or low-rank update, its own counted; merge one into a checkpoint"
+                f"{name}: a backbone takes an adapter or a low-rank update, not both, and its own adapter counts; "
+                "merge one into a checkpoint"
             )
         architecture, settings = architecture_of(checkpoint.settings, name)
         config = model_config(settings)
@@ -218,11 +219,18 @@ class Backbone(nn.Module):
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for."""
+        """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for.
+
+        Raises InputError where the files hold none that transformers can read.
+        """
         from transformers import AutoTokenizer
 
         files = self.tokenizer_files
-        tokenizer = AutoTokenizer.from_pretrained(files.model_id, **files.loading.hub)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(files.model_id, trust_remote_code=False, **files.loading.hub)
+        except Exception as error:  # of whatever kind transformers meets in the files
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            raise InputError(f"{files.model_id} has no tokenizer that transformers can read ({reason})") from error
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"
@@ -268,12 +276,19 @@ def _holds_tokenizer(files: Checkpoint) -> bool:
 
 
 def model_config(settings: Mapping[str, Any]) -> Any:
-    """A model's configuration with transformers' defaults filled in."""
+    """A model's configuration with transformers' defaults filled in. Raises InputError for one that is none."""
     if settings["model_type"] == "bert":
         return BertSettings.from_config(settings)
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(**settings)
+    try:
+        config = AutoConfig.for_model(**settings)
+    except Exception as error:  # of whatever kind a configuration class raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"config.json is no {settings['model_type']} configuration ({reason})") from error
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()) and not config.sliding_window:
+        raise InputError("config.json has layers with a sliding window, but no sliding_window; mend it")
+    return config
 
 
 def cut_settings(
@@ -292,13 +307,14 @@ def cut_settings(
 
 
 def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: str) -> torch.dtype:
-    """The dtype of the stored token embedding, which stands for the whole checkpoint."""
+    """The dtype that config.json names, as in transformers; where it names none, the stored token embedding's."""
     stored = checkpoint.find(architecture.embedding, architecture.prefixes)
     if stored is None:
         raise MismatchError(
             f"{model_id} holds no {architecture.embedding}; its weights do not belong to its config.json"
         )
-    return checkpoint.stored_dtype(stored)
+    named = checkpoint.settings.get("dtype") or checkpoint.settings.get("torch_dtype")
+    return Loading(dtype=str(named)).torch_dtype if named else checkpoint.stored_dtype(stored)
 
 
 def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype) -> nn.Module:

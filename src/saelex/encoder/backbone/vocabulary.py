@@ -174,9 +174,9 @@ def _is_tied(checkpoint: Checkpoint, config: Any) -> bool:
 def _transform(backbone: Backbone, names: _Names, config: Any) -> MaskedLMTransform:
     wanted = {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in (("dense", names.dense), ("norm", names.norm))
               for kind in ("weight", "bias")}  # fmt: skip
-    for bias, setting in (("dense.bias", "classifier_bias"), ("norm.bias", "norm_bias")):  # ModernBERT's settings
-        if not getattr(config, setting, True):
-            del wanted[bias]
+    if backbone.settings["model_type"] == "modernbert":
+        unread = {"dense.bias": not config.classifier_bias, "norm.bias": not config.norm_bias}
+        wanted = {ours: theirs for ours, theirs in wanted.items() if not unread.get(ours)}
     found = {ours: backbone.checkpoint.find(theirs, ("",)) for ours, theirs in wanted.items()}
     stored = {name: key for name, key in found.items() if key is not None}
     if not {"dense.weight", "norm.weight"} <= stored.keys():
@@ -212,7 +212,7 @@ def _output_bias(backbone: Backbone, tied: bool, names: _Names, n_words: int, co
     that one: such a file is refused.
     """
     stored = [name for name in names.bias if name in backbone.checkpoint.weight_map]
-    if not stored or not getattr(config, "decoder_bias", True):  # ModernBERT's setting
+    if not stored or (backbone.settings["model_type"] == "modernbert" and not config.decoder_bias):
         return torch.zeros(n_words)
     if not tied and stored[-1] != names.bias[-1]:
         raise InputError(

@@ -25,6 +25,7 @@ from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.files.card import model_card
 from saelex.encoder.files.extra import read_extra_files, write_extra_files
+from saelex.encoder.files.layout import check_files
 from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.stored_head import head_config, head_digest, head_tensors, read_head, write_head
@@ -134,7 +135,9 @@ def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     Raises InputError for a malformed folder, MismatchError where a file is not the one its config was written with.
     """
     config = _read_config(folder)
+    check_files(folder, "saelex encoder")
     try:
+        _check_named(folder, config)
         backbone = _read_backbone(folder, config["backbone"], loading)
         _check_file(folder / HEAD, config["head"]["sha256"])
         head = read_head(folder / HEAD, config["head"])
@@ -162,6 +165,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{FORMAT_WITH_UPDATE!r}"
         )
     return config
+
+
+def _check_named(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises InputError for a part of a model that lies in the folder but that its configuration does not name."""
+    parts = {
+        UPDATE: config["backbone"].get("update"),
+        WEIGHTING: config["weighting"],
+        TOKEN_WEIGHTS: config["token_weights"],
+    }
+    for name, part in parts.items():
+        if part is None and (folder / name).exists():
+            raise InputError(f"{folder / name} is no part of the model that {CONFIG} describes; remove it")
 
 
 def _check_file(path: Path, expected: str) -> None:

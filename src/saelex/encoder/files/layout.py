@@ -58,10 +58,10 @@ REFUSED: Mapping[str, str] = {
     "quant_config.json": "quantised weights; give the original checkpoint",
     "hf_quant_config.json": "quantised weights; give the original checkpoint",
 }
-_REFUSED_IN_OUR_OWN: Mapping[str, str] = {
-    name: "a peft adapter, which a saelex model does not read; merge it before the model is saved"
-    for name in ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-}
+_REFUSED_IN_OUR_OWN: Mapping[str, str] = dict.fromkeys(
+    ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"),
+    "a peft adapter, which a saelex model does not read; merge it before the model is saved",
+)
 
 # A file of another kind (text, picture, code, another engine's model) changes nothing.
 _KINDS = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".npy", ".pkl", ".h5", ".model")
