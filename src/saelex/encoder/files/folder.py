@@ -193,6 +193,7 @@ def _read_backbone(folder: Path, config: Mapping[str, Any], loading: Loading) ->
     model = str(folder / BACKBONE) if included else config["model"]
     if included:
         _check_file(folder / BACKBONE / "model.safetensors", config["sha256"])
+        check_files(folder / BACKBONE, "saelex backbone")
     update = None
     if config.get("update") is not None:
         _check_file(folder / UPDATE, config["update"]["sha256"])

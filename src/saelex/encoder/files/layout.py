@@ -44,6 +44,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "SparseStaticEmbedding": _STATIC,
     "SpladePooling": ("config.json",),
     "saelex encoder": _SAELEX,
+    "saelex backbone": ("config.json", "model.safetensors", *_TOKENIZER),
 }
 """Patterns of the files that decide a model, by layout."""
 
@@ -72,7 +73,7 @@ def check_files(folder: Path, layout: str, modules: Iterable[Path] = ()) -> None
 
     layout: a key of READ. modules: the folders of its modules that are read, too.
     """
-    refused = {**REFUSED, **(_REFUSED_IN_OUR_OWN if layout == "saelex encoder" else {})}
+    refused = {**REFUSED, **(_REFUSED_IN_OUR_OWN if layout.startswith("saelex") else {})}
     read = {path.resolve() for path in modules}
     for path in sorted(folder.iterdir()):
         if path.name in refused:
