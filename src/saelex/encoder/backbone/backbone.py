@@ -135,12 +135,12 @@ class Backbone(nn.Module):
         stored = _fill(skeleton, checkpoint, architecture, dtype, name)
         if architecture.decoder and bidirectional:
             make_bidirectional(skeleton)
-        adapter_sha256 = None
-        if adapter is not None or own_adapter is not None:
-            # an adapter of another repository has revisions of its own
-            files = own_adapter or Checkpoint(adapter, Loading(token=loading.token), config_name=ADAPTER_CONFIG)
+        adapter_files, adapter_sha256 = own_adapter, None
+        if adapter is not None:  # of another repository, with revisions of its own
+            adapter_files = Checkpoint(adapter, Loading(token=loading.token), config_name=ADAPTER_CONFIG)
+        if adapter_files is not None:
             skeleton, adapter_sha256 = merge_adapter(
-                skeleton, files, architecture, blocks=layer + 1, whole=output == "final"
+                skeleton, adapter_files, architecture, blocks=layer + 1, whole=output == "final"
             )
         if update is not None:
             update.merge_into(skeleton)
@@ -314,7 +314,7 @@ def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: 
             f"{model_id} holds no {architecture.embedding}; its weights do not belong to its config.json"
         )
     named = checkpoint.settings.get("dtype") or checkpoint.settings.get("torch_dtype")
-    return Loading(dtype=str(named)).torch_dtype if named else checkpoint.stored_dtype(stored)
+    return (Loading(dtype=str(named)).torch_dtype if named else None) or checkpoint.stored_dtype(stored)
 
 
 def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype) -> nn.Module:

@@ -45,15 +45,17 @@ def plain_bert_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     stored, config = read_json(path), read_json(config_path)
     named = {} if "added_tokens_decoder" in config or map_path is None else read_json(map_path)
     kind = config.get("tokenizer_class") or checkpoint.settings.get("tokenizer_class") or _BERT[0]
-    if not _known(config) or not _known(named) or not _same_added_tokens(stored, config, named, kind in _BERT):
-        return None
-    if kind in _BERT and not _same_pipeline(stored, {**config, **named}):
-        return None
     if kind not in (*_BERT, *_AS_IT_IS) or stored.get("post_processor") is None:
         return None
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        agree = _known(config) and _known(named) and _same_added_tokens(stored, config, named, kind in _BERT)
+        if not agree or (kind in _BERT and not _same_pipeline(stored, {**config, **named})):
+            return None
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception:  # damage of any kind: transformers' reading of it is the one that is reported
+        return None
     side = config.get("truncation_side") or (tokenizer.truncation or {}).get("direction", "right")
     tokenizer.enable_truncation(512, direction=side)  # whoever encodes sets the length
     return tokenizer
