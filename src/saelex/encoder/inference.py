@@ -47,7 +47,7 @@ def encode_texts(
 def encode_batch(encoder: EncoderParts, texts: Sequence[TokenizedText], side: Side, top_k: int | None) -> SparseRows:
     """Rows of one batch of tokenised texts: the whole way from token ids to Top-K, in one forward pass."""
     if side == "query" and encoder.token_weights is not None:
-        return encoder.token_weights.rows(texts, encoder.tokenizer.special_ids).top_k(top_k)
+        return encoder.token_weights.rows(texts).top_k(top_k)
     batch = pad(texts, encoder.backbone.pad_id, encoder.device)
     with _evaluating(encoder.backbone, encoder.head):
         hidden = encoder.backbone(batch.input_ids, batch.attention_mask)  # [texts, length, d_model]

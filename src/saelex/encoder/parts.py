@@ -74,7 +74,7 @@ class EncoderParts:
         self.backbone = backbone.eval()
         self.head = head.eval()
         self.weighting = weighting
-        self.token_weights = token_weights
+        self._token_weights = token_weights
         self.labels = dict(labels or {})
         self.description = dict(description or {})
         self.extra_files = dict(extra_files or {})
@@ -195,7 +195,22 @@ class EncoderParts:
     @settings.setter
     def settings(self, settings: EncoderSettings) -> None:
         self._settings = settings
-        self.tokenizer = TextTokenizer(self._rust_tokenizer, settings, self.backbone.max_length)
+        self.tokenizer = TextTokenizer(
+            self._rust_tokenizer,
+            settings,
+            self.backbone.max_length,
+            bare_queries=self._token_weights is not None,
+        )
+
+    @property
+    def token_weights(self) -> TokenWeights | None:
+        """The query side of a doc-only model, or None; queries are then tokenised without special tokens."""
+        return self._token_weights
+
+    @token_weights.setter
+    def token_weights(self, token_weights: TokenWeights | None) -> None:
+        self._token_weights = token_weights
+        self.settings = self._settings
 
     @cached_property
     def tokenizer_digest(self) -> str:

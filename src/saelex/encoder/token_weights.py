@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from saelex.encoder.tokens import TokenizedText
@@ -29,12 +28,12 @@ class TokenWeights(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(weight.float(), requires_grad=False)
 
-    def rows(self, texts: Sequence[TokenizedText], special_ids: NDArray[np.int64]) -> SparseRows:
-        """One row per text, over its pooled, not special tokens; positions name each token's first occurrence."""
+    def rows(self, texts: Sequence[TokenizedText]) -> SparseRows:
+        """One row per text, over its pooled tokens; positions name each token's first occurrence."""
         weight = self.weight.detach().cpu().numpy()
         parts: list[SparseRows] = []
         for text in texts:
-            where = np.flatnonzero(text.pooled & ~np.isin(text.ids, special_ids))
+            where = np.flatnonzero(text.pooled)
             tokens, first = np.unique(text.ids[where], return_index=True)
             weighted = weight[tokens] != 0
             tokens, positions = tokens[weighted], where[first][weighted]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from saelex.encoder.backbone.bert_tokenizer import plain_bert_tokenizer
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.errors import InputError
 
@@ -26,6 +27,7 @@ class TokenizedText(NamedTuple):
     pooled: NDArray[np.bool_]  # [tokens]: may activate latents, as far as the token ids tell
 
 
+_EVERYTHING = 1 << 30  # tokens that no text has
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK = TokenizedText(np.zeros(0, np.int64), np.zeros(0, np.bool_))
 
@@ -35,13 +37,18 @@ class TextTokenizer:
 
     tokenizer: see `rust_tokenizer`.
     limit: most tokens that the backbone takes.
+    bare_queries: queries are looked up and not read by a backbone: no special tokens, and no limit but the settings'.
     """
 
-    def __init__(self, tokenizer: Tokenizer, settings: EncoderSettings, limit: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, settings: EncoderSettings, limit: int, *, bare_queries: bool = False
+    ) -> None:
         self.tokenizer = tokenizer
         self.settings = settings
         self.limit = limit
+        self.bare_queries = bare_queries
         self.special_ids = special_ids(tokenizer)
+        self._cut = (tokenizer.truncation or {}).get("direction", "right")
         self._lock = Lock()  # the limit is state of the tokenizer, and both sides may encode at once
 
     def tokenize(self, texts: Sequence[str], side: Side, prompt: str | None = None) -> list[TokenizedText]:
@@ -76,27 +83,31 @@ class TextTokenizer:
         return [(max(0, start - prompt), end - prompt) if end > prompt else (0, 0) for start, end in offsets]
 
     def _encode(self, texts: list[str], side: Side, *, spans: bool) -> list[Encoding]:
-        length = min(self.settings.max_length(side) or self.limit, self.limit)
+        bare = self.bare_queries and side == "query"
+        most = _EVERYTHING if bare else self.limit
+        length = min(self.settings.max_length(side) or most, most)
         with self._lock:
             if self.tokenizer.truncation is None or self.tokenizer.truncation["max_length"] != length:
-                self.tokenizer.enable_truncation(length)
-            return self.tokenizer.encode_batch(texts) if spans else self.tokenizer.encode_batch_fast(texts)
+                self.tokenizer.enable_truncation(length, direction=self._cut)
+            encode = self.tokenizer.encode_batch if spans else self.tokenizer.encode_batch_fast
+            return encode(texts, add_special_tokens=not bare)
 
 
 def rust_tokenizer(backbone: Backbone) -> Tokenizer:
-    """A backbone's tokenizer without transformers' wrapper, neither padding nor cutting.
+    """A backbone's tokenizer without transformers' wrapper: not padding, cutting on the side that its files name.
 
-    For BERT it comes straight from tokenizer.json, because importing transformers takes longer than a whole search.
+    For BERT it comes straight from tokenizer.json where its other files agree, because importing transformers takes
+    longer than a whole search. Raises InputError for a tokenizer that marks tokens as a second text's, which no
+    backbone here reads.
     """
-    path = backbone.checkpoint.file("tokenizer.json") if backbone.settings["model_type"] == "bert" else None
-    if path is not None:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(path))
-    else:
+    model_type = backbone.settings["model_type"]
+    tokenizer = plain_bert_tokenizer(backbone.tokenizer_files) if model_type == "bert" else None
+    if tokenizer is None:
         tokenizer = backbone.tokenizer.backend_tokenizer
+        tokenizer.enable_truncation(backbone.max_length, direction=backbone.tokenizer.truncation_side)
     tokenizer.no_padding()
-    tokenizer.no_truncation()
+    if model_type in ("bert", "xlm-roberta") and any(tokenizer.encode("a").type_ids):
+        raise InputError(f"{backbone.model_id}: its tokenizer gives texts the token type of a second text; mend it")
     return tokenizer
 
 

@@ -273,7 +273,8 @@ def test_hub_files_are_fetched_as_needed(
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
     backbone = Backbone.load("tiny/llama", layer=1, revision="main")
     assert fetched[0] == ("config.json", "main")
-    assert set(fetched[1:]) == {("model.safetensors", snapshot.name)}  # later files belong to the commit found first
+    # later files belong to the commit found first; an adapter among them would change the model
+    assert set(fetched[1:]) == {(name, snapshot.name) for name in ("adapter_config.json", "model.safetensors")}
     assert (backbone.model_id, backbone.revision) == ("tiny/llama", snapshot.name)
     assert backbone.identity() == Backbone.load(checkpoints["llama"], layer=1).identity()
 
@@ -309,6 +310,9 @@ def test_what_is_refused(tmp_path: Path, checkpoints: dict[str, Path], monkeypat
         ({"is_decoder": True}, "turned into a decoder"),
         ({"hidden_act": "snake"}, "unknown activation 'snake'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        ({"compression_config": {"format": "int-quantized"}}, "quantised"),
+        ({"configuration_files": ["config.4.0.0.json"]}, "for every version"),
+        ({"num_attention_heads": 5}, "5 attention heads do not share hidden_size 32"),
     ],
 )
 def test_unfit_config_is_refused(
@@ -319,6 +323,91 @@ def test_unfit_config_is_refused(
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(InputError, match=message):
         Backbone.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes"),
+    [
+        ("llama", {"rope_theta": 100.0}),
+        ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+        ("llama", {"is_causal": False}),
+        ("mistral", {"is_causal": False}),  # with transformers' window, one token further than the causal one
+        ("mistral", {"sliding_window": 3}),
+        ("qwen2", {"rms_norm_eps": 0.3, "layer_types": ["full_attention", "sliding_attention"] * 2}),
+        ("gemma2", {"attn_logit_softcapping": 0.5, "query_pre_attn_scalar": 2}),
+        ("gemma3_text", {"hidden_activation": "relu", "use_bidirectional_attention": True}),
+        ("modernbert", {"local_attention": 4, "norm_eps": 0.3}),
+        ("xlm-roberta", {"hidden_act": "relu", "layer_norm_eps": 0.3}),
+        ("distilbert", {"activation": "relu"}),
+        ("bert", {"hidden_act": "gelu_new", "layer_norm_eps": 0.3, "num_attention_heads": 8}),
+        ("bert", {"quantization_config": None, "pruned_heads": {}}),
+    ],
+)
+def test_settings_of_config_json_hold_as_in_transformers(
+    model_type: str, changes: dict[str, object], tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
+    folder = shutil.copytree(checkpoints[model_type], tmp_path / model_type)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    both_sides = changes.get("is_causal") is False or "use_bidirectional_attention" in changes
+    direction = False if model_type in DECODERS and not both_sides else None
+    backbone = Backbone.load(folder, output="final", bidirectional=direction)
+    ids = encode(backbone, LONG_TEXT)
+    with torch.no_grad():
+        expected = AutoModel.from_pretrained(folder, attn_implementation="eager")(ids).last_hidden_state
+        torch.testing.assert_close(backbone(ids), expected, rtol=1e-4, atol=1e-5)
+    if both_sides:
+        with pytest.raises(InputError, match="trained with bidirectional attention"):
+            Backbone.load(folder, bidirectional=False)
+
+
+def test_dtype_of_config_json_counts_as_in_transformers(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+    folder = shutil.copytree(checkpoints["bert"], tmp_path / "bert")
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("dtype", "torch_dtype"):
+        plain = {key: value for key, value in config.items() if key not in ("dtype", "torch_dtype")}
+        (folder / "config.json").write_text(json.dumps(plain | {name: "bfloat16"}))
+        assert Backbone.load(folder).dtype == AutoModel.from_pretrained(folder).dtype == torch.bfloat16
+        assert Backbone.load(folder, dtype="float32").dtype == torch.float32
+
+
+def test_configurations_that_are_none_are_refused(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+    for model_type, changes, message in (
+        ("mistral", {"layer_types": ["full_attention"] * 4}, "which is a ministral"),
+        ("qwen2", {"use_sliding_window": False, "layer_types": ["sliding_attention"] * 4}, "no sliding_window"),
+        ("llama", {"hidden_size": "many"}, "no llama configuration"),
+    ):
+        folder = shutil.copytree(checkpoints[model_type], tmp_path / model_type)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+        with pytest.raises(InputError, match=message):
+            Backbone.load(folder)
+
+
+def test_a_tensor_under_two_names_is_refused(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+    folder = shutil.copytree(checkpoints["bert"], tmp_path / "bert")
+    weights = load_file(folder / "model.safetensors")
+    name = "encoder.layer.0.output.dense.weight"
+    save_file(weights | {f"bert.{name}": weights[name] + 1}, folder / "model.safetensors")
+    with pytest.raises(MismatchError, match=f"stores both {name} and bert.{name}"):
+        Backbone.load(folder)
+
+
+def test_weight_files_that_disagree_are_taken_in_transformers_order(
+    tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
+    folder = shutil.copytree(checkpoints["bert"], tmp_path / "bert")
+    weights = load_file(folder / "model.safetensors")
+    torch.save({name: tensor * 2 for name, tensor in weights.items()}, folder / "pytorch_model.bin")
+    save_file({name: tensor * 3 for name, tensor in weights.items()}, folder / "model-00001-of-00001.safetensors")
+    index = {"weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}} | index))
+    for dropped in ("model.safetensors", "model.safetensors.index.json"):
+        backbone = Backbone.load(folder)
+        with torch.no_grad():
+            expected = AutoModel.from_pretrained(folder)(ids := encode(backbone, LONG_TEXT)).last_hidden_state
+            torch.testing.assert_close(backbone(ids), expected, rtol=1e-4, atol=1e-5)
+        (folder / dropped).unlink()
 
 
 def test_unfit_weights_are_refused(tmp_path: Path, checkpoints: dict[str, Path]) -> None:

@@ -1,55 +1,120 @@
-"""LoRA adapters, merged into a backbone's weights."""
+"""LoRA adapters: found beside a model's weights or given by name, and merged into a backbone's weights."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from saelex.encoder.backbone.architectures import Architecture
 from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
-from saelex.files import sha256_of
+from saelex.files import expanded, sha256_of
 from saelex.loading import Loading
 
 _NOTES = ("base_model_name_or_path", "revision", "peft_version", "auto_mapping", "inference_mode", "task_type")
+ADAPTER_CONFIG = "adapter_config.json"
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_ROOT = "base_model.model."
+_BLOCK = re.compile(r"(?:^|\.)(?:layer|layers)\.(\d+)\.")
+
+
+def open_with_adapter(model: str | Path, loading: Loading) -> tuple[Checkpoint, Checkpoint | None]:
+    """A model's files, and those of the adapter that lies among them, which transformers applies as well.
+
+    A folder or hub repository with an adapter and no config.json of its own is the model that the adapter names. Raises
+    InputError where that model is not to be had.
+    """
+    if not _is_adapter_alone(model):
+        checkpoint = open_checkpoint(model, loading)
+        adapter = Checkpoint(model, checkpoint.loading, config_name=ADAPTER_CONFIG) if has_adapter(checkpoint) else None
+        return checkpoint, adapter
+    adapter = Checkpoint(model, loading, config_name=ADAPTER_CONFIG)
+    base = adapter.settings.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise InputError(f"{model} holds an adapter that names no base model; name the base model and give adapter=...")
+    try:
+        return open_checkpoint(base, Loading(token=loading.token)), adapter
+    except InputError as error:
+        raise InputError(f"{model} holds an adapter alone, and its base model is not to be had: {error}") from error
+
+
+def _is_adapter_alone(model: str | Path) -> bool:
+    folder = expanded(model)
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def has_adapter(checkpoint: Checkpoint) -> bool:
+    """Whether a peft adapter lies among a model's files."""
+    try:
+        return checkpoint.file(ADAPTER_CONFIG) is not None
+    except InputError:  # the hub is out of reach, and the cache holds a model without one
+        return False
 
 
 def merge_adapter(
-    model: nn.Module, adapter: str | Path, prefixes: tuple[str, ...], loading: Loading
+    model: nn.Module, files: Checkpoint, architecture: Architecture, *, blocks: int, whole: bool
 ) -> tuple[nn.Module, str]:
     """`model` with a peft adapter's update added to its weights, and the SHA-256 of the adapter: weights and settings.
 
-    adapter: folder or hub id. It may have been trained on the uncut model, bare or behind one of `prefixes` (under a
-    language model head): what belongs to blocks beyond the cut is left out.
+    files: the adapter's. It may have been trained on the uncut model, bare or behind one of the architecture's prefixes
+    (under a language model head): what belongs to blocks from `blocks` on is left out. whole: a language model head
+    follows, so that an adapter which changes it too is refused.
 
-    Raises InputError where there is no adapter, MismatchError where it does not cover all modules that it names.
+    Raises InputError where there is no such adapter, MismatchError where it does not cover all modules that it names.
     """
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 
-    files = Checkpoint(adapter, loading, config_name="adapter_config.json")
-    weights_path = files.file("adapter_model.safetensors")
+    weights_path = next((path for name in _WEIGHTS if (path := files.file(name)) is not None), None)
     if weights_path is None:
-        raise InputError(
-            f"{adapter} holds no adapter_model.safetensors; give the folder or hub id of a peft LoRA adapter"
-        )
+        raise InputError(f"{files.model_id} holds no {_WEIGHTS[0]}; give the folder or hub id of a peft LoRA adapter")
     config = PeftConfig.from_pretrained(str(files.folder))
+    if config.is_prompt_learning or str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
+        raise InputError(f"{files.model_id}: a {config.peft_type} adapter cannot be merged here; only LoRA can")
     config.base_model_name_or_path = None  # the user has named the base model; peft warns where the two differ
+    config.task_type, config.inference_mode = None, True  # a plain wrapper, not one that generates text
     weights: dict[str, Any] = load_peft_weights(str(files.folder), device="cpu")
+    prefix = max(
+        (p for p in architecture.prefixes if any(key.startswith(_ROOT + p) for key in weights)), key=len, default=""
+    )
     try:
-        adapted = get_peft_model(model, config)
+        # under its own name, so that patterns of module names match as they did in training
+        adapted = get_peft_model(_nest(model, prefix), config)
     except ValueError as error:  # none of its target modules is in the model
-        raise MismatchError(f"adapter {adapter} does not fit the backbone: {str(error).splitlines()[0]}") from error
-    root = "base_model.model."
-    chosen: dict[str, Any] = {}
-    for name in get_peft_model_state_dict(adapted):
-        stored = next((key for p in prefixes if (key := root + p + name.removeprefix(root)) in weights), None)
-        if stored is None:
-            raise MismatchError(
-                f"adapter {adapter} has nothing for {name.removeprefix(root)}; it was made for another model"
-            )
-        chosen[name] = weights[stored]
-    set_peft_model_state_dict(adapted, chosen)
+        raise MismatchError(
+            f"adapter {files.model_id} does not fit the backbone: {str(error).splitlines()[0]}"
+        ) from error
+    expected = set(get_peft_model_state_dict(adapted))
+    if missing := sorted(expected - set(weights)):
+        raise MismatchError(
+            f"adapter {files.model_id} has nothing for {missing[0].removeprefix(_ROOT)}; it was made for another model"
+        )
+    left_out = (name for name in set(weights) - expected if not _unread(name, _ROOT + prefix, architecture, blocks))
+    tied = (name for name in expected if name.startswith(_ROOT + prefix + architecture.embedding.rpartition(".")[0]))
+    if whole and (others := sorted({*left_out, *tied})):
+        raise MismatchError(
+            f"adapter {files.model_id} changes {others[0].removeprefix(_ROOT)}, and so the language model head; "
+            "merge it with peft's merge_and_unload, save the model and give that"
+        )
+    set_peft_model_state_dict(adapted, {name: weights[name] for name in expected})
+    merged: nn.Module = adapted.merge_and_unload().get_submodule(prefix.rstrip("."))
     settings = {name: value for name, value in files.settings.items() if name not in _NOTES}
-    return adapted.merge_and_unload(), json_digest({"weights": sha256_of(weights_path), "config": settings})
+    return merged, json_digest({"weights": sha256_of(weights_path), "config": settings})
+
+
+def _nest(model: nn.Module, prefix: str) -> nn.Module:
+    """The model as the submodule that a prefix such as "model.language_model." names."""
+    for name in reversed(prefix.split(".")[:-1]):
+        model = nn.ModuleDict({name: model})
+    return model
+
+
+def _unread(name: str, root: str, architecture: Architecture, blocks: int) -> bool:
+    """Whether a tensor of an adapter belongs to a part of the model that comes after the cut."""
+    block = _BLOCK.search(name)
+    after = ("pooler.", *((f"{architecture.final_norm}.",) if architecture.final_norm else ()))
+    return (block is not None and int(block[1]) >= blocks) or name.startswith(tuple(root + part for part in after))

@@ -59,8 +59,12 @@ def architecture_of(settings: Mapping[str, Any], model_id: str) -> tuple[Archite
             f"{model_id} is of model type {model_type!r}; supported are {', '.join(ARCHITECTURES)} "
             "(each has its own test of cutting, attention and padding)"
         )
-    if "quantization_config" in settings:
+    if any(level.get(name) for level in (settings, text) for name in ("quantization_config", "compression_config")):
         raise InputError(f"{model_id} holds quantised weights; give the original checkpoint")
+    if settings.get("configuration_files"):
+        raise InputError(f"{model_id} has a config.json for every version of transformers; give one with a single one")
+    if model_type == "mistral" and settings.get("layer_types"):
+        raise InputError(f"{model_id} is a mistral with layer_types, which is a ministral; that is not supported")
     architecture = ARCHITECTURES[model_type]
     if text.get("is_decoder") and not architecture.decoder:
         raise InputError(

@@ -6,6 +6,7 @@ same distance both ways, |q - k| < W (`window="keep"`).
 Two neighbours mean something else by a bidirectional window, and neither is used here:
 - `config.is_causal = False` alone, transformers' switch for every decoder, allows |q - k| <= W in its masks: one token
   further than the causal layer saw.
+  A checkpoint whose config.json says so was trained with that, and keeps it.
 - Gemma 3's `use_bidirectional_attention` halves the window when the config is built, |q - k| <= W // 2, so that the
   *total* stays about W. A checkpoint that was trained so (EmbeddingGemma) keeps that; every other one keeps its own W.
 """
@@ -27,7 +28,7 @@ def resolve_bidirectional(config: Any, decoder: bool, wanted: bool | None, model
     """
     if wanted is False and not decoder:
         raise InputError(f"{model_id} is an encoder: its attention is always bidirectional; leave bidirectional unset")
-    if wanted is False and getattr(config, "use_bidirectional_attention", None):
+    if wanted is False and (getattr(config, "use_bidirectional_attention", None) or _reads_both_sides(config)):
         raise InputError(f"{model_id} was trained with bidirectional attention; leave bidirectional unset")
     return True if wanted is None else wanted
 
@@ -47,11 +48,17 @@ def make_bidirectional(model: Any) -> None:
     transformers reads `config.is_causal` when it builds its masks and passes it on to the attention kernel.
     """
     config = model.config
+    if _reads_both_sides(config):
+        return  # trained with transformers' switch, and so with its window
     config.is_causal = False
     if getattr(config, "use_bidirectional_attention", None):
         config.use_bidirectional_attention = False  # its window is in force already; its mask would be added to ours
     if getattr(config, "sliding_window", None) is not None:
         config.sliding_window -= 1  # transformers' bidirectional mask is |q - k| <= sliding_window
+
+
+def _reads_both_sides(config: Any) -> bool:
+    return getattr(config, "is_causal", None) is False
 
 
 def attention_implementation(config: Any) -> str:

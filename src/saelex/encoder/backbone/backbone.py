@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from saelex.encoder.backbone.adapter import ADAPTER_CONFIG, merge_adapter, open_with_adapter
 from saelex.encoder.backbone.architectures import ARCHITECTURES, Architecture, architecture_of
 from saelex.encoder.backbone.attention import (
     Window,
@@ -23,7 +24,6 @@ from saelex.encoder.backbone.attention import (
 )
 from saelex.encoder.backbone.bert import BertSettings, build_bert
 from saelex.encoder.backbone.checkpoint import Checkpoint
-from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, local_or_name
@@ -51,8 +51,8 @@ class Backbone(nn.Module):
     layer: 0-based index of the last block, whose output is read (`blocks.<layer>.hook_resid_post`).
     bidirectional, window, output: as resolved by `load`. model_id, revision: hub id or folder, and the hub commit.
     settings: config.json of the cut model. stored: stored name of every tensor. adapter: SHA-256 of the adapter.
-    update: the low-rank update that is merged into the weights. base_model: the model that SAEs for
-        it name, and its card: `model_id`, or what `saelex mntp` adapted.
+    update: the low-rank update that is merged into the weights. tokenizer_files: the checkpoint's, or an adapter's.
+    base_model: the model that SAEs for it name, and its card: `model_id`, or what `saelex mntp` adapted.
     d_model: width of a hidden state. max_length: most tokens the model takes, special tokens counted.
     """
 
@@ -71,6 +71,7 @@ class Backbone(nn.Module):
         model_id: str,
         adapter: str | None,
         update: LowRankUpdate | None = None,
+        tokenizer_files: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -86,6 +87,7 @@ class Backbone(nn.Module):
         self.base_model = str(settings.get("saelex_base_model") or model_id)  # saelex mntp notes what it adapted
         self.adapter = adapter
         self.update = update
+        self.tokenizer_files = tokenizer_files or checkpoint
         self._stored = stored
 
     @classmethod
@@ -103,7 +105,8 @@ class Backbone(nn.Module):
     ) -> Backbone:
         """Load a model's first `layer` + 1 blocks; the others are neither read nor run.
 
-        model: folder or hub id of a checkpoint, bare or with a language model head, of a type in ARCHITECTURES.
+        model: folder or hub id of a checkpoint, bare or with a language model head, of a type in ARCHITECTURES. A peft
+            LoRA adapter among its files is merged, as transformers would apply it.
         layer: block whose output is read; None is the last one.
         bidirectional: a decoder's tokens attend to both sides (default); False keeps it causal. Encoders always do.
         output: "residual" is the raw output of the block, what residual-stream SAEs read; "final" adds the final norm,
@@ -120,11 +123,14 @@ class Backbone(nn.Module):
             raise InputError(
                 f"output is 'residual' or 'final' and window 'keep' or 'full', not {output!r} and {window!r}"
             )
-        if adapter is not None and update is not None:
-            raise InputError("a backbone takes an adapter or a low-rank update, not both; merge one into a checkpoint")
         name = local_or_name(model)
         loading = Loading(**options)
-        checkpoint = open_checkpoint(model, loading)
+        checkpoint, own_adapter = open_with_adapter(model, loading)
+        if sum(given is not None for given in (own_adapter, adapter, update)) > 1:
+            raise InputError(
+                f"{name}: a backbone takes an adapter or a low-rank update, not both, and its own adapter counts; "
+                "merge one into a checkpoint"
+            )
         architecture, settings = architecture_of(checkpoint.settings, name)
         config = model_config(settings)
         settings, layer = cut_settings(settings, config, layer, name)
@@ -138,12 +144,13 @@ class Backbone(nn.Module):
         stored = _fill(skeleton, checkpoint, architecture, dtype, name)
         if architecture.decoder and bidirectional:
             make_bidirectional(skeleton)
-        adapter_sha256 = None
-        if adapter is not None:
-            from saelex.encoder.backbone.adapter import merge_adapter
-
-            of_adapter = Loading(token=loading.token)  # the revision is the model's
-            skeleton, adapter_sha256 = merge_adapter(skeleton, adapter, architecture.prefixes, of_adapter)
+        adapter_files, adapter_sha256 = own_adapter, None
+        if adapter is not None:  # of another repository, with revisions of its own
+            adapter_files = Checkpoint(adapter, Loading(token=loading.token), config_name=ADAPTER_CONFIG)
+        if adapter_files is not None:
+            skeleton, adapter_sha256 = merge_adapter(
+                skeleton, adapter_files, architecture, blocks=layer + 1, whole=output == "final"
+            )
         if update is not None:
             update.merge_into(skeleton)
         backbone = cls(
@@ -159,6 +166,7 @@ class Backbone(nn.Module):
             model_id=name,
             adapter=adapter_sha256,
             update=update,
+            tokenizer_files=own_adapter if own_adapter is not None and _holds_tokenizer(own_adapter) else None,
         )
         # as it was given: a card tells nobody where on a disk a folder lies
         backbone.base_model = str(settings.get("saelex_base_model") or model)
@@ -223,11 +231,21 @@ class Backbone(nn.Module):
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for."""
+        """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for.
+
+        Raises InputError where the files hold none that transformers can read.
+        """
         from transformers import AutoTokenizer
 
-        with without_own_code(self.model_id):
-            tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.pretrained)
+        files = self.tokenizer_files
+        try:
+            with without_own_code(self.model_id):
+                tokenizer = AutoTokenizer.from_pretrained(files.model_id, **files.loading.pretrained)
+        except InputError:
+            raise
+        except Exception as error:  # of whatever kind transformers meets in the files
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            raise InputError(f"{files.model_id} has no tokenizer that transformers can read ({reason})") from error
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"
@@ -276,13 +294,24 @@ def _settings_digest(settings: Mapping[str, Any]) -> str:
     return json_digest({name: value for name, value in settings.items() if not _NOT_OF_STATES.fullmatch(name)})
 
 
+def _holds_tokenizer(files: Checkpoint) -> bool:
+    return any((files.folder / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json"))
+
+
 def model_config(settings: Mapping[str, Any]) -> Any:
-    """A model's configuration with transformers' defaults filled in."""
+    """A model's configuration with transformers' defaults filled in. Raises InputError for one that is none."""
     if settings["model_type"] == "bert":
         return BertSettings.from_config(settings)
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(**settings)
+    try:
+        config = AutoConfig.for_model(**settings)
+    except Exception as error:  # of whatever kind a configuration class raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"config.json is no {settings['model_type']} configuration ({reason})") from error
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()) and not config.sliding_window:
+        raise InputError("config.json has layers with a sliding window, but no sliding_window; mend it")
+    return config
 
 
 def cut_settings(
@@ -301,13 +330,14 @@ def cut_settings(
 
 
 def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: str) -> torch.dtype:
-    """The dtype of the stored token embedding, which stands for the whole checkpoint."""
+    """The dtype that config.json names, as in transformers; where it names none, the stored token embedding's."""
     stored = checkpoint.find(architecture.embedding, architecture.prefixes)
     if stored is None:
         raise MismatchError(
             f"{model_id} holds no {architecture.embedding}; its weights do not belong to its config.json"
         )
-    return checkpoint.stored_dtype(stored)
+    named = checkpoint.settings.get("dtype") or checkpoint.settings.get("torch_dtype")
+    return (Loading(dtype=str(named)).torch_dtype if named else None) or checkpoint.stored_dtype(stored)
 
 
 def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype) -> nn.Module:

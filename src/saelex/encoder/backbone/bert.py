@@ -52,12 +52,17 @@ class BertSettings(NamedTuple):
 
     @classmethod
     def from_config(cls, settings: Mapping[str, Any]) -> BertSettings:
-        """Raises InputError for relative position embeddings, which transformers 5 has dropped too."""
+        """Raises InputError for relative position embeddings, which transformers 5 passes over, and for odd heads."""
         if settings.get("position_embedding_type", "absolute") != "absolute":
             raise InputError(
                 f"unsupported position_embedding_type {settings['position_embedding_type']!r} in config.json"
             )
-        return cls(**{name: settings[name] for name in cls._fields if name in settings})
+        read = cls(**{name: settings[name] for name in cls._fields if name in settings})
+        if read.hidden_size % read.num_attention_heads:
+            raise InputError(
+                f"{read.num_attention_heads} attention heads do not share hidden_size {read.hidden_size} in config.json"
+            )
+        return read
 
 
 class BertOutput(NamedTuple):

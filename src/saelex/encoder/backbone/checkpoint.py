@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from saelex.errors import InputError
+from saelex.errors import InputError, MismatchError
 from saelex.files import local_or_name, read_json, sha256_of
 from saelex.loading import Loading
 
@@ -94,13 +94,16 @@ class Checkpoint:
         raise InputError(f"{self.model_id} holds no weights; looked for {', '.join(_WEIGHTS)}")
 
     def find(self, name: str, prefixes: tuple[str, ...]) -> str | None:
-        """The stored name of tensor `name`: behind one of `prefixes`, or under TensorFlow's old LayerNorm names."""
+        """The stored name of tensor `name`: behind one of `prefixes`, or under TensorFlow's old LayerNorm names.
+
+        Raises MismatchError where more than one of them is stored: which one counts is nowhere said.
+        """
         old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
-        for prefix in prefixes:
-            for stored in dict.fromkeys((prefix + name, prefix + old)):
-                if stored in self.weight_map:
-                    return stored
-        return None
+        possible = dict.fromkeys(prefix + known for prefix in prefixes for known in (name, old))
+        stored = [key for key in possible if key in self.weight_map]
+        if len(stored) > 1:
+            raise MismatchError(f"{self.model_id} stores both {stored[0]} and {stored[1]}; drop the one that is stale")
+        return stored[0] if stored else None
 
     def tensors(self, stored: Mapping[str, str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Read tensors: `stored` maps wanted names to stored ones. Cast to `dtype`; None keeps the stored one."""

@@ -42,7 +42,8 @@ class Vocabulary(NamedTuple):
     """logits = cap(transform(backbone(ids)) @ weight.T + bias), cap(x) = softcap * tanh(x / softcap) or, for None, x.
 
     transform: the masked LM's for encoders; identity for decoders, whose final norm the backbone has applied.
-    weight: [vocabulary, d_model], the backbone's own embedding parameter where the model ties the two.
+    weight: [vocabulary, d_model], the backbone's own embedding parameter where the model ties the two: where its config
+        says so and its files hold no other matrix, as in transformers 5.
     bias: float32 [vocabulary], zeros where the model has none.
     """
 
@@ -89,6 +90,9 @@ _MASKED_LM: Mapping[str, _Names] = {
     ),
 }
 
+_CAUSAL_HEADS = ("lm_head.weight", "language_model.lm_head.weight")  # the second is of older Gemma 3 with vision
+_CAPPED = ("gemma2", "gemma3_text")
+
 
 def load_vocabulary(
     model: str | Path,
@@ -111,16 +115,17 @@ def load_vocabulary(
         **options,
     )
     config = model_config(backbone.settings)
-    tied = bool(backbone.settings.get("tie_word_embeddings", getattr(config, "tie_word_embeddings", True)))
-    names = _MASKED_LM.get(backbone.settings["model_type"])
-    weight = _output_embedding(backbone, tied, "lm_head.weight" if names is None else names.decoder)
+    model_type = backbone.settings["model_type"]
+    tied, names = _is_tied(backbone.checkpoint, config), _MASKED_LM.get(model_type)
+    weight = _output_embedding(backbone, tied, _CAUSAL_HEADS if names is None else (names.decoder,))
     if names is None:
         transform: nn.Module = nn.Identity()
         bias = torch.zeros(len(weight))
     else:
         transform = _transform(backbone, names, config)
-        bias = _output_bias(backbone.checkpoint, tied, names, len(weight))
-    softcap = getattr(config, "final_logit_softcapping", None)
+        bias = _output_bias(backbone, tied, names, len(weight), config)
+    # a key that other model types' code does not look at
+    softcap = getattr(config, "final_logit_softcapping", None) if model_type in _CAPPED else None
     return Vocabulary(backbone, transform, weight, bias.to(backbone.device), softcap)
 
 
@@ -156,14 +161,22 @@ def has_language_model_head(checkpoint: Checkpoint) -> bool:
     names = _MASKED_LM.get(settings["model_type"])
     if names is not None:
         return f"{names.dense}.weight" in checkpoint.weight_map
-    config = model_config(settings)
-    tied = checkpoint.settings.get("tie_word_embeddings", getattr(config, "tie_word_embeddings", False))
-    return bool(tied) or any(name.endswith("lm_head.weight") for name in checkpoint.weight_map)
+    stored = any(name in checkpoint.weight_map for name in _CAUSAL_HEADS)
+    return stored or _is_tied(checkpoint, model_config(settings))
+
+
+def _is_tied(checkpoint: Checkpoint, config: Any) -> bool:
+    """Whether config.json ties the output embedding to the input's; of text and vision together, the outer one says."""
+    default = getattr(config, "tie_word_embeddings", True)
+    return bool(checkpoint.settings.get("tie_word_embeddings", default))
 
 
 def _transform(backbone: Backbone, names: _Names, config: Any) -> MaskedLMTransform:
     wanted = {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in (("dense", names.dense), ("norm", names.norm))
               for kind in ("weight", "bias")}  # fmt: skip
+    if backbone.settings["model_type"] == "modernbert":
+        unread = {"dense.bias": not config.classifier_bias, "norm.bias": not config.norm_bias}
+        wanted = {ours: theirs for ours, theirs in wanted.items() if not unread.get(ours)}
     found = {ours: backbone.checkpoint.find(theirs, ("",)) for ours, theirs in wanted.items()}
     stored = {name: key for name, key in found.items() if key is not None}
     if not {"dense.weight", "norm.weight"} <= stored.keys():
@@ -179,17 +192,31 @@ def _transform(backbone: Backbone, names: _Names, config: Any) -> MaskedLMTransf
     return transform.eval().to(backbone.device)
 
 
-def _output_embedding(backbone: Backbone, tied: bool, name: str) -> Tensor:
-    if tied:
-        return backbone.model.get_parameter(ARCHITECTURES[backbone.settings["model_type"]].embedding)
-    if name not in backbone.checkpoint.weight_map:
-        raise InputError(f"{backbone.model_id} has no language model head ({name}); give the checkpoint that has one")
-    return backbone.checkpoint.tensors({name: name}, backbone.dtype)[name].to(backbone.device)
+def _output_embedding(backbone: Backbone, tied: bool, names: tuple[str, ...]) -> Tensor:
+    stored = next((name for name in names if name in backbone.checkpoint.weight_map), None)
+    embedding = backbone.model.get_parameter(ARCHITECTURES[backbone.settings["model_type"]].embedding)
+    if stored is None and tied:
+        return embedding
+    if stored is None:
+        raise InputError(
+            f"{backbone.model_id} has no language model head ({names[0]}); give the checkpoint that has one"
+        )
+    own = backbone.checkpoint.tensors({stored: stored}, backbone.dtype)[stored].to(backbone.device)
+    return embedding if tied and torch.equal(own, embedding) else own
 
 
-def _output_bias(checkpoint: Checkpoint, tied: bool, names: _Names, n_words: int) -> Tensor:
-    """BERT and XLM-R may store the bias under two names; transformers reads the second where nothing is tied."""
-    for name in names.bias if tied else reversed(names.bias):
-        if name in checkpoint.weight_map:
-            return checkpoint.tensors({name: name}, torch.float32)[name]
-    return torch.zeros(n_words)
+def _output_bias(backbone: Backbone, tied: bool, names: _Names, n_words: int, config: Any) -> Tensor:
+    """BERT and XLM-R store the bias under one of two names, or both: transformers reads the second where it is there.
+
+    Where the file has the first name alone and ties nothing, transformers 5 starts a new bias and earlier versions read
+    that one: such a file is refused.
+    """
+    stored = [name for name in names.bias if name in backbone.checkpoint.weight_map]
+    if not stored or (backbone.settings["model_type"] == "modernbert" and not config.decoder_bias):
+        return torch.zeros(n_words)
+    if not tied and stored[-1] != names.bias[-1]:
+        raise InputError(
+            f"{backbone.model_id} stores {stored[0]} without {names.bias[-1]} and ties nothing, which versions of "
+            "transformers read differently; store the bias under both names"
+        )
+    return backbone.checkpoint.tensors({stored[-1]: stored[-1]}, torch.float32)[stored[-1]]

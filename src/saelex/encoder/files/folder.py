@@ -25,6 +25,7 @@ from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.digest import json_digest, tensors_digest
 from saelex.encoder.files.card import model_card
 from saelex.encoder.files.extra import read_extra_files, write_extra_files
+from saelex.encoder.files.layout import check_files
 from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.stored_head import head_config, head_digest, head_tensors, read_head, stored_digest, write_head
@@ -154,7 +155,9 @@ def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     where the config has been edited since.
     """
     config = _read_config(folder)
+    check_files(folder, "saelex encoder")
     try:
+        _check_named(folder, config)
         backbone = _read_backbone(folder, config["backbone"], loading)
         identity = _identity(folder, config, backbone)
         check_sha256(folder / HEAD, config["head"]["sha256"], CONFIG)
@@ -234,11 +237,24 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _check_named(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises InputError for a part of a model that lies in the folder but that its configuration does not name."""
+    parts = {
+        UPDATE: config["backbone"].get("update"),
+        WEIGHTING: config["weighting"],
+        TOKEN_WEIGHTS: config["token_weights"],
+    }
+    for name, part in parts.items():
+        if part is None and (folder / name).exists():
+            raise InputError(f"{folder / name} is no part of the model that {CONFIG} describes; remove it")
+
+
 def _read_backbone(folder: Path, config: Mapping[str, Any], loading: Loading) -> Backbone:
     included = config["model"] is None
     model = str(folder / BACKBONE) if included else config["model"]
     if included:
         check_sha256(folder / BACKBONE / "model.safetensors", config["sha256"], CONFIG)
+        check_files(folder / BACKBONE, "saelex backbone")
     update = None
     if config.get("update") is not None:
         check_sha256(folder / UPDATE, config["update"]["sha256"], CONFIG)

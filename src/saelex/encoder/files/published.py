@@ -2,20 +2,23 @@
 
 Read from their files alone, without sentence-transformers. Their vectors are those of `SparseEncoder(folder)`: special
 tokens are pooled and nothing is cut, unless the checkpoint sets `max_active_dims`. Only a blank text differs: here it
-is an empty row.
+is an empty row. What is not supported is refused by name: a module, a setting of a module, a task.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
+from saelex.encoder.backbone.architectures import ARCHITECTURES
+from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.files.layout import SENTENCE_TRANSFORMERS_CONFIGS, check_files
 from saelex.encoder.head import Pooling, Saturation
 from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
@@ -24,64 +27,137 @@ from saelex.errors import InputError, MismatchError
 from saelex.files import read_json
 from saelex.loading import Loading
 
+logger = logging.getLogger(__name__)
+
 SPLADE = EncoderSettings(query_top_k=None, document_top_k=None, mask_special_tokens=False)
 """How SPLADE models are trained and published: every token pooled, every active term kept."""
 
 _SATURATIONS: Mapping[str, Saturation] = {"relu": "log1p", "log1p_relu": "log1p_log1p"}
+_POOLINGS: tuple[Pooling, ...] = ("max", "sum")
+_LOGITS = {"text": {"method": "forward", "method_output_name": "logits"}}
+_PACKAGE = "sentence_transformers."
+
+# What a module's JSON file may say; any other setting is an error in sentence-transformers too.
+_POOLING_SETTINGS = {
+    "pooling_strategy", "activation_function", "embedding_dimension", "word_embedding_dimension", "chunk_size",
+}  # fmt: skip
+_STATIC_SETTINGS = {"frozen", "path"}
+_ROUTER_SETTINGS = {"default_route", "allow_empty_key", "route_mappings"}
+_LENGTHS = {"max_seq_length", "query_length", "document_length"}
+_TRANSFORMER_FIXED = {
+    "transformer_task": "fill-mask",
+    "modality_config": _LOGITS,
+    "module_output_name": "token_embeddings",
+}
+_TRANSFORMER_EMPTY = {
+    "do_lower_case", "query_expansion", "processing_kwargs", "tokenizer_name_or_path",
+    "model_args", "tokenizer_args", "config_args", "model_kwargs", "processor_kwargs", "config_kwargs",
+}  # fmt: skip
+_MODEL_SETTINGS = {
+    "__version__", "requirements", "model_type", "prompts", "default_prompt_name", "similarity_fn_name",
+    "max_active_dims",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a checkpoint keeps its parts. token_weights: folder or file of inference-free query weights."""
+    """Where a checkpoint keeps its parts, and what its JSON files set.
+
+    model: settings of the whole. transformer: of the language model. token_weights: folder or file of inference-free
+    query weights.
+    """
 
     language_model: Path
     pooling: Pooling = "max"
     saturation: Saturation = "log1p"
+    model: Mapping[str, Any] = field(default_factory=dict)
+    transformer: Mapping[str, Any] = field(default_factory=dict)
     token_weights: Path | None = None
 
 
 def load_checkpoint(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     """The encoder of a folder with `modules.json`, or of a masked language model with or without `idf.json`.
 
-    Raises InputError for modules that are not SPLADE's, MismatchError when query weights and vocabulary differ.
+    Raises InputError for modules that are not SPLADE's, and for files and settings that change vectors and are not
+    supported; MismatchError when query weights and vocabulary differ.
     """
     layout = _sparse_encoder(folder) if (folder / "modules.json").is_file() else _masked_language_model(folder)
     encoder = kind.from_vocabulary(
         layout.language_model,
         pooling=layout.pooling,
         saturation=layout.saturation,
-        settings=_settings(folder, layout.language_model),
         device=loading.device,
         dtype=loading.dtype,
     )
+    model_type = encoder.backbone.settings["model_type"]
+    if ARCHITECTURES[model_type].decoder:
+        raise InputError(
+            f"{folder}: SPLADE over a {model_type} decoder is not supported here; make it with Encoder.from_vocabulary"
+        )
+    encoder.settings = _settings(layout)
     if layout.token_weights is not None:
-        encoder.token_weights = _token_weights(layout.token_weights, encoder)
+        _add_token_weights(encoder, layout.token_weights)
     return encoder
 
 
 def _masked_language_model(folder: Path) -> _Layout:
     """naver/splade-v3 and its like; OpenSearch's first doc-only models add idf.json."""
+    check_files(folder, "masked language model")
+    if (folder / "chat_template.jinja").is_file() or "chat_template" in _json_if_there(
+        folder / "tokenizer_config.json"
+    ):
+        raise InputError(
+            f"{folder}: its tokenizer has a chat template, which SparseEncoder would put around every text; "
+            "use Encoder.from_vocabulary for the model without it"
+        )
     idf = folder / "idf.json"
     return _Layout(folder, token_weights=idf if idf.is_file() else None)
 
 
+# ---- sentence-transformers' layout ----------------------------------------------------------------------------------
+
+
 def _sparse_encoder(folder: Path) -> _Layout:
-    modules = [(_class_name(entry["type"]), folder / entry["path"]) for entry in read_list(folder / "modules.json")]
-    if modules and modules[0][0] in ("Router", "Asym"):
-        return _routed(modules[0][1])
-    return _splade(modules, folder)
+    entries = read_list(folder / "modules.json")
+    if any(not isinstance(entry.get(name), str) for entry in entries for name in ("type", "path")):
+        raise InputError(f"{folder / 'modules.json'}: every module has a type and a path; fetch the model again")
+    if any(entry.get("kwargs") for entry in entries):
+        raise InputError(f"{folder / 'modules.json'}: modules with kwargs of their own are not supported")
+    modules = [_module(entry["type"], folder, entry["path"]) for entry in entries]
+    routed = bool(modules) and modules[0][0] in ("Router", "Asym")
+    if routed and len(modules) > 1:
+        raise InputError(f"{folder}: its modules are {_names(modules)}; nothing may follow a Router")
+    check_files(folder, "SparseEncoder", [place for _, place in modules])
+    return replace(_routed(modules[0][1]) if routed else _splade(modules, folder), model=_model_settings(folder))
+
+
+def _module(dotted: str, folder: Path, path: str) -> tuple[str, Path]:
+    """The bare name of a module's class, which says what it computes only if it is the library's own, and its folder."""
+    if not dotted.startswith(_PACKAGE):
+        raise InputError(f"module {dotted!r} is code of the model's own, which saelex never runs; give another model")
+    place = folder / path
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder}: module {dotted} lies outside the folder, at {path}")
+    return dotted.rpartition(".")[2], place
 
 
 def _routed(folder: Path) -> _Layout:
     """OpenSearch's layout: token weights for queries, SPLADE for documents."""
-    found = [folder / name for name in ("router_config.json", "config.json") if (folder / name).is_file()]
-    if not found:
+    paths = [folder / name for name in ("router_config.json", "config.json") if (folder / name).is_file()]
+    if not paths:
         raise InputError(f"{folder}: a Router without router_config.json; fetch the model again")
-    config = read_json(found[0])
-    routes = {
-        name: [(_class_name(config["types"][module]), folder / module) for module in modules]
-        for name, modules in config["structure"].items()
-    }
+    config = read_json(paths[0])
+    parameters = config.get("parameters") or {}
+    _refuse_others(parameters, _ROUTER_SETTINGS, paths[0])
+    if parameters.get("route_mappings"):
+        raise InputError(f"{paths[0]}: route_mappings are not supported; queries and documents have a route each")
+    try:
+        routes = {
+            name: [_module(config["types"][module], folder, module) for module in modules]
+            for name, modules in config["structure"].items()
+        }
+    except (KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{paths[0]}: not the routes of a Router ({error!r}); fetch the model again") from error
     query, document = routes.get("query", []), routes.get("document", [])
     if [name for name, _ in query] != ["SparseStaticEmbedding"]:
         raise InputError(f"{folder}: its query route is {_names(query)}; supported is SparseStaticEmbedding")
@@ -95,31 +171,71 @@ def _splade(modules: list[tuple[str, Path]], folder: Path) -> _Layout:
             f"{folder}: its modules are {_names(modules)}; supported are a masked language model with SpladePooling, "
             "and a Router with SparseStaticEmbedding queries"
         )
-    config = read_json(modules[1][1] / "config.json")
-    activation = config.get("activation_function", "relu")
+    language_model, pooling = (place for _, place in modules)
+    if language_model != folder:
+        check_files(language_model, "SparseEncoder")
+    check_files(pooling, "SpladePooling")
+    path = pooling / "config.json"
+    config = _json_if_there(path)
+    _refuse_others(config, _POOLING_SETTINGS, path)
+    activation, strategy = config.get("activation_function", "relu"), config.get("pooling_strategy", "max")
     if activation not in _SATURATIONS:
-        raise InputError(f"{modules[1][1]}: activation {activation!r}; supported are {', '.join(_SATURATIONS)}")
-    return _Layout(modules[0][1], config.get("pooling_strategy", "max"), _SATURATIONS[activation])
+        raise InputError(f"{pooling}: activation {activation!r}; supported are {', '.join(_SATURATIONS)}")
+    if strategy not in _POOLINGS:
+        raise InputError(f"{pooling}: pooling {strategy!r}; supported are {', '.join(_POOLINGS)}")
+    task = "fill-mask" if names[0] == "MLMTransformer" else "feature-extraction"
+    transformer = _transformer_settings(language_model, task)
+    return _Layout(language_model, strategy, _SATURATIONS[activation], transformer=transformer)
 
 
-def _settings(folder: Path, language_model: Path) -> EncoderSettings:
-    """Prompts, lengths and Top-K that the checkpoint's JSON files set."""
-    model = _json_if_there(folder / "config_sentence_transformers.json")
+def _transformer_settings(folder: Path, task: str) -> Mapping[str, Any]:
+    """The lengths of a language model's module. task: what it does where its file does not say."""
+    configs = ((name, _json_if_there(folder / name)) for name in SENTENCE_TRANSFORMERS_CONFIGS)
+    name, config = next(((name, config) for name, config in configs if config), (SENTENCE_TRANSFORMERS_CONFIGS[0], {}))
+    path = folder / name
+    _refuse_others(config, {*_LENGTHS, *_TRANSFORMER_FIXED, *_TRANSFORMER_EMPTY, "unpad_inputs"}, path)
+    for setting, supported in _TRANSFORMER_FIXED.items():
+        value = config.get(setting, task if setting == "transformer_task" else supported)
+        if value != supported:
+            raise InputError(f"{path}: {setting} {value!r}; a SPLADE model has {supported!r}")
+    for setting in sorted(_TRANSFORMER_EMPTY):
+        value = config.get(setting)
+        # sentence-transformers takes no trust from a file either
+        if {**value, "trust_remote_code": None} != {"trust_remote_code": None} if isinstance(value, dict) else value:
+            raise InputError(f"{path}: {setting} {value!r} is not supported; save the model without it")
+    return config
+
+
+def _model_settings(folder: Path) -> Mapping[str, Any]:
+    path = folder / "config_sentence_transformers.json"
+    model = _json_if_there(path)
+    if model.get("model_type", "SparseEncoder") != "SparseEncoder":
+        raise InputError(f"{folder} is a {model['model_type']}; saelex loads a SparseEncoder")
     if model.get("similarity_fn_name") not in (None, "dot"):
         raise InputError(f"{folder}: scores by {model['similarity_fn_name']}; sparse search needs the dot product")
-    transformer = _json_if_there(language_model / "sentence_bert_config.json")
-    if transformer.get("do_lower_case"):
-        raise InputError(f"{language_model}: do_lower_case outside the tokenizer is not supported")
-    prompts = model.get("prompts") or {}
-    documents = (prompts.get(name) for name in ("document", "passage", "corpus"))
-    length = transformer.get("max_seq_length") or _tokenizer_limit(language_model)
-    top_k = model.get("max_active_dims")
+    if unknown := sorted(set(model) - _MODEL_SETTINGS):
+        logger.warning("%s: setting %s is not known here and has no effect", path, unknown[0])
+    return model
+
+
+def _settings(layout: _Layout) -> EncoderSettings:
+    """Prompts, lengths and Top-K that the checkpoint's JSON files set.
+
+    Of the prompts SparseEncoder takes "query" and "document"; its default prompt is for calls that are neither.
+    """
+    prompts = layout.model.get("prompts") or {}
+    length = layout.transformer.get("max_seq_length")
+    if length is None:
+        length = _tokenizer_limit(layout.language_model)
+    lengths = (layout.transformer.get(f"{side}_length") for side in ("query", "document"))
+    query_length, document_length = (length if own is None else own for own in lengths)
+    top_k = layout.model.get("max_active_dims")
     return replace(
         SPLADE,
         query_prompt=prompts.get("query") or "",
-        document_prompt=next((prompt for prompt in documents if prompt is not None), ""),
-        max_query_length=length,
-        max_document_length=length,
+        document_prompt=prompts.get("document") or "",
+        max_query_length=query_length,
+        max_document_length=document_length,
         query_top_k=top_k,
         document_top_k=top_k,
     )
@@ -127,43 +243,80 @@ def _settings(folder: Path, language_model: Path) -> EncoderSettings:
 
 def _tokenizer_limit(folder: Path) -> int | None:
     """The tokenizer's own length limit; a huge number stands for none."""
-    limit = _json_if_there(folder / "tokenizer_config.json").get("model_max_length")
+    config = _json_if_there(folder / "tokenizer_config.json")
+    limit = config.get("model_max_length", config.get("max_len"))
+    if limit is not None and not isinstance(limit, (int, float)):
+        raise InputError(f"{folder / 'tokenizer_config.json'}: model_max_length {limit!r} is no number")
     return int(limit) if limit is not None and limit < 1e9 else None
 
 
-def _token_weights(source: Path, encoder: EncoderParts) -> TokenWeights:
-    """Query weights per token: a SparseStaticEmbedding's folder, or a JSON file of token: weight."""
-    tokenizer = encoder.tokenizer.tokenizer
+# ---- inference-free queries -----------------------------------------------------------------------------------------
+
+
+def _add_token_weights(encoder: EncoderParts, source: Path) -> None:
+    """Query weights per token: a SparseStaticEmbedding's folder, or OpenSearch's JSON file of token: weight."""
     if source.is_dir():
-        _check_same_vocabulary(source, encoder)
-        path = _json_if_there(source / "config.json").get("path")
-        if path is None:
-            weight = load_file(source / "model.safetensors")["weight"]
-            return TokenWeights(_fit(weight, encoder.n_latents, source))
-        source = source / Path(path).name
-        if not source.is_file():
-            raise InputError(f"{source} is missing; fetch the model again")
-    weight = torch.zeros(encoder.n_latents)
-    for token, value in read_json(source).items():
-        index = tokenizer.token_to_id(token)
-        if index is None:
-            raise MismatchError(f"{source}: token {token!r} is not in the model's vocabulary")
-        weight[index] = float(value)
-    return TokenWeights(weight)
+        weight = _static_weights(encoder, source)
+        limit = _tokenizer_limit(source)
+    else:
+        weight = _weights_of_tokens(encoder, source)
+        # as OpenSearch reads queries: framed and cut like documents, with no weight for the frame
+        weight[torch.from_numpy(encoder.tokenizer.special_ids)] = 0
+        framing = encoder.tokenizer.tokenizer.num_special_tokens_to_add(False)
+        limit = min(encoder.settings.max_query_length or encoder.backbone.max_length, encoder.backbone.max_length)
+        limit -= framing
+    if encoder.settings.query_top_k is not None and bool((weight < 0).any()):
+        raise InputError(f"{source}: query weights below zero and max_active_dims together are not supported")
+    encoder.token_weights = TokenWeights(weight)
+    encoder.settings = replace(encoder.settings, max_query_length=limit)
 
 
-def _fit(weight: torch.Tensor, n_latents: int, source: Path) -> torch.Tensor:
-    if weight.shape != (n_latents,):
-        raise MismatchError(f"{source}: {list(weight.shape)} query weights for a vocabulary of {n_latents}")
+def _static_weights(encoder: EncoderParts, source: Path) -> torch.Tensor:
+    check_files(source, "SparseStaticEmbedding")
+    config = _json_if_there(source / "config.json")
+    _refuse_others(config, _STATIC_SETTINGS, source / "config.json")
+    _check_same_tokenizer(source, encoder)
+    path = str(config.get("path") or "")
+    if path.endswith(".json"):
+        return _weights_of_tokens(encoder, source / Path(path).name)
+    weight = Checkpoint(source).tensors({"weight": "weight"}, torch.float32)["weight"]
+    if weight.shape != (encoder.n_latents,):
+        raise MismatchError(f"{source}: {list(weight.shape)} query weights for a vocabulary of {encoder.n_latents}")
     return weight
 
 
-def _check_same_vocabulary(source: Path, encoder: EncoderParts) -> None:
-    from tokenizers import Tokenizer
+def _weights_of_tokens(encoder: EncoderParts, path: Path) -> torch.Tensor:
+    if not path.is_file():
+        raise InputError(f"{path} is missing; fetch the model again")
+    weight = torch.zeros(encoder.n_latents)
+    for token, value in read_json(path).items():
+        index = encoder.tokenizer.tokenizer.token_to_id(token)
+        if index is None:
+            raise MismatchError(f"{path}: token {token!r} is not in the model's vocabulary")
+        weight[index] = float(value)
+    return weight
 
-    path = source / "tokenizer.json"
-    if path.is_file() and Tokenizer.from_file(str(path)).get_vocab() != encoder.tokenizer.tokenizer.get_vocab():
+
+def _check_same_tokenizer(source: Path, encoder: EncoderParts) -> None:
+    """Raises MismatchError unless the queries' own tokenizer splits texts as the documents' does."""
+    from transformers import AutoTokenizer
+
+    if not any((source / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+        raise InputError(f"{source} holds no tokenizer; fetch the model again")
+    query = AutoTokenizer.from_pretrained(str(source), local_files_only=True, trust_remote_code=False)
+    document = encoder.backbone.tokenizer
+    if _splitting(query) != _splitting(document):
         raise MismatchError(f"{source}: queries and documents are tokenised differently, which is not supported")
+
+
+def _splitting(tokenizer: Any) -> Any:
+    """All that decides the tokens of a text, but for framing and length."""
+    pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = {name: pipeline[name] for name in ("added_tokens", "normalizer", "pre_tokenizer", "model")}
+    return kept, tokenizer.truncation_side, tokenizer.split_special_tokens
+
+
+# ---- JSON -----------------------------------------------------------------------------------------------------------
 
 
 def read_list(path: Path) -> list[dict[str, Any]]:
@@ -181,11 +334,9 @@ def _json_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _class_name(dotted: str) -> str:
-    """The name of a module's class, which says what it computes only where the class is sentence-transformers' own."""
-    if not dotted.startswith("sentence_transformers."):
-        raise InputError(f"module {dotted!r} is code of the model's own, which saelex never runs; give another model")
-    return dotted.rpartition(".")[2]
+def _refuse_others(config: Mapping[str, Any], known: set[str], path: Path) -> None:
+    if unknown := sorted(set(config) - known):
+        raise InputError(f"{path}: setting {unknown[0]!r} is not known here; a newer sentence-transformers wrote it")
 
 
 def _names(modules: list[tuple[str, Path]]) -> str:

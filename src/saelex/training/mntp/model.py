@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from saelex.encoder.backbone.adapter import has_adapter
 from saelex.encoder.backbone.architectures import Architecture, architecture_of
 from saelex.encoder.backbone.attention import attention_implementation, make_bidirectional
 from saelex.encoder.backbone.checkpoint import Checkpoint
@@ -90,6 +91,10 @@ def load_masked_model(recipe: MntpRecipe) -> Loaded:
     architecture, settings = architecture_of(checkpoint.settings, recipe.model)
     if checkpoint.settings["model_type"] != settings["model_type"]:
         raise InputError(f"{recipe.model} holds a vision model too; give a text-only checkpoint")
+    if has_adapter(checkpoint):
+        raise InputError(
+            f"{recipe.model} holds a peft adapter; merge it (merge_and_unload), save the model and give that"
+        )
     has_head = has_language_model_head(checkpoint)
     if architecture.decoder and not has_head:
         raise InputError(f"{recipe.model} has no language model head; give the checkpoint that has one")
