@@ -42,17 +42,6 @@ def write_text(path: Path, content: Iterable[str]) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises InputError naming the file where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable JSON ({error}); fetch the file again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object; fetch the file again")
-    return content
-
-
 def cache_folder() -> Path:
     """Where this user's caches belong: `$SAELEX_CACHE`, or `saelex` in the operating system's cache folder."""
     if own := os.environ.get("SAELEX_CACHE"):

@@ -9,9 +9,14 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
 from saelex.errors import InputError, MismatchError, SaelexError
+from saelex.reading.json_object import JsonObject, parse_json, settings_from
+from saelex.reading.regular import regular_file
+
+Row = TypeVar("Row", Evidence, Example)
 
 FILE_NAME = "concepts.sqlite"
 SCHEMA_VERSION = 1
@@ -76,7 +81,7 @@ class ConceptStore:
 
         Raises InputError for a file that is missing or not a concept store, MismatchError for another encoder's.
         """
-        source = Path(path)
+        source = regular_file(Path(path))
         # immutable: a store is never changed in place, so readers need no locks
         uri = f"{source.resolve().as_uri()}?mode=ro&immutable=1"
         with contextlib.ExitStack() as on_failure:
@@ -122,7 +127,7 @@ class ConceptStore:
     def examples(self, latent: int) -> tuple[Example, ...]:
         """Passages in which the latent fired strongly; none where the corpus showed nothing of it."""
         row = self._execute("SELECT examples FROM concept WHERE latent = ?", (latent,)).fetchone()
-        return tuple(Example(*example) for example in json.loads(row[0])) if row else ()
+        return _rows(Example, row[0]) if row else ()
 
     def find(self, text: str, limit: int = 10) -> list[int]:
         """Latents whose label or evidence has any of the text's words, best first; the label counts five times."""
@@ -207,8 +212,16 @@ def _insert(connection: sqlite3.Connection, concept: Concept) -> None:
 
 
 def _concept(latent: int, label: str, evidence: str, examples: str, density: float, mean_weight: float) -> Concept:
-    words = tuple(Evidence(*pair) for pair in json.loads(evidence))
-    return Concept(latent, label, words, tuple(Example(*row) for row in json.loads(examples)), density, mean_weight)
+    return Concept(latent, label, _rows(Evidence, evidence), _rows(Example, examples), density, mean_weight)
+
+
+def _rows(kind: type[Row], text: str) -> tuple[Row, ...]:
+    """The named tuples that a column holds as JSON lists, each value of its type."""
+    lists = parse_json(text, FILE_NAME)
+    names = kind._fields
+    if not isinstance(lists, list) or not all(isinstance(row, list) and len(row) == len(names) for row in lists):
+        raise InputError(f"{FILE_NAME}: a damaged concept; make them again with `saelex label`")
+    return tuple(settings_from(kind, JsonObject(dict(zip(names, row)), FILE_NAME)) for row in lists)
 
 
 def _quoted(text: str) -> list[str]:

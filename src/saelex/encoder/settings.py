@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from saelex.errors import InputError
+from saelex.reading.json_object import JsonObject, settings_from
 
 Side = Literal["query", "document"]
 
@@ -87,10 +88,8 @@ class EncoderSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EncoderSettings:
         """From `to_dict`. Raises InputError for a field this version does not know or a value it cannot take."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise InputError(f"unknown encoder setting {unknown[0]!r}; a newer saelex may have written this model")
-        return cls(**values)
+        held = values if isinstance(values, JsonObject) else JsonObject(values, "encoder settings")
+        return settings_from(cls, held)
 
     def identity(self) -> dict[str, Any]:
         """The part that the fingerprint covers: what changes weights; Top-K and the scale of words do not."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.errors import InputError
+from saelex.reading.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -89,12 +90,7 @@ def rust_tokenizer(backbone: Backbone) -> Tokenizer:
     For BERT it comes straight from tokenizer.json, because importing transformers takes longer than a whole search.
     """
     path = backbone.checkpoint.file("tokenizer.json") if backbone.settings["model_type"] == "bert" else None
-    if path is not None:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(path))
-    else:
-        tokenizer = backbone.tokenizer.backend_tokenizer
+    tokenizer = backbone.tokenizer.backend_tokenizer if path is None else read_tokenizer(path)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

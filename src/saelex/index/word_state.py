@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
 from saelex.index.disk.catalog import Catalog, Transaction
+from saelex.reading.json_object import parse_json
 from saelex.vectors import SparseRows
 
 _STATE = "words"
@@ -45,7 +46,7 @@ class WordState:
                 saved = self._catalog.state(_STATE)
                 if saved is None:
                     return
-                self.channel = LexicalChannel.from_state(json.loads(saved), later)
+                self.channel = LexicalChannel.from_state(parse_json(saved, "words"), later)
             self._committed += len(later)
 
     def query(self, texts: list[str]) -> SparseRows:

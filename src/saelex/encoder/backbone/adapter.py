@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
 from saelex.loading import Loading
+from saelex.reading.regular import one_error, reason_of
+from saelex.reading.tensors import SafetensorsFile
 
 
 def merge_adapter(
@@ -23,7 +24,7 @@ def merge_adapter(
 
     Raises InputError where there is no adapter, MismatchError where it does not cover all modules that it names.
     """
-    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     files = Checkpoint(adapter, loading, config_name="adapter_config.json")
     weights_path = files.file("adapter_model.safetensors")
@@ -31,15 +32,17 @@ def merge_adapter(
         raise InputError(
             f"{adapter} holds no adapter_model.safetensors; give the folder or hub id of a peft LoRA adapter"
         )
-    config = PeftConfig.from_pretrained(str(files.folder))
+    file = SafetensorsFile(weights_path)
+    weights = {name: file.weights(name) for name in file}
+    with one_error(files.folder / "adapter_config.json", "a readable adapter's configuration"):
+        config = PeftConfig.from_pretrained(str(files.folder))
     config.base_model_name_or_path = None  # the user has named the base model; peft warns where the two differ
-    weights: dict[str, Any] = load_peft_weights(str(files.folder), device="cpu")
     try:
         adapted = get_peft_model(model, config)
-    except ValueError as error:  # none of its target modules is in the model
-        raise MismatchError(f"adapter {adapter} does not fit the backbone: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # none of its target modules is in the model, or a setting is of the wrong type
+        raise MismatchError(f"adapter {adapter} does not fit the backbone: {reason_of(error)}") from error
     root = "base_model.model."
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Tensor] = {}
     for name in get_peft_model_state_dict(adapted):
         stored = next((key for p in prefixes if (key := root + p + name.removeprefix(root)) in weights), None)
         if stored is None:
@@ -47,5 +50,7 @@ def merge_adapter(
                 f"adapter {adapter} has nothing for {name.removeprefix(root)}; it was made for another model"
             )
         chosen[name] = weights[stored]
-    set_peft_model_state_dict(adapted, chosen)
-    return adapted.merge_and_unload(), sha256_of(weights_path)
+    with one_error(weights_path, "an adapter that fits its adapter_config.json"):
+        set_peft_model_state_dict(adapted, chosen)
+        merged = adapted.merge_and_unload()
+    return merged, sha256_of(weights_path)

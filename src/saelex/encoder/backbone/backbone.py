@@ -25,6 +25,8 @@ from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.loading import Loading, LoadingOptions
+from saelex.reading.json_object import JsonObject
+from saelex.reading.regular import one_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from saelex.encoder.backbone.low_rank import LowRankUpdate
 
 Output = Literal["residual", "final"]
+
+_MOST_BLOCKS = 1000  # of any model; each is built before its weights are asked for
 
 
 class Backbone(nn.Module):
@@ -119,6 +123,7 @@ class Backbone(nn.Module):
         architecture, settings = architecture_of(checkpoint.settings, name)
         config = model_config(settings)
         settings, layer = cut_settings(settings, config, layer, name)
+        _check_sizes(checkpoint, architecture, config, name)
         bidirectional = resolve_bidirectional(config, architecture.decoder, bidirectional, name)
         max_length = int(config.max_position_embeddings) - architecture.first_position
 
@@ -214,7 +219,8 @@ class Backbone(nn.Module):
         """The Hugging Face fast tokenizer, padding on the right; loaded when first asked for."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.hub)
+        with one_error(self.model_id, "a model with a readable tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.hub)
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"
@@ -261,21 +267,24 @@ def model_config(settings: Mapping[str, Any]) -> Any:
         return BertSettings.from_config(settings)
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(**settings)
+    with one_error("config.json", f"settings of a {settings['model_type']} model"):
+        return AutoConfig.for_model(**settings)
 
 
 def cut_settings(
     settings: Mapping[str, Any], config: Any, layer: int | None, model_id: str
 ) -> tuple[dict[str, Any], int]:
     """The settings of the model's first blocks up to `layer`, per-layer lists included, and the layer itself."""
-    blocks = int(config.num_hidden_layers)
+    blocks = config.num_hidden_layers
+    if type(blocks) is not int or not 0 < blocks <= _MOST_BLOCKS:
+        raise InputError(f"{model_id}: config.json counts {blocks!r:.60} blocks; fetch it again")
     layer = blocks - 1 if layer is None else layer
     if not 0 <= layer < blocks:
         raise InputError(f"{model_id} has no layer {layer}; its {blocks} blocks are numbered 0 to {blocks - 1}")
     name = "n_layers" if "n_layers" in settings else "num_hidden_layers"  # DistilBERT's name, everybody else's
     cut = {**settings, name: layer + 1}
     if settings.get("layer_types"):
-        cut["layer_types"] = settings["layer_types"][: layer + 1]
+        cut["layer_types"] = JsonObject(settings, f"{model_id}: config.json").texts("layer_types")[: layer + 1]
     return cut, layer
 
 
@@ -289,6 +298,18 @@ def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: 
     return checkpoint.stored_dtype(stored)
 
 
+def _check_sizes(checkpoint: Checkpoint, architecture: Architecture, config: Any, model_id: str) -> None:
+    """Raises MismatchError unless the stored embedding is as wide as config.json says: it is asked before memory is."""
+    stored = checkpoint.find(architecture.embedding, architecture.prefixes)
+    if stored is not None:
+        shape = list(checkpoint.stored(stored).shape)
+        if shape != [config.vocab_size, config.hidden_size]:
+            raise MismatchError(
+                f"{model_id} stores {shape} as its embedding, where config.json has {config.vocab_size!r:.60} tokens "
+                f"of {config.hidden_size!r:.60} dimensions; its weights do not belong to its config.json"
+            )
+
+
 def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype) -> nn.Module:
     """The cut model, with weights still undefined."""
     if settings["model_type"] == "bert":
@@ -300,7 +321,7 @@ def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype)
     config.use_cache = False
     if window == "full":
         widen_windows(config)
-    with no_init_weights():
+    with no_init_weights(), one_error("config.json", f"settings of a {settings['model_type']} model"):
         model = AutoModel.from_config(config, attn_implementation=attention_implementation(config), dtype=dtype)
     if hasattr(model, "pooler"):
         model.pooler = None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from saelex import __version__
 from saelex.encoder.backbone.backbone import Backbone
@@ -29,8 +29,10 @@ from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.stored_head import head_config, head_digest, head_tensors, read_head, write_head
 from saelex.errors import InputError, MismatchError
-from saelex.files import read_json, sha256_of
+from saelex.files import sha256_of
 from saelex.loading import Loading
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.tensors import SafetensorsFile
 
 if TYPE_CHECKING:
     from saelex.encoder.token_weights import TokenWeights
@@ -107,7 +109,9 @@ def check_kind(folder: Path, name: str) -> None:
         return
     if not (folder / "config.json").is_file():
         raise InputError(f"{name} holds no model: none of {CONFIG}, modules.json and config.json is there")
-    if not any(kind.endswith("ForMaskedLM") for kind in read_json(folder / "config.json").get("architectures") or ()):
+    config = read_json(folder / "config.json")
+    architectures = config.texts("architectures") if config.get("architectures") is not None else []
+    if not any(kind.endswith("ForMaskedLM") for kind in architectures):
         raise InputError(
             f"{name} is a language model, not a sparse encoder; make one of it with Encoder.from_sae(...) or "
             "Encoder.from_vocabulary(...)"
@@ -134,31 +138,29 @@ def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     Raises InputError for a malformed folder, MismatchError where a file is not the one its config was written with.
     """
     config = _read_config(folder)
-    try:
-        backbone = _read_backbone(folder, config["backbone"], loading)
-        _check_file(folder / HEAD, config["head"]["sha256"])
-        head = read_head(folder / HEAD, config["head"])
-        return kind(
-            backbone,
-            head.to(loading.place),
-            EncoderSettings.from_dict(config["settings"]),
-            weighting=_read_weighting(folder, config["weighting"]),
-            token_weights=_read_token_weights(folder, config["token_weights"]),
-            labels=_read_labels(folder),
-            description=config["description"],
-            backbone_identity=config["backbone"]["identity"],
-            head_digest=config["head"]["digest"],
-            extra_files=read_extra_files(folder),
-        )
-    except KeyError as error:
-        raise InputError(f"{folder / CONFIG}: {error} is missing; save the model again") from error
+    of_backbone, of_head = config.object("backbone"), config.object("head")
+    backbone = _read_backbone(folder, of_backbone, loading)
+    _check_file(folder / HEAD, of_head.text("sha256"))
+    head = read_head(folder / HEAD, of_head)
+    return kind(
+        backbone,
+        head.to(loading.place),
+        EncoderSettings.from_dict(config.object("settings")),
+        weighting=_read_weighting(folder, config.object_or_none("weighting")),
+        token_weights=_read_token_weights(folder, config.object_or_none("token_weights")),
+        labels=_read_labels(folder),
+        description=config.object("description"),
+        backbone_identity=of_backbone.object("identity"),
+        head_digest=of_head.text("digest"),
+        extra_files=read_extra_files(folder),
+    )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> JsonObject:
     config = read_json(folder / CONFIG)
     if config.get("format") not in (FORMAT, FORMAT_WITH_UPDATE):
         raise InputError(
-            f"{folder / CONFIG}: format {config.get('format')!r}, this version reads {FORMAT!r} and "
+            f"{folder / CONFIG}: format {config.get('format')!r:.60}, this version reads {FORMAT!r} and "
             f"{FORMAT_WITH_UPDATE!r}"
         )
     return config
@@ -173,65 +175,67 @@ def _check_file(path: Path, expected: str) -> None:
         )
 
 
-def _read_backbone(folder: Path, config: Mapping[str, Any], loading: Loading) -> Backbone:
-    included = config["model"] is None
-    model = str(folder / BACKBONE) if included else config["model"]
-    if included:
-        _check_file(folder / BACKBONE / "model.safetensors", config["sha256"])
+def _read_backbone(folder: Path, config: JsonObject, loading: Loading) -> Backbone:
+    named = config.text_or("model", None)
+    model = str(folder / BACKBONE) if named is None else named
+    if named is None:
+        _check_file(folder / BACKBONE / "model.safetensors", config.text("sha256"))
     update = None
-    if config.get("update") is not None:
-        _check_file(folder / UPDATE, config["update"]["sha256"])
+    if (of_update := config.object_or_none("update")) is not None:
+        _check_file(folder / UPDATE, of_update.text("sha256"))
         update = LowRankUpdate.load(folder / UPDATE)
     backbone = Backbone.load(
         model,
-        layer=config["layer"],
-        bidirectional=config["bidirectional"],
-        output=config["output"],
-        window=config["window"],
+        layer=config.whole("layer"),
+        bidirectional=config.flag_or("bidirectional", True),
+        output=config.text("output"),  # type: ignore[arg-type] # Backbone.load checks the names
+        window=config.text("window"),  # type: ignore[arg-type]
         update=update,
         device=loading.device,
         dtype=loading.dtype,
-        revision=config["revision"],
+        revision=config.text_or("revision", None),
         token=loading.token,
     )
-    backbone.base_model = config["base_model"]
-    if included:
+    backbone.base_model = config.text("base_model")
+    if named is None:
         return backbone
-    found = backbone.identity()
-    if found["weights"] != config["identity"]["weights"]:
+    found, recorded = backbone.identity(), config.object("identity")
+    if found["weights"] != recorded.text("weights"):
         raise MismatchError(
             f"{model} is not the backbone that {folder} was made with: its weights differ; give the original files"
         )
-    if found["adapter"] != config["identity"]["adapter"]:
+    if found["adapter"] != recorded.text_or("adapter", None):
         raise MismatchError(f"{folder / UPDATE} is not the update that {folder} was made with; save the model again")
     return backbone
 
 
-def _read_weighting(folder: Path, config: Mapping[str, Any] | None) -> LatentWeighting | None:
+def _read_weighting(folder: Path, config: JsonObject | None) -> LatentWeighting | None:
     if config is None:
         return None
     from saelex.encoder.weighting import LatentWeighting
 
-    _check_file(folder / WEIGHTING, config["sha256"])
+    _check_file(folder / WEIGHTING, config.text("sha256"))
     return LatentWeighting.load(folder)
 
 
-def _read_token_weights(folder: Path, config: Mapping[str, Any] | None) -> TokenWeights | None:
+def _read_token_weights(folder: Path, config: JsonObject | None) -> TokenWeights | None:
     if config is None:
         return None
     from saelex.encoder.token_weights import TokenWeights
 
-    _check_file(folder / TOKEN_WEIGHTS, config["sha256"])
-    return TokenWeights(load_file(folder / TOKEN_WEIGHTS)["weight"])
+    _check_file(folder / TOKEN_WEIGHTS, config.text("sha256"))
+    return TokenWeights(SafetensorsFile(folder / TOKEN_WEIGHTS).weights("weight"))
 
 
 def _read_labels(folder: Path) -> dict[int, str]:
-    if not (folder / LABELS).is_file():
+    path = folder / LABELS
+    if not path.exists():
         return {}
-    try:
-        return {int(latent): str(label) for latent, label in read_json(folder / LABELS).items()}
-    except ValueError as error:
-        raise InputError(f"{folder / LABELS}: keys are latent numbers ({error})") from error
+    labels = read_json(path)
+    for latent in labels:
+        if not (latent.isascii() and latent.isdecimal() and len(latent) < 10):
+            raise InputError(f"{path}: keys are latent numbers, not {latent!r:.60}; save the model again")
+    return {int(latent): labels.text(latent) for latent in labels}
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

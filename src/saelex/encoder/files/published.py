@@ -7,22 +7,23 @@ is an empty row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import torch
-from safetensors.torch import load_file
 
 from saelex.encoder.head import Pooling, Saturation
 from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.token_weights import TokenWeights
 from saelex.errors import InputError, MismatchError
-from saelex.files import read_json
 from saelex.loading import Loading
+from saelex.reading.json_object import JsonObject, read_json, read_json_objects
+from saelex.reading.regular import file_within
+from saelex.reading.tensors import SafetensorsFile
+from saelex.reading.tokenizer_file import read_tokenizer
 
 SPLADE = EncoderSettings(query_top_k=None, document_top_k=None, mask_special_tokens=False)
 """How SPLADE models are trained and published: every token pooled, every active term kept."""
@@ -66,7 +67,11 @@ def _masked_language_model(folder: Path) -> _Layout:
 
 
 def _sparse_encoder(folder: Path) -> _Layout:
-    modules = [(_class_name(entry["type"]), folder / entry["path"]) for entry in read_list(folder / "modules.json")]
+    path = folder / "modules.json"
+    modules = [
+        (_class_name(entry.text("type")), file_within(folder, entry.text("path"), str(path)))
+        for entry in read_json_objects(path)
+    ]
     if modules and modules[0][0] in ("Router", "Asym"):
         return _routed(modules[0][1])
     return _splade(modules, folder)
@@ -78,9 +83,13 @@ def _routed(folder: Path) -> _Layout:
     if not found:
         raise InputError(f"{folder}: a Router without router_config.json; fetch the model again")
     config = read_json(found[0])
+    types, structure = config.object("types"), config.object("structure")
     routes = {
-        name: [(_class_name(config["types"][module]), folder / module) for module in modules]
-        for name, modules in config["structure"].items()
+        name: [
+            (_class_name(types.text(module)), file_within(folder, module, config.where))
+            for module in structure.texts(name)
+        ]
+        for name in structure
     }
     query, document = routes.get("query", []), routes.get("document", [])
     if [name for name, _ in query] != ["SparseStaticEmbedding"]:
@@ -96,27 +105,30 @@ def _splade(modules: list[tuple[str, Path]], folder: Path) -> _Layout:
             "and a Router with SparseStaticEmbedding queries"
         )
     config = read_json(modules[1][1] / "config.json")
-    activation = config.get("activation_function", "relu")
+    activation = config.text_or("activation_function", "relu")
     if activation not in _SATURATIONS:
         raise InputError(f"{modules[1][1]}: activation {activation!r}; supported are {', '.join(_SATURATIONS)}")
-    return _Layout(modules[0][1], config.get("pooling_strategy", "max"), _SATURATIONS[activation])
+    pooling = config.text_or("pooling_strategy", "max")
+    if pooling not in get_args(Pooling):
+        raise config.wrong("pooling_strategy", " or ".join(get_args(Pooling)))
+    return _Layout(modules[0][1], pooling, _SATURATIONS[activation])  # type: ignore[arg-type]
 
 
 def _settings(folder: Path, language_model: Path) -> EncoderSettings:
     """Prompts, lengths and Top-K that the checkpoint's JSON files set."""
     model = _json_if_there(folder / "config_sentence_transformers.json")
-    if model.get("similarity_fn_name") not in (None, "dot"):
+    if model.text_or("similarity_fn_name", "dot") != "dot":
         raise InputError(f"{folder}: scores by {model['similarity_fn_name']}; sparse search needs the dot product")
     transformer = _json_if_there(language_model / "sentence_bert_config.json")
-    if transformer.get("do_lower_case"):
+    if transformer.flag_or("do_lower_case", False):
         raise InputError(f"{language_model}: do_lower_case outside the tokenizer is not supported")
-    prompts = model.get("prompts") or {}
-    documents = (prompts.get(name) for name in ("document", "passage", "corpus"))
-    length = transformer.get("max_seq_length") or _tokenizer_limit(language_model)
-    top_k = model.get("max_active_dims")
+    prompts = model.object_or_none("prompts") or JsonObject({}, model.where)
+    documents = (prompts.text_or(name, None) for name in ("document", "passage", "corpus"))
+    length = transformer.whole_or("max_seq_length", None, least=1) or _tokenizer_limit(language_model)
+    top_k = model.whole_or("max_active_dims", None, least=1)
     return replace(
         SPLADE,
-        query_prompt=prompts.get("query") or "",
+        query_prompt=prompts.text_or("query", ""),
         document_prompt=next((prompt for prompt in documents if prompt is not None), ""),
         max_query_length=length,
         max_document_length=length,
@@ -127,8 +139,9 @@ def _settings(folder: Path, language_model: Path) -> EncoderSettings:
 
 def _tokenizer_limit(folder: Path) -> int | None:
     """The tokenizer's own length limit; a huge number stands for none."""
-    limit = _json_if_there(folder / "tokenizer_config.json").get("model_max_length")
-    return int(limit) if limit is not None and limit < 1e9 else None
+    limits = _json_if_there(folder / "tokenizer_config.json")
+    unlimited = limits.number_or("model_max_length", 1e9) >= 1e9
+    return None if unlimited else limits.whole("model_max_length", least=1)
 
 
 def _token_weights(source: Path, encoder: EncoderParts) -> TokenWeights:
@@ -136,19 +149,20 @@ def _token_weights(source: Path, encoder: EncoderParts) -> TokenWeights:
     tokenizer = encoder.tokenizer.tokenizer
     if source.is_dir():
         _check_same_vocabulary(source, encoder)
-        path = _json_if_there(source / "config.json").get("path")
+        path = _json_if_there(source / "config.json").text_or("path", None)
         if path is None:
-            weight = load_file(source / "model.safetensors")["weight"]
+            weight = SafetensorsFile(source / "model.safetensors").weights("weight")
             return TokenWeights(_fit(weight, encoder.n_latents, source))
         source = source / Path(path).name
         if not source.is_file():
             raise InputError(f"{source} is missing; fetch the model again")
     weight = torch.zeros(encoder.n_latents)
-    for token, value in read_json(source).items():
+    values = read_json(source)
+    for token in values:
         index = tokenizer.token_to_id(token)
         if index is None:
             raise MismatchError(f"{source}: token {token!r} is not in the model's vocabulary")
-        weight[index] = float(value)
+        weight[index] = values.number(token)
     return TokenWeights(weight)
 
 
@@ -159,26 +173,13 @@ def _fit(weight: torch.Tensor, n_latents: int, source: Path) -> torch.Tensor:
 
 
 def _check_same_vocabulary(source: Path, encoder: EncoderParts) -> None:
-    from tokenizers import Tokenizer
-
     path = source / "tokenizer.json"
-    if path.is_file() and Tokenizer.from_file(str(path)).get_vocab() != encoder.tokenizer.tokenizer.get_vocab():
+    if path.exists() and read_tokenizer(path).get_vocab() != encoder.tokenizer.tokenizer.get_vocab():
         raise MismatchError(f"{source}: queries and documents are tokenised differently, which is not supported")
 
 
-def read_list(path: Path) -> list[dict[str, Any]]:
-    """The list of objects in a JSON file such as `modules.json`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); fetch the model again") from error
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise InputError(f"{path} should hold a list of modules; fetch the model again")
-    return content
-
-
-def _json_if_there(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _json_if_there(path: Path) -> JsonObject:
+    return read_json(path) if path.exists() else JsonObject({}, path)
 
 
 def _class_name(dotted: str) -> str:

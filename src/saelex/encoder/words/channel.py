@@ -18,6 +18,7 @@ from saelex.encoder.words.analyser import WordAnalyser
 from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
+from saelex.reading.json_object import JsonObject, settings_from
 from saelex.vectors import SparseRows
 
 FORMAT = "saelex-words/2"  # of a channel's state; another number where texts are cut into other terms
@@ -184,19 +185,21 @@ class LexicalChannel:
     @classmethod
     def from_state(cls, state: Mapping[str, Any], later_words: Iterable[str] = ()) -> LexicalChannel:
         """From `to_state`, and the words that joined after it, in order. Raises InputError for anything else."""
-        try:
-            if state["format"] != FORMAT:
-                raise InputError(
-                    f"words: kept as {state['format']!r}, while this version of saelex cuts and keeps words as "
-                    f"{FORMAT!r}; index the documents anew"
-                )
-            channel = cls(LexicalSettings(**state["settings"]), state["stop_words"])
-            frequencies = np.asarray(state["document_frequencies"], np.int64)
-            channel.statistics = Bm25Statistics(frequencies, int(state["n_documents"]), float(state["mean_length"]))
-            channel.extend(state["words"])
-            channel.extend(later_words)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"words: not the saved state of a lexical channel: {error}") from error
+        values = JsonObject(state, "words: not the saved state of a lexical channel")
+        if (written := values.text("format")) != FORMAT:
+            raise InputError(
+                f"words: kept as {written!r:.60}, while this version of saelex cuts and keeps words as {FORMAT!r}; "
+                "index the documents anew"
+            )
+        channel = cls(settings_from(LexicalSettings, values.object("settings")), values.texts("stop_words"))
+        n_documents, frequencies = values.whole("n_documents", least=1), values.wholes("document_frequencies")
+        if max(frequencies, default=0) > n_documents:
+            raise values.wrong("document_frequencies", f"counts of {n_documents} documents")
+        if (mean_length := values.number("mean_length")) < 0:
+            raise values.wrong("mean_length", "a length")
+        channel.statistics = Bm25Statistics(np.array(frequencies, np.int64), n_documents, mean_length)
+        channel.extend(values.texts("words"))
+        channel.extend(later_words)
         return channel
 
     def __iter__(self) -> Iterator[str]:

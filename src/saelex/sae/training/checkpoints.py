@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from saelex.errors import InputError
+from saelex.reading.json_object import read_json
+from saelex.reading.tensors import read_safetensors
 
 _PREFIX = "checkpoint-"
 _FREE = ("checkpoint_steps", "log_steps", "log_to")  # settings that may differ when a run goes on
@@ -50,10 +51,10 @@ class Checkpoints:
             return None
         folder = self._at(step)
         try:
-            header = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "state.safetensors")
-            config, values = header["config"], header["values"]
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            header = read_json(folder / "state.json")
+            config, values = header.object("config"), header.object("values")
+            tensors = dict(read_safetensors(folder / "state.safetensors"))
+        except InputError as error:
             raise InputError(f"{folder}: not a readable checkpoint ({error}); delete it to start again") from error
         for name, setting in self.config.items():
             if name not in _FREE and config.get(name) != setting:

@@ -12,7 +12,8 @@ import torch
 
 from saelex import __version__
 from saelex.errors import InputError
-from saelex.files import read_json, sha256_of
+from saelex.files import sha256_of
+from saelex.reading.json_object import read_json
 from saelex.training.mntp.model import Loaded
 
 FACTS = "saelex_mntp.json"

@@ -19,8 +19,8 @@ from saelex.encoder.backbone.backbone import build_skeleton, cut_settings, model
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.files.folder import BACKBONE, CONFIG, EMBEDDED, embedded_folder
 from saelex.errors import InputError, MismatchError
-from saelex.files import read_json
 from saelex.loading import Loading
+from saelex.reading.json_object import read_json
 from saelex.sae.catalogue import models, resolve
 from saelex.sae.memory import BaseModel
 from saelex.training.retrieval.settings import ModelRecipe

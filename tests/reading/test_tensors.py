@@ -1,5 +1,6 @@
-"""`.pt` files: only tensors are read, in the file's memory where it can be."""
+"""Files of tensors: only tensors are read, in the file's memory where it can be, and only sane numbers."""
 
+import math
 import os
 import pickle
 import struct
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from saelex.errors import InputError
-from saelex.sae.formats.torch_file import read_pt
+from saelex.reading.tensors import is_sane, read_pt
 
 TENSORS = {"W": torch.arange(12.0).reshape(3, 4), "b": torch.ones(3).bfloat16()}
 
@@ -81,5 +82,26 @@ def test_what_is_no_dictionary_of_tensors_is_refused(held, tmp_path):
 
 
 def test_a_missing_file_is_refused():
-    with pytest.raises(InputError, match="not a readable PyTorch file"):
+    with pytest.raises(InputError, match=r"nowhere\.pt is missing"):
         read_pt(Path("nowhere.pt"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(), (1,), (1000,), (70, 30), (3, 4, 5), (0,), (0, 4)])
+def test_sane_until_one_number_is_not(dtype, shape):
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert is_sane(tensor)
+    huge = [] if dtype is torch.float16 else [1e16, -1e30]
+    for value in (math.nan, math.inf, -math.inf, *huge):
+        for place in {0, tensor.numel() // 2, tensor.numel() - 1} if tensor.numel() else ():
+            damaged = tensor.clone()
+            damaged.view(-1)[place] = value
+            assert not is_sane(damaged)
+
+
+def test_the_largest_of_half_precision_is_a_weight():
+    """Their sum would be infinite; they are not."""
+    largest = torch.full((300, 7), torch.finfo(torch.float16).max, dtype=torch.float16)
+    assert is_sane(largest)
+    largest[4, 4], largest[5, 5] = math.inf, -math.inf
+    assert not is_sane(largest)
