@@ -20,7 +20,7 @@ from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.reading.arrays import read_npy
 from saelex.reading.json_object import JsonObject, parse_json, read_json
-from saelex.reading.regular import regular_file
+from saelex.reading.regular import is_listed, regular_file
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -378,7 +378,7 @@ class SparseRows:
         arrays = {
             name: read_npy(source / f"{name}.npy", mmap=mmap)
             for name in _ARRAYS
-            if name != "positions" or (source / "positions.npy").exists()
+            if name != "positions" or is_listed(source / "positions.npy")
         }
         for name, array in arrays.items():
             if array.ndim != 1 or array.dtype != _ARRAYS[name]:

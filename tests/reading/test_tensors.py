@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from saelex.errors import InputError
-from saelex.reading.tensors import is_sane, read_pt
+from saelex.reading.tensors import SafetensorsFile, is_sane, read_pt
 
 TENSORS = {"W": torch.arange(12.0).reshape(3, 4), "b": torch.ones(3).bfloat16()}
 
@@ -105,3 +106,35 @@ def test_the_largest_of_half_precision_is_a_weight():
     assert is_sane(largest)
     largest[4, 4], largest[5, 5] = math.inf, -math.inf
     assert not is_sane(largest)
+
+
+def test_a_flipped_bit_fails_the_checksum(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save(TENSORS, path)
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(TENSORS["W"].numpy().tobytes()) + 5] ^= 16
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"a\.pt is damaged.*checksum of .* differs"):
+        read_pt(path)
+
+
+def test_one_number_under_a_stride_of_zero_is_no_matrix(tmp_path):
+    torch.save({"W": torch.ones(1, 1).expand(100_000, 100_000)}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="claims more numbers than the file holds"):
+        read_pt(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int64, torch.bool, torch.complex64])
+def test_what_no_weights_are_stored_as(dtype, tmp_path):
+    save_file({"W": torch.ones(2, 2).to(dtype)}, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"a\.safetensors: W holds torch\.\w+ numbers, not weights"):
+        SafetensorsFile(tmp_path / "a.safetensors").weights("W")
+
+
+def test_a_safetensors_file_is_read_on_demand(tmp_path):
+    save_file(TENSORS, tmp_path / "a.safetensors", metadata={"format": "pt"})
+    held = SafetensorsFile(tmp_path / "a.safetensors")
+    assert sorted(held) == ["W", "b"] and held.metadata == {"format": "pt"}
+    assert torch.equal(held.weights("W"), TENSORS["W"])
+    with pytest.raises(InputError, match=r"a\.safetensors: lacks c"):
+        held.weights("c")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.errors import InputError
+from saelex.reading.regular import one_error
 from saelex.reading.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class TextTokenizer:
 
     def _encode(self, texts: list[str], side: Side, *, spans: bool) -> list[Encoding]:
         length = min(self.settings.max_length(side) or self.limit, self.limit)
-        with self._lock:
+        with self._lock, one_error("the model's tokenizer", "one that cuts such texts", "fetch the model again"):
             if self.tokenizer.truncation is None or self.tokenizer.truncation["max_length"] != length:
                 self.tokenizer.enable_truncation(length)
             return self.tokenizer.encode_batch(texts) if spans else self.tokenizer.encode_batch_fast(texts)

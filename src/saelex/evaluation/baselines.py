@@ -21,6 +21,7 @@ from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, best_documents
 from saelex.reading.json_object import JsonObject, read_json, read_json_objects
+from saelex.reading.regular import one_error
 from saelex.reading.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class SentenceEmbedder:
         return found
 
     def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
-        encodings = self.tokenizer.encode_batch_fast(texts)
+        with one_error("the model's tokenizer", "one that cuts such texts", "fetch the model again"):
+            encodings = self.tokenizer.encode_batch_fast(texts)
         ids = pad_sequence([torch.tensor(encoding.ids) for encoding in encodings], batch_first=True)  # [batch, length]
         lengths = torch.tensor([len(encoding.ids) for encoding in encodings])
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.backbone.device)  # [batch, length]

@@ -28,6 +28,27 @@ def regular_file(path: Path) -> Path:
     return path
 
 
+def is_folder(name: str | Path) -> bool:
+    """Whether a folder of this name is here; a name that no file can have is none, where `Path.is_dir` may raise."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_here(name: str | Path) -> bool:
+    """Whether there is anything of this name; a name that no file can have names nothing."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_listed(path: Path) -> bool:
+    """Whether the folder has this name, a link to nothing included: what is there is read or refused."""
+    return is_here(path) or path.is_symlink()
+
+
 @contextmanager
 def one_error(path: str | Path, what: str, remedy: str = "fetch it again") -> Iterator[None]:
     """Around a parser: whatever it raises is an InputError that says that the file is not `what`.

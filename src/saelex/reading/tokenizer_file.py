@@ -17,4 +17,6 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
     regular_file(path)
     with one_error(path, "a readable tokenizer"):
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.encode("a text")  # a part that names what is not there shows only now
+        return tokenizer

@@ -11,6 +11,7 @@ from saelex.errors import InputError
 from saelex.reading.regular import regular_file
 
 _MOST_BYTES = 1 << 20
+_MOST_LEVELS = 64
 # what yaml's own constructors let through, of dates, numbers and keys that are none
 _WRONG = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
@@ -45,6 +46,8 @@ def _refuse_nested_aliases(text: str, where: str) -> None:
             raise InputError(f"{where}: *{event.anchor} stands within a value that has a name (&); write it out")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
+            if depth > _MOST_LEVELS:  # before the rest is read: the time that yaml takes grows with their square
+                raise InputError(f"{where}: not YAML that is read here: nested more than {_MOST_LEVELS} levels deep")
             named_at = named_at or (depth if event.anchor else 0)
         elif isinstance(event, yaml.CollectionEndEvent):
             named_at = 0 if named_at == depth else named_at

@@ -11,6 +11,7 @@ import yaml
 
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, read_json, read_json_lines
+from saelex.reading.regular import is_here, is_listed
 from saelex.sae.parts import SaeParts
 
 LOG = "metrics.jsonl"
@@ -49,7 +50,7 @@ def training_log(folder: str | Path | None) -> list[JsonObject]:
     Raises InputError for a line that is not JSON.
     """
     path = Path(folder or "") / LOG
-    if folder is None or not path.is_file():
+    if folder is None or not is_listed(path):
         return []
     return read_json_lines(path)
 
@@ -59,7 +60,7 @@ def known_metrics(folder: str | Path | None) -> dict[str, float]:
     last ones. Raises InputError for a report or log that cannot be read.
     """
     path = Path(folder or "") / REPORT
-    if folder is None or not path.is_file():
+    if folder is None or not is_listed(path):
         last = (training_log(folder) or [JsonObject({}, path)])[-1]
         return {name: last.number(name) for name in _FIGURES if last.get(name) is not None}
     measured = read_json(path).objects("saes")
@@ -115,7 +116,7 @@ def model_card(
 
 def _is_path(name: str | None) -> bool:
     """Whether a name tells others nothing: neither a hub id nor a name of the catalogue."""
-    return name is None or Path(name).is_absolute() or Path(name).exists()
+    return name is None or Path(name).is_absolute() or is_here(name)
 
 
 def _without_folder(model: str | None) -> str | None:

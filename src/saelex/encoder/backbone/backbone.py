@@ -204,7 +204,9 @@ class Backbone(nn.Module):
     @property
     def pad_id(self) -> int:
         """Fills a batch up on the right; masked, so any id does where a model has none (Llama 3)."""
-        return int(self.settings.get("pad_token_id") or 0)
+        settings = JsonObject(self.settings, f"{self.model_id}: config.json")
+        given = settings.whole_or("pad_token_id", 0, least=-1)
+        return given if 0 <= given < settings.whole_or("vocab_size", given + 1) else 0
 
     @property
     def device(self) -> torch.device:

@@ -19,7 +19,7 @@ from saelex.errors import InputError
 from saelex.files import sha256_of
 from saelex.loading import Loading
 from saelex.reading.json_object import JsonObject, read_json
-from saelex.reading.regular import file_within
+from saelex.reading.regular import file_within, is_folder, is_listed
 from saelex.reading.tensors import SafetensorsFile, check_weights, read_pt
 
 # Looked for in this order; an index names the file of every tensor of a sharded checkpoint.
@@ -35,7 +35,7 @@ class Checkpoint:
     def __init__(self, model: str | Path, loading: Loading | None = None, *, config_name: str = "config.json") -> None:
         self.model_id = str(model)
         self.loading = loading or Loading()
-        self._local = Path(model).is_dir()
+        self._local = is_folder(model)
         if not self._local and (isinstance(model, Path) or self.model_id.startswith((".", "/", "~"))):
             raise InputError(f"no model folder {model}; give a folder that holds {config_name}, or a hub id")
         config = self.file(config_name)
@@ -59,7 +59,7 @@ class Checkpoint:
         """Path of one of the model's files, fetched if necessary; None where the model has no such file."""
         if self._local:
             path = file_within(Path(self.model_id), name, self.model_id)
-            return path if path.exists() else None  # what is there and no file is the reader's to refuse
+            return path if is_listed(path) else None  # what is there and no file is the reader's to refuse
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 

@@ -32,6 +32,7 @@ from saelex.errors import InputError, MismatchError
 from saelex.files import sha256_of
 from saelex.loading import Loading
 from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_folder, is_listed
 from saelex.reading.tensors import SafetensorsFile
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def resolve(
     if name in EMBEDDED:
         return embedded_folder(name)
     path = Path(source).expanduser()
-    if path.is_dir():
+    if is_folder(path):
         return path
     if isinstance(source, Path) or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(
@@ -229,7 +230,7 @@ def _read_token_weights(folder: Path, config: JsonObject | None) -> TokenWeights
 
 def _read_labels(folder: Path) -> dict[int, str]:
     path = folder / LABELS
-    if not path.exists():
+    if not is_listed(path):
         return {}
     labels = read_json(path)
     for latent in labels:

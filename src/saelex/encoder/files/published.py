@@ -21,7 +21,7 @@ from saelex.encoder.token_weights import TokenWeights
 from saelex.errors import InputError, MismatchError
 from saelex.loading import Loading
 from saelex.reading.json_object import JsonObject, read_json, read_json_objects
-from saelex.reading.regular import file_within
+from saelex.reading.regular import file_within, is_listed
 from saelex.reading.tensors import SafetensorsFile
 from saelex.reading.tokenizer_file import read_tokenizer
 
@@ -63,7 +63,7 @@ def load_checkpoint(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
 def _masked_language_model(folder: Path) -> _Layout:
     """naver/splade-v3 and its like; OpenSearch's first doc-only models add idf.json."""
     idf = folder / "idf.json"
-    return _Layout(folder, token_weights=idf if idf.is_file() else None)
+    return _Layout(folder, token_weights=idf if is_listed(idf) else None)
 
 
 def _sparse_encoder(folder: Path) -> _Layout:
@@ -174,12 +174,12 @@ def _fit(weight: torch.Tensor, n_latents: int, source: Path) -> torch.Tensor:
 
 def _check_same_vocabulary(source: Path, encoder: EncoderParts) -> None:
     path = source / "tokenizer.json"
-    if path.exists() and read_tokenizer(path).get_vocab() != encoder.tokenizer.tokenizer.get_vocab():
+    if is_listed(path) and read_tokenizer(path).get_vocab() != encoder.tokenizer.tokenizer.get_vocab():
         raise MismatchError(f"{source}: queries and documents are tokenised differently, which is not supported")
 
 
 def _json_if_there(path: Path) -> JsonObject:
-    return read_json(path) if path.exists() else JsonObject({}, path)
+    return read_json(path) if is_listed(path) else JsonObject({}, path)
 
 
 def _class_name(dotted: str) -> str:

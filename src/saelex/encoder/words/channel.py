@@ -185,6 +185,8 @@ class LexicalChannel:
     @classmethod
     def from_state(cls, state: Mapping[str, Any], later_words: Iterable[str] = ()) -> LexicalChannel:
         """From `to_state`, and the words that joined after it, in order. Raises InputError for anything else."""
+        if not isinstance(state, Mapping):
+            raise InputError("words: not the saved state of a lexical channel; index the documents anew")
         values = JsonObject(state, "words: not the saved state of a lexical channel")
         if (written := values.text("format")) != FORMAT:
             raise InputError(

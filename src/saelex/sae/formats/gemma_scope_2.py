@@ -14,6 +14,7 @@ from pathlib import Path
 
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_listed
 from saelex.reading.tensors import read_safetensors
 from saelex.sae.activations import JumpReLU
 from saelex.sae.config import SaeConfig
@@ -41,7 +42,7 @@ _MODULES = {
 def read_gemma_scope_2(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the layout."""
     path = folder / _WEIGHTS
-    values = read_json(folder / _CONFIG) if (folder / _CONFIG).exists() else JsonObject({}, folder / _CONFIG)
+    values = read_json(folder / _CONFIG) if is_listed(folder / _CONFIG) else JsonObject({}, folder / _CONFIG)
     _refuse_unknown(values, folder, wanted)
     tensors = read_safetensors(path)
     refuse_left_over(tensors, ("w_enc", "b_enc", "w_dec", "b_dec", "threshold"), path)

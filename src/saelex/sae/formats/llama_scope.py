@@ -22,6 +22,7 @@ import torch
 
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_listed
 from saelex.reading.tensors import read_safetensors
 from saelex.sae.activations import Activation, JumpReLU, ReLU
 from saelex.sae.config import SaeConfig
@@ -84,7 +85,7 @@ def _norm_factors(values: JsonObject, d_model: int, path: Path) -> tuple[float, 
 
 def _model_name(folder: Path) -> str | None:
     path = folder / _MODEL
-    return read_json(path).text_or("model_name", None) if path.exists() else None
+    return read_json(path).text_or("model_name", None) if is_listed(path) else None
 
 
 LLAMA_SCOPE = SaeFormat(

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_listed
 from saelex.reading.tensors import read_safetensors
 from saelex.sae.activations import Activation, JumpReLU, ReLU
 from saelex.sae.config import SaeConfig
@@ -215,7 +216,7 @@ def in_gate_space(
 def _model_name(folder: Path, source: str) -> str | None:
     """As lm_config.json says, or the names of the published suites."""
     path = folder / _MODEL
-    if path.exists():
+    if is_listed(path):
         return read_json(path).text_or("model_name", None)
     if "Llama-Scope-R1-Distill" in source:
         return "deepseek-ai/DeepSeek-R1-Distill-Llama-8B"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_listed
 from saelex.reading.tensors import read_safetensors
 from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
@@ -85,7 +86,7 @@ def _hookpoint(source: str) -> str | None:
 def _run(folder: Path) -> JsonObject:
     """The configuration of the training, where it is beside the SAE's folder."""
     for above in list(folder.resolve().parents)[:2]:
-        if (above / _RUN).is_file() and "sae" in (values := read_json(above / _RUN)):
+        if is_listed(above / _RUN) and "sae" in (values := read_json(above / _RUN)):
             return values
     return JsonObject({}, folder)
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.files import cache_folder, replacing
+from saelex.reading.regular import regular_file
 
 
 class Line(NamedTuple):
@@ -38,8 +39,7 @@ class LineFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise InputError(f"{self.path}: no such file")
+        regular_file(self.path)
         try:
             with self._plain() as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
