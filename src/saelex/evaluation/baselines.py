@@ -101,9 +101,12 @@ class SentenceEmbedder:
         if (tokenizer := backbone.checkpoint.file("tokenizer.json")) is None:
             raise InputError(f"{model} has no tokenizer.json; fetch the model again")
         # sentence-transformers before version 6 writes it here, later versions there
-        max_length = content("sentence_bert_config.json").number_or("max_seq_length", None)
-        max_length = max_length or content("tokenizer_config.json").number_or("model_max_length", None)
-        return cls(backbone, read_tokenizer(tokenizer), int(max_length or backbone.max_length))
+        max_length = content("sentence_bert_config.json").whole_or("max_seq_length", None, least=1)
+        limits = content("tokenizer_config.json")
+        max_length = max_length or int(limits.number_or("model_max_length", backbone.max_length))
+        if max_length < 1:
+            raise limits.wrong("model_max_length", "a number of tokens")
+        return cls(backbone, read_tokenizer(tokenizer), max_length)
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str], batch_size: int = 32, progress: bool = False) -> NDArray[np.float32]:

@@ -223,6 +223,7 @@ class Backbone(nn.Module):
 
         with one_error(self.model_id, "a model with a readable tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(self.checkpoint.model_id, **self.checkpoint.loading.hub)
+            tokenizer("a text")  # a setting of the wrong type shows only now
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"

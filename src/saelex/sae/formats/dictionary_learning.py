@@ -59,7 +59,8 @@ def read_dictionary_learning(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the layouts."""
     path, weights = folder / _CONFIG, folder / _WEIGHTS
     values = read_json(path)
-    trainer, buffer = values.object("trainer"), values.object_or_none("buffer") or {}
+    trainer = values.object("trainer")
+    buffer: Mapping[str, Any] = values.object_or_none("buffer") or {}
     name = trainer.text("dict_class")
     if name not in _MODULES:
         raise InputError(f"{path}: dict_class {name!r} is not one of {', '.join(_MODULES)}")

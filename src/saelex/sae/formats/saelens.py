@@ -153,7 +153,7 @@ def _modern(values: JsonObject) -> JsonObject:
     architecture = values.text_or("architecture", "standard")
     activation = values.text_or("activation_fn", None) or values.text_or("activation_fn_str", "relu")
     if activation == "topk" and architecture in ("standard", "topk"):
-        kwargs = values.object_or_none("activation_fn_kwargs") or {}
+        kwargs: Mapping[str, Any] = values.object_or_none("activation_fn_kwargs") or {}
         modern |= {"architecture": "topk", "k": values.get("k", kwargs.get("k"))}
     elif activation == "relu" or activation == architecture:
         modern["architecture"] = architecture
@@ -175,7 +175,7 @@ def _refuse_unknown(values: JsonObject) -> None:
     metadata, architecture = values.object("metadata"), values.text("architecture")
     read = metadata.text_or("hook_name", None), metadata.text_or("hf_hook_name", None)
     written = [place for part in (values, metadata) for name in _ELSEWHERE if (place := part.text_or(name, None))]
-    d_out = values.whole_or("d_out", values.whole("d_in"))
+    d_out = values.whole_or("d_out", values.whole("d_in", least=1))
     if (
         "transcoder" in architecture
         or values.flag_or("is_transcoder", False)

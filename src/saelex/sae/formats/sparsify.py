@@ -68,7 +68,7 @@ def read_sparsify(folder: Path, wanted: Wanted) -> SaeParts:
 
 
 def _refuse_unknown(values: JsonObject, path: Path) -> None:
-    known = {"activation": "topk", "transcode": False, "skip_connection": False, "signed": False}
+    known: dict[str, str | bool] = {"activation": "topk", "transcode": False, "skip_connection": False, "signed": False}
     for name, accepted in known.items():
         value = values.text_or(name, accepted) if isinstance(accepted, str) else values.flag_or(name, accepted)
         if value != accepted:
