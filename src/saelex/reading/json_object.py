@@ -11,6 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -144,6 +145,16 @@ def read_json_lines(path: Path) -> list[JsonObject]:
             where = f"{path}:{number}"
             objects.append(JsonObject({"line": parse_json(line, where)}, where).object("line"))
     return objects
+
+
+def log_until(path: Path, step: int) -> list[str]:
+    """Lines of a training log, JSON objects with a `step`, up to a step; one that a kill cut short is left out."""
+    kept = []
+    for line in regular_file(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+    return kept
 
 
 def read_json_value(path: Path) -> Any:

@@ -180,9 +180,7 @@ def _transform(backbone: Backbone, names: _Names, config: Any) -> MaskedLMTransf
         transform.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise MismatchError(
-            f"{backbone.model_id}: its masked-LM head does not fit config.json: {reason}"
-        ) from error
+        raise MismatchError(f"{backbone.model_id}: its masked-LM head does not fit config.json: {reason}") from error
     return transform.eval().to(backbone.device)
 
 

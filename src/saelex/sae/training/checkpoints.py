@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.reading.json_object import read_json
+from saelex.reading.json_object import log_until, read_json
 from saelex.reading.tensors import read_safetensors
 
 _PREFIX = "checkpoint-"
@@ -40,9 +40,7 @@ class Checkpoints:
             shutil.rmtree(partial)
         last = max(self._steps(), default=0)
         if self._log.exists():  # lines after the last checkpoint will be written again
-            lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last]
-            self._log.write_text("".join(kept), encoding="utf-8")
+            self._log.write_text("".join(f"{line}\n" for line in log_until(self._log, last)), encoding="utf-8")
 
     def latest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and values of the last checkpoint, or None. Raises InputError if it is of another configuration."""

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from saelex.errors import InputError
 from saelex.files import cache_folder, replacing
+from saelex.reading.arrays import read_npy
 from saelex.reading.regular import regular_file
 
 
@@ -109,8 +110,8 @@ def remembered_array(
     which = hashlib.sha256(json.dumps([str(path), purpose], sort_keys=True).encode()).hexdigest()[:24]
     folder = cache_folder() / "lines"
     kept = folder / f"{which}-{status.st_size}-{status.st_mtime_ns}.npy"
-    with suppress(OSError, ValueError):
-        return cast("NDArray[np.int64]", np.load(kept, mmap_mode="r"))
+    with suppress(InputError):
+        return read_npy(kept, mmap=True)
     found = find()
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
