@@ -21,7 +21,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="not a regular file"):
             regular_file(path)
     for path in (tmp_path / "link", tmp_path / "none"):
-        with pytest.raises(InputError, match="is missing"):
+        with pytest.raises(InputError, match="no such file"):
             regular_file(path)
     for name in ("a\0b", "x" * 5000):
         with pytest.raises(InputError, match="cannot be read"):

@@ -83,7 +83,7 @@ def test_what_is_no_dictionary_of_tensors_is_refused(held, tmp_path):
 
 
 def test_a_missing_file_is_refused():
-    with pytest.raises(InputError, match=r"nowhere\.pt is missing"):
+    with pytest.raises(InputError, match=r"nowhere\.pt: no such file"):
         read_pt(Path("nowhere.pt"))
 
 

@@ -21,7 +21,7 @@ def regular_file(path: Path) -> Path:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         if isinstance(error, FileNotFoundError):
-            raise InputError(f"{path} is missing; fetch it again") from error
+            raise InputError(f"{path}: no such file; fetch what is missing") from error
         raise InputError(f"{path}: cannot be read ({reason_of(error)}); fetch it again") from error
     if not stat.S_ISREG(mode):
         raise InputError(f"{path}: not a regular file; give the file itself")
