@@ -5,8 +5,8 @@ instead of b_enc for gated; topk_threshold (a number) for batchtopk and matryosh
 checkpoints of a training only: what it saves at the end is a jumprelu. Configurations of version 6 keep model and hook
 under `metadata`; older ones have them at the top level, under older names.
 
-`null` is as good as nothing. Settings that other architectures left over (`k`, a factor that is folded already) are passed
-over, as SAELens does; tensors of other architectures are refused, and so are transcoders of any age.
+`null` is as good as nothing. Settings that other architectures left over (`k`, a factor that is folded already) are
+passed over, as SAELens does; tensors of other architectures are refused, and so are transcoders of any age.
 
 What SAELens folds into the weights as it loads (`norm_scaling_factor`) or applies at each token (decoder norms,
 `scaling_factor`) is in the scales here; the weights stay the file's own.
