@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint types format parity clean
+.PHONY: demo test test-all lint types format fuzz parity clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -30,6 +30,11 @@ types: .venv/.dev
 format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Damaged files through every reader: make fuzz INPUTS=1000000 (some 300 a second on one core).
+INPUTS ?= 10000
+fuzz: .venv/.dev
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS)
 
 # Every SAE file that sae-lens or sparsify writes or reads, against those packages themselves.
 parity: .venv-saelens/.ready

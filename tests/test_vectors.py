@@ -128,9 +128,9 @@ def test_a_damaged_folder_is_an_input_error(tmp_path: Path) -> None:
     rows.save(tmp_path / "rows")
     whole = (tmp_path / "rows" / "weights.npy").read_bytes()
     (tmp_path / "rows" / "weights.npy").write_bytes(whole[:-4])
-    with pytest.raises(InputError, match="not a folder of saved sparse rows"):
+    with pytest.raises(InputError, match=r"weights\.npy is damaged"):
         SparseRows.load(tmp_path / "rows")
-    with pytest.raises(InputError, match="not a folder of saved sparse rows"):
+    with pytest.raises(InputError, match=r"sparse_rows\.json: no such file"):
         SparseRows.load(tmp_path / "nowhere")
 
 
@@ -178,11 +178,11 @@ def test_mixed_encoders_and_empty_choices_are_refused() -> None:
 
 def test_json_lines_that_cannot_be_read_name_file_and_line(tmp_path: Path) -> None:
     path, good = tmp_path / "rows.jsonl", b'{"id": "a", "vector": {"1": 2.5}}\n'
-    with pytest.raises(InputError, match=r"rows\.jsonl: cannot be read"):
+    with pytest.raises(InputError, match=r"rows\.jsonl: no such file"):
         SparseRows.read_jsonl(path, 4)
     for bad in (b"\xff", b'{"id": "b", "vector": {"4": 1}}', b'{"id": "b", "vector": {"-1": 1}}', b"[]", b'{"id": 1}'):
         path.write_bytes(good + bad)
-        with pytest.raises(InputError, match=r"rows\.jsonl:2: not a line of the form"):
+        with pytest.raises(InputError, match=r"rows\.jsonl:2: "):
             SparseRows.read_jsonl(path, 4)
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+_LONGEST = 1600  # characters; the last ones say what to do
+
 
 class SaelexError(Exception):
-    """Base of all errors that saelex raises on purpose; the command line prints its message and exits with code 2."""
+    """Base of all errors that saelex raises on purpose; the command line prints its message and exits with code 2.
+
+    The message is one line, and a value in it that goes on and on is cut.
+    """
+
+    def __str__(self) -> str:
+        line = " ".join(super().__str__().splitlines())
+        return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 4 :]}"
 
 
 class InputError(SaelexError):

@@ -237,17 +237,6 @@ def write_text(path: Path, content: Iterable[str]) -> None:
 # ---- reading and remembering -----------------------------------------------------------------------------------------
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises InputError naming the file where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable JSON ({error}); fetch the file again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object; fetch the file again")
-    return content
-
-
 def cache_folder() -> Path:
     """Where this user's caches belong: `$SAELEX_CACHE`, or `saelex` in the operating system's cache folder."""
     if own := os.environ.get("SAELEX_CACHE"):
@@ -318,15 +307,15 @@ def _hash(path: Path) -> str:
 def _remembered() -> dict[str, Any]:
     try:
         cache = json.loads((cache_folder() / "sha256.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return cache if isinstance(cache, dict) else {}
 
 
 def _remember(path: str, entry: dict[str, Any]) -> None:
     # Two processes may write at once: one entry is then lost and computed again, the file itself is always whole.
-    cache = {known: state for known, state in _remembered().items() if Path(known).exists()} | {path: entry}
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
+        cache = {known: state for known, state in _remembered().items() if Path(known).exists()} | {path: entry}
         cache_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:  # goes even when the disk is full
             whole = Path(scratch) / "sha256.json"

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import math
 import textwrap
 import types
 import typing
@@ -13,10 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import yaml
-
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.reading.yaml_file import parse_yaml, read_yaml
 
 Recipe = TypeVar("Recipe")
 Section = TypeVar("Section")
@@ -42,13 +42,7 @@ def load_recipe(kind: type[Recipe], path: str | Path, overrides: Sequence[str] =
     overrides: "a.b=value" each, the value in YAML; applied after the file, the last one winning.
     Raises InputError for unreadable YAML, an unknown setting (naming the nearest one) or a value of the wrong type.
     """
-    path = expanded(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(expanded(path), "a recipe") or {}
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of settings, not a {type(values).__name__}")
     return build_recipe(kind, values, overrides)
@@ -60,11 +54,7 @@ def build_recipe(kind: type[Recipe], values: dict[str, Any], overrides: Sequence
         name, equals, text = override.partition("=")
         if not equals:
             raise InputError(f"--set {override}: write it as name=value, for example training.k=16")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
-        _put(values, name.strip(), value)
+        _put(values, name.strip(), parse_yaml(text, f"--set {override}"))
     return _build(kind, values, "", _names(kind))
 
 
@@ -164,7 +154,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     elif hint in (int, float) and not isinstance(value, bool):
         try:
             number = float(value)
-            if hint is float or number == int(number):
+            if math.isfinite(number) and (hint is float or number == int(number)):
                 return hint(number)
         except (TypeError, ValueError, OverflowError):
             pass

@@ -17,13 +17,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from saelex.errors import InputError
 from saelex.files import expanded, making_folder, write_text, writing
+from saelex.reading.arrays import read_npy
+from saelex.reading.json_object import JsonObject, parse_json, read_json
+from saelex.reading.regular import is_listed, regular_file
 
 if TYPE_CHECKING:
     import scipy.sparse
     import torch
 
 FORMAT = "saelex-sparse-rows/1"
-_ARRAYS = ("indptr", "latents", "weights", "positions")
+_ARRAYS: dict[str, type] = {"indptr": np.int64, "latents": np.int32, "weights": np.float32, "positions": np.int32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,18 +321,22 @@ class SparseRows:
         vectors: list[dict[int, float]] = []
         number = 0
         try:
-            with expanded(path).open("rb") as file:
+            with regular_file(expanded(path)).open("rb") as file:
                 for line in file:
                     number += 1
-                    record = json.loads(line)
-                    vector = {int(latent): float(weight) for latent, weight in record["vector"].items()}
+                    where = f"{path}:{number}"
+                    record = JsonObject({"line": parse_json(line, where)}, where).object("line")
+                    weights = record.object("vector")
+                    vector = {int(latent): weights.number(latent) for latent in weights}
                     if vector and not 0 <= min(vector) <= max(vector) < n_latents:
                         raise ValueError(f"a latent lies outside 0..{n_latents - 1}")
+                    if len(vector) < len(weights):
+                        raise ValueError("a latent is there twice")
                     vectors.append(vector)
                     ids.append(str(record["id"]))
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError) as error:
             wanted = '{"id": ..., "vector": {"latent": weight}}'
             raise InputError(f"{path}:{number}: not a line of the form {wanted}: {error}") from error
         return ids, cls.from_dicts(vectors, n_latents)
@@ -357,20 +364,24 @@ class SparseRows:
     def load(cls, folder: str | Path, mmap: bool = True) -> SparseRows:
         """Rows that `save` wrote, memory-mapped unless told otherwise. Raises InputError for anything else."""
         source = expanded(folder)
-        try:
-            header = json.loads((source / "sparse_rows.json").read_text(encoding="utf-8"))
-            if header["format"] != FORMAT:
-                raise ValueError(f"format {header['format']!r}, this version reads {FORMAT!r}")
-            arrays = {
-                name: np.load(source / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False)
-                for name in _ARRAYS
-                if name != "positions" or (source / "positions.npy").exists()
-            }
-            rows = cls(n_latents=int(header["n_latents"]), **arrays)
-            if (len(rows), rows.n_nonzero) != (header["rows"], header["non_zeros"]):
-                raise ValueError("the arrays are not those that the header describes")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{source}: not a folder of saved sparse rows: {error}") from error
+        header = read_json(source / "sparse_rows.json")
+        if (written := header.text("format")) != FORMAT:
+            raise InputError(f"{source}: not saved sparse rows of {FORMAT!r}, but of {written!r:.60}")
+        arrays = {
+            name: read_npy(source / f"{name}.npy", mmap=mmap)
+            for name in _ARRAYS
+            if name != "positions" or is_listed(source / "positions.npy")
+        }
+        for name, array in arrays.items():
+            if array.ndim != 1 or array.dtype != _ARRAYS[name]:
+                raise InputError(f"{source}: {name} is {array.dtype} {list(array.shape)}, not saved sparse rows'")
+        if np.any(np.diff(arrays["indptr"]) < 0):
+            raise InputError(f"{source}: not saved sparse rows: indptr decreases")
+        rows = cls(n_latents=header.whole("n_latents"), **arrays)
+        if (len(rows), rows.n_nonzero) != (header.whole("rows"), header.whole("non_zeros")):
+            raise InputError(f"{source}: the arrays are not those that the header describes")
+        if rows.n_nonzero and not 0 <= rows.latents.min() <= rows.latents.max() < rows.n_latents:
+            raise InputError(f"{source}: latents.npy names a latent outside 0..{rows.n_latents - 1}")
         return rows
 
 

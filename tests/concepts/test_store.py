@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
 
 
 def test_missing_foreign_and_future_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a concept store"):
+    with pytest.raises(InputError, match="no such file"):
         ConceptStore.open(tmp_path / "none.sqlite")
     foreign = tmp_path / "foreign.sqlite"
     foreign.write_bytes(b"not a database" * 100)

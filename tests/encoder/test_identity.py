@@ -183,15 +183,11 @@ def added_token(content: dict[str, Any]) -> None:
     content["added_tokens"].append(content["added_tokens"][-1] | {"content": "bank", "id": 149})
 
 
-def no_longer_special(content: dict[str, Any]) -> None:
-    content["added_tokens"][-1]["special"] = False
-
-
 def no_frame(content: dict[str, Any]) -> None:
     content["post_processor"] = None
 
 
-EDITS = [lower_case, exchanged_words, added_token, no_longer_special, no_frame]
+EDITS = [lower_case, exchanged_words, added_token, no_frame]
 
 
 @pytest.mark.parametrize("edit", EDITS)

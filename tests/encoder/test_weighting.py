@@ -84,8 +84,8 @@ def test_bad_input_is_named(activations: np.ndarray, tmp_path: Path) -> None:
         weighting.query(SparseRows.empty(31, rows=1))
     with pytest.raises(InputError, match="max_df"):
         WeightingSettings(max_df=0.0)
-    with pytest.raises(InputError, match="not a saved latent weighting"):
+    with pytest.raises(InputError, match="no such file"):
         LatentWeighting.load(tmp_path)
     (tmp_path / FILE_NAME).write_bytes(b"\x00" * 20)
-    with pytest.raises(InputError, match="not a saved latent weighting"):
+    with pytest.raises(InputError, match="is damaged, or not a readable safetensors file"):
         LatentWeighting.load(tmp_path)

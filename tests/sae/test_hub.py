@@ -155,9 +155,9 @@ def test_metrics_for_a_card(tmp_path):
     (tmp_path / "report.json").write_text(json.dumps({"saes": [measured]}))
     assert known_metrics(tmp_path) == {"tokens": 7, "fvu": 0.1, "loss_recovered": 0.99}
     (tmp_path / "report.json").write_text("{}")
-    with pytest.raises(InputError, match="not a report"):
+    with pytest.raises(InputError, match="lacks the setting 'saes'"):
         known_metrics(tmp_path)
     (tmp_path / "report.json").unlink()
     (tmp_path / "metrics.jsonl").write_text("{")
-    with pytest.raises(InputError, match="not a training log"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl:1: not readable JSON"):
         known_metrics(tmp_path)

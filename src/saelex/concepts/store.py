@@ -9,10 +9,15 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.files import expanded, replacing
+from saelex.reading.json_object import JsonObject, parse_json, settings_from
+from saelex.reading.regular import regular_file
+
+Row = TypeVar("Row", Evidence, Example)
 
 FILE_NAME = "concepts.sqlite"
 SCHEMA_VERSION = 1
@@ -70,7 +75,7 @@ class ConceptStore:
 
         Raises InputError for a file that is missing or not a concept store, MismatchError for another encoder's.
         """
-        source = expanded(path)
+        source = regular_file(expanded(path))
         # immutable: a store is never changed in place, so readers need no locks
         uri = f"{source.resolve().as_uri()}?mode=ro&immutable=1"
         with contextlib.ExitStack() as on_failure:
@@ -78,7 +83,7 @@ class ConceptStore:
                 connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
                 on_failure.callback(connection.close)
                 meta = dict(connection.execute("SELECT key, value FROM meta"))
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError) as error:  # ValueError: a row of other than two columns
                 raise InputError(f"{source}: not a concept store ({error}); make one with `saelex label`") from error
             store = cls(connection, _check(meta, source, fingerprint))
             on_failure.pop_all()
@@ -95,7 +100,7 @@ class ConceptStore:
         self.close()
 
     def __len__(self) -> int:
-        return int(self._execute("SELECT count(*) FROM concept").fetchone()[0])
+        return int(next(self._execute("SELECT count(*) FROM concept"))[0])
 
     def __iter__(self) -> Iterator[Concept]:
         for row in self._execute(f"SELECT {_COLUMNS} FROM concept ORDER BY latent"):
@@ -103,20 +108,20 @@ class ConceptStore:
 
     def __getitem__(self, latent: int) -> Concept:
         """The concept of a latent. Raises KeyError when the corpus showed nothing of it."""
-        row = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,)).fetchone()
+        row = next(self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,)), None)
         if row is None:
             raise KeyError(latent)
         return _concept(*row)
 
     def label(self, latent: int) -> str:
         """The latent's label, or "latent 4711" where there is none."""
-        row = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,)).fetchone()
-        return row[0] if row else f"latent {latent}"
+        row = next(self._execute("SELECT label FROM concept WHERE latent = ?", (latent,)), None)
+        return _text(row[0]) if row else f"latent {latent}"
 
     def examples(self, latent: int) -> tuple[Example, ...]:
         """Passages in which the latent fired strongly; none where the corpus showed nothing of it."""
-        row = self._execute("SELECT examples FROM concept WHERE latent = ?", (latent,)).fetchone()
-        return tuple(Example(*example) for example in json.loads(row[0])) if row else ()
+        row = next(self._execute("SELECT examples FROM concept WHERE latent = ?", (latent,)), None)
+        return _rows(Example, row[0]) if row else ()
 
     def find(self, text: str, limit: int = 10) -> list[int]:
         """Latents whose label or evidence has any of the text's words, best first; the label counts five times."""
@@ -143,11 +148,13 @@ class ConceptStore:
             raise InputError(f"no concept is labelled {name!r}{hint}")
         return found
 
-    def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         try:
-            return self._connection.execute(sql, values)
+            yield from self._connection.execute(sql, values)
         except sqlite3.ProgrammingError as error:  # of a hit that outlived its index, say
             raise SaelexError("the labels are closed; open the index and search again") from error
+        except (sqlite3.Error, OverflowError) as error:
+            raise InputError(f"{FILE_NAME}: damaged ({error}); make it again with `saelex label`") from error
 
     def _where(self, condition: str, *values: object) -> list[int]:
         rows = self._execute(
@@ -169,7 +176,7 @@ class ConceptStore:
         """Latents with a word in their label that is spelt much like the name: for typing errors."""
         latents: dict[str, int] = {}
         for latent, label in self._execute("SELECT latent, label FROM concept ORDER BY density DESC"):
-            for word in label.split(SEPARATOR):
+            for word in _text(label).split(SEPARATOR):
                 latents.setdefault(word, latent)
         return [latents[word] for word in difflib.get_close_matches(name.lower(), latents, n=5, cutoff=0.7)]
 
@@ -184,6 +191,8 @@ def _check(meta: dict[str, str], source: Path, fingerprint: str | None) -> str:
             f"{source}: concepts of schema {meta.get('schema_version')}, this version reads {SCHEMA_VERSION}; "
             "make them again with `saelex label`"
         )
+    if not isinstance(meta.get("fingerprint"), str):
+        raise InputError(f"{source}: names no encoder; make it again with `saelex label`")
     if fingerprint is not None and meta["fingerprint"] != fingerprint:
         raise MismatchError(f"{source}: the labels are of another encoder; make them again with `saelex label`")
     return meta["fingerprint"]
@@ -200,9 +209,27 @@ def _insert(connection: sqlite3.Connection, concept: Concept) -> None:
     )
 
 
-def _concept(latent: int, label: str, evidence: str, examples: str, density: float, mean_weight: float) -> Concept:
-    words = tuple(Evidence(*pair) for pair in json.loads(evidence))
-    return Concept(latent, label, words, tuple(Example(*row) for row in json.loads(examples)), density, mean_weight)
+def _concept(latent: int, label: Any, evidence: Any, examples: Any, density: Any, mean_weight: Any) -> Concept:
+    if not all(isinstance(value, float) for value in (density, mean_weight)):
+        raise InputError(f"{FILE_NAME}: concept {latent} is damaged; make it again with `saelex label`")
+    return Concept(latent, _text(label), _rows(Evidence, evidence), _rows(Example, examples), density, mean_weight)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(
+            f"{FILE_NAME}: a damaged concept, {value!r:.60} in place of a text; `saelex label` makes it again"
+        )
+    return value
+
+
+def _rows(kind: type[Row], text: Any) -> tuple[Row, ...]:
+    """The named tuples that a column holds as JSON lists, each value of its type."""
+    lists = parse_json(_text(text), FILE_NAME)
+    names = kind._fields
+    if not isinstance(lists, list) or not all(isinstance(row, list) and len(row) == len(names) for row in lists):
+        raise InputError(f"{FILE_NAME}: a damaged concept; make them again with `saelex label`")
+    return tuple(settings_from(kind, JsonObject(dict(zip(names, row)), FILE_NAME)) for row in lists)
 
 
 def _quoted(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TypeVar, cast
 
 from saelex.errors import InputError
+from saelex.reading.regular import regular_file
 
 Entry = TypeVar("Entry")
 
@@ -20,6 +21,7 @@ def suffix_of(path: Path) -> str:
 
 def open_bytes(path: Path) -> IO[bytes]:
     """The file for reading, unpacked where its name ends in `.gz`. Raises InputError where it cannot be opened."""
+    regular_file(path)
     try:
         if path.suffix.lower() == ".gz":
             return cast(IO[bytes], gzip.open(path, "rb"))

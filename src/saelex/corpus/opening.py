@@ -11,7 +11,8 @@ from saelex.corpus.sources.mteb_layout import HUB, is_mteb_folder, read_mteb_lay
 from saelex.corpus.sources.pair import read_pair
 from saelex.corpus.sources.trec_files import FILES, read_trec_files
 from saelex.errors import InputError
-from saelex.files import expanded, expanded_text
+from saelex.files import expanded_text
+from saelex.reading.regular import is_folder, is_here
 
 _PREFIXES = (HUB, IR_DATASETS, FILES)
 
@@ -33,7 +34,7 @@ def read_collection(source: str | Path, split: str = "test") -> Collection:
     names those that do), or a judged query has no text.
     """
     text = expanded_text(str(source))
-    if not Path(text).exists():
+    if not is_here(text):
         if sides := _sides(text):
             first, second = (read_collection(*named_split(side, split)) for side in sides)
             return read_pair(first, second, text)
@@ -44,7 +45,7 @@ def read_collection(source: str | Path, split: str = "test") -> Collection:
     name = text.removeprefix(HUB)
     if name != text or is_mteb_folder(Path(name)):
         return read_mteb_layout(name, split)
-    if not Path(text).is_dir():
+    if not is_folder(text):
         raise InputError(
             f"{text}: no such folder; a test collection is a folder, or hf:..., ir_datasets:..., trec:... or two of "
             "them with a + between"
@@ -54,7 +55,7 @@ def read_collection(source: str | Path, split: str = "test") -> Collection:
 
 def named_split(source: str, split: str = "test") -> tuple[str, str]:
     """Source and split of `SOURCE:SPLIT`; of a source that names none, or is itself a path, the split given."""
-    if expanded(source).exists() or source.startswith(FILES):
+    if is_here(expanded_text(source)) or source.startswith(FILES):
         return source, split
     first, plus, last = source.rpartition("+")  # a pair's split stands behind its second side
     prefix = next((prefix for prefix in _PREFIXES if last.startswith(prefix)), "")
@@ -76,4 +77,4 @@ def _sides(source: str) -> tuple[str, str] | None:
 
 
 def _may_be_source(text: str) -> bool:
-    return text.startswith(_PREFIXES) or expanded(named_split(text)[0]).is_dir()
+    return text.startswith(_PREFIXES) or is_folder(expanded_text(named_split(text)[0]))

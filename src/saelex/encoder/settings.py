@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Literal
 
 from saelex.errors import InputError
+from saelex.reading.json_object import JsonObject, settings_from
 
 Side = Literal["query", "document"]
+
+_MOST = 2**31 - 1  # of tokens or latents
 
 DEFAULT: Literal["default"] = "default"
 """Stands for the Top-K of the encoder's settings where a call takes `top_k`, since None already means all latents."""
@@ -47,7 +51,7 @@ class EncoderSettings:
     def __post_init__(self) -> None:
         for name in ("max_query_length", "max_document_length", "query_top_k", "document_top_k"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST):
                 raise InputError(f"encoder setting {name} is a positive whole number or null, not {value!r}")
         for name, kind in (
             ("query_prompt", str),
@@ -57,9 +61,9 @@ class EncoderSettings:
         ):
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"encoder setting {name} is a {kind.__name__}, not {getattr(self, name)!r}")
-        if self.sink_norm is not None and not (isinstance(self.sink_norm, (int, float)) and self.sink_norm > 0):
+        if self.sink_norm is not None and not (isinstance(self.sink_norm, (int, float)) and 0 < self.sink_norm < inf):
             raise InputError(f"encoder setting sink_norm is a positive number or null, not {self.sink_norm!r}")
-        if not (isinstance(self.word_scale, (int, float)) and 0 < self.word_scale < float("inf")):
+        if not (isinstance(self.word_scale, (int, float)) and 0 < self.word_scale < inf):
             raise InputError(f"encoder setting word_scale is a positive number, not {self.word_scale!r}")
 
     def prompt(self, side: Side) -> str:
@@ -87,10 +91,8 @@ class EncoderSettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EncoderSettings:
         """From `to_dict`. Raises InputError for a field this version does not know or a value it cannot take."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise InputError(f"unknown encoder setting {unknown[0]!r}; a newer saelex may have written this model")
-        return cls(**values)
+        held = values if isinstance(values, JsonObject) else JsonObject(values, "encoder settings")
+        return settings_from(cls, held)
 
     def identity(self) -> dict[str, Any]:
         """The part that the fingerprint covers: what changes weights; Top-K and the scale of words do not."""

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saelex.encoder.digest import tensors_digest
 from saelex.encoder.head import LinearHead
 from saelex.errors import InputError
 from saelex.files import fact_of
+from saelex.reading.json_object import JsonObject
+from saelex.reading.regular import reason_of
+from saelex.reading.tensors import WEIGHT_DTYPES, SafetensorsFile, check_weights
 from saelex.sae.activations import Activation, JumpReLU, ReLU, TopK
 from saelex.sae.normalisation import TokenNorm
 
@@ -58,27 +60,30 @@ def write_head(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({name: tensor.clone() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
 
 
-def read_head(path: Path, config: Mapping[str, Any]) -> LinearHead:
+def read_head(path: Path, config: JsonObject) -> LinearHead:
     """The head of a file and its config. Raises InputError where the two do not make a head."""
-    try:
-        tensors = load_file(path)
-        head = LinearHead(
-            tensors["weight"].to(getattr(torch, config["dtype"])),
-            tensors["bias"],
-            _activation(config["activation"], tensors),
-            scale=tensors.get("scale"),
-            transform=_transform(config["transform"], config["d_model"], tensors),
-            softcap=config["softcap"],
-            alpha=float(tensors["alpha"]),
-            pooling=config["pooling"],
-            saturation=config["saturation"],
-        )
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{path}: not the head that its saelex_config.json describes ({reason})") from error
-    if (head.n_latents, head.d_model) != (config["n_latents"], config["d_model"]):
-        raise InputError(f"{path}: holds {head.n_latents} x {head.d_model} weights, not what saelex_config.json says")
-    return head.eval()
+    file = SafetensorsFile(path)
+    tensors = {name: check_weights(tensor, name, path) for name, tensor in file.items()}
+    shape = config.whole("n_latents", least=1), config.whole("d_model", least=1)
+    if tuple(file.weights("weight").shape) != shape:
+        raise InputError(f"{path}: holds {list(tensors['weight'].shape)} weights, not {list(shape)}; save it again")
+    dtype = config.text("dtype")
+    if dtype not in (str(known).removeprefix("torch.") for known in WEIGHT_DTYPES):
+        raise config.wrong("dtype", "the name of a dtype that weights have")
+    if file.weights("alpha").numel() != 1:
+        raise InputError(f"{path}: alpha is of the shape {list(tensors['alpha'].shape)}, not a number")
+    transform = config.object_or_none("transform")
+    return LinearHead(
+        tensors["weight"].to(getattr(torch, dtype)),
+        file.weights("bias"),
+        _activation(config.object("activation"), file),
+        scale=tensors.get("scale"),
+        transform=None if transform is None else _transform(transform, shape[1], tensors),
+        softcap=config.number_or("softcap", None),
+        alpha=float(tensors["alpha"]),
+        pooling=config.text("pooling"),  # type: ignore[arg-type] # the head checks the two names
+        saturation=config.text("saturation"),  # type: ignore[arg-type]
+    ).eval()
 
 
 def stored_digest(path: Path, head: LinearHead) -> str:
@@ -92,15 +97,15 @@ def stored_digest(path: Path, head: LinearHead) -> str:
     )
 
 
-def _activation(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Activation:
-    kind = config["kind"]
+def _activation(config: JsonObject, file: SafetensorsFile) -> Activation:
+    kind = config.text("kind")
     if kind == "relu":
         return ReLU()
     if kind == "jumprelu":
-        return JumpReLU(tensors["activation.threshold"])
+        return JumpReLU(file.weights("activation.threshold"))
     if kind == "topk":
-        return TopK(int(config["k"]))
-    raise InputError(f"unknown gate {kind!r} in saelex_config.json; a newer saelex may have written this model")
+        return TopK(config.whole("k", least=1))
+    raise InputError(f"unknown gate {kind!r:.60} in {config.where}; a newer saelex may have written this model")
 
 
 def _transform_config(transform: nn.Module) -> dict[str, Any] | None:
@@ -123,27 +128,27 @@ def _transform_config(transform: nn.Module) -> dict[str, Any] | None:
     raise InputError(f"a head with a {type(transform).__name__} as its transform cannot be saved")
 
 
-def _transform(
-    shape: Mapping[str, Any] | None, d_model: int, tensors: Mapping[str, Tensor], prefix: str = "transform."
-) -> nn.Module | None:
-    if shape is None:
-        return None
-    if shape["kind"] == "sequence":
-        parts = (_transform(part, d_model, tensors, f"{prefix}{i}.") for i, part in enumerate(shape["parts"]))
-        return nn.Sequential(*(part for part in parts if part is not None))
-    if shape["kind"] == "token_norm":
-        return TokenNorm(shape["norm"])
+def _transform(shape: JsonObject, d_model: int, tensors: Mapping[str, Tensor], prefix: str = "transform.") -> nn.Module:
+    kind = shape.text("kind")
+    if kind == "sequence":
+        parts = (_transform(part, d_model, tensors, f"{prefix}{i}.") for i, part in enumerate(shape.objects("parts")))
+        return nn.Sequential(*parts)
+    if kind == "token_norm":
+        return TokenNorm(shape.text("norm"))  # type: ignore[arg-type] # it checks the name
     from saelex.encoder.backbone.vocabulary import MaskedLMTransform
 
-    if shape["kind"] != "masked_lm":
-        raise InputError(f"unknown transform {shape['kind']!r} in saelex_config.json; a newer saelex wrote it")
+    if kind != "masked_lm":
+        raise InputError(f"unknown transform {kind!r:.60} in {shape.where}; a newer saelex wrote it")
     transform = MaskedLMTransform(
         d_model,
-        shape["activation"],
-        shape["eps"],
-        dense_bias=shape["dense_bias"],
-        norm_bias=shape["norm_bias"],
+        shape.text("activation"),
+        shape.number("eps"),
+        dense_bias=shape.flag_or("dense_bias", True),
+        norm_bias=shape.flag_or("norm_bias", True),
     )
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    transform.load_state_dict(own, assign=True)
+    try:
+        transform.load_state_dict(own, assign=True)
+    except RuntimeError as error:
+        raise InputError(f"{shape.where}: the head's transform has other tensors ({reason_of(error)})") from error
     return transform

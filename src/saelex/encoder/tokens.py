@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from saelex.encoder.backbone.bert_tokenizer import plain_bert_tokenizer
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.errors import InputError
+from saelex.reading.regular import one_error
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -86,7 +87,7 @@ class TextTokenizer:
         bare = self.bare_queries and side == "query"
         most = _EVERYTHING if bare else self.limit
         length = min(self.settings.max_length(side) or most, most)
-        with self._lock:
+        with self._lock, one_error("the model's tokenizer", "one that cuts such texts", "fetch the model again"):
             if self.tokenizer.truncation is None or self.tokenizer.truncation["max_length"] != length:
                 self.tokenizer.enable_truncation(length, direction=self._cut)
             encode = self.tokenizer.encode_batch if spans else self.tokenizer.encode_batch_fast

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, replacing
+from saelex.reading.json_object import JsonObject, parse_json, settings_from
+from saelex.reading.tensors import SafetensorsFile
 from saelex.vectors import SparseRows
 
 FILE_NAME = "weighting.safetensors"
@@ -119,17 +121,19 @@ class LatentWeighting:
     @classmethod
     def load(cls, folder: str | Path) -> LatentWeighting:
         """Read what `save` wrote. Raises InputError for a missing, damaged or foreign file."""
-        from safetensors import SafetensorError, safe_open
-
         path = expanded(folder) / FILE_NAME
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError(f"format {metadata.get('format')!r}, this version reads {FORMAT!r}")
-                header = json.loads(metadata["weighting"])
-                frequencies = file.get_tensor("document_frequencies").astype(np.int64)
-            statistics = Bm25Statistics(frequencies, int(header["n_documents"]), float(header["mean_length"]))
-            return cls(statistics, WeightingSettings(**header["settings"]))
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: not a saved latent weighting: {error}") from error
+        file = SafetensorsFile(path)
+        if (written := file.metadata.get("format")) != FORMAT:
+            raise InputError(f"{path}: not a saved latent weighting of {FORMAT!r} (format {written!r:.60})")
+        header = parse_json(file.metadata.get("weighting", ""), path)
+        if not isinstance(header, dict) or "document_frequencies" not in file:
+            raise InputError(f"{path}: not a saved latent weighting; fetch or save the model again")
+        values = JsonObject(header, path)
+        n_documents = values.whole("n_documents", least=1)
+        frequencies = file["document_frequencies"].numpy().astype(np.int64)
+        if frequencies.ndim != 1 or np.any((frequencies < 0) | (frequencies > n_documents)):
+            raise InputError(f"{path}: document_frequencies are not counts of {n_documents} documents; save it again")
+        if (mean_length := values.number("mean_length")) < 0:
+            raise values.wrong("mean_length", "a length")
+        statistics = Bm25Statistics(frequencies, n_documents, mean_length)
+        return cls(statistics, settings_from(WeightingSettings, values.object("settings")))

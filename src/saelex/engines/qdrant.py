@@ -27,6 +27,8 @@ from saelex.index.engine import (
     closed,
     distinct,
 )
+from saelex.reading.json_object import read_json
+from saelex.reading.regular import one_error
 from saelex.vectors import SparseRows
 
 VECTOR_NAME = "latents"
@@ -76,10 +78,12 @@ class QdrantEngine:
         """Raises InputError for a folder that `create` did not make."""
         edge, target = _edge(), expanded(folder)
         try:
-            n_latents = int(json.loads((target / _SETTINGS).read_text(encoding="utf-8"))["n_latents"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            n_latents = read_json(target / _SETTINGS).whole("n_latents", least=1)
+        except InputError as error:
             raise InputError(f"{target}: not a shard that QdrantEngine.create made: {error}") from error
-        return cls(target, n_latents, edge.EdgeShard.load(str(target)))
+        with one_error(target, "a shard that QdrantEngine.create made", "make it again"):
+            shard = edge.EdgeShard.load(str(target))
+        return cls(target, n_latents, shard)
 
     def __repr__(self) -> str:
         return f"QdrantEngine({str(self._folder)!r})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,17 +20,13 @@ from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, best_documents
 from saelex.progress import progress_bar
+from saelex.reading.json_object import JsonObject, read_json, read_json_objects
+from saelex.reading.regular import one_error
+from saelex.reading.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_SENTENCE_FILES = (
-    "modules.json",
-    "1_Pooling/config.json",
-    "sentence_bert_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
 BM25_K1, BM25_B = 0.9, 0.4  # Anserini's defaults, which BEIR's BM25 rows use
 
 
@@ -89,24 +84,29 @@ class SentenceEmbedder:
 
         Raises InputError for a model that is none, or that does more than mean pooling and normalisation.
         """
-        from tokenizers import Tokenizer
-
         backbone = Backbone.load(model, output="final", dtype=torch.float32, device=device)
-        found = {name: backbone.checkpoint.file(name) for name in _SENTENCE_FILES}
-        content = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path}
-        modules = [module["type"].rsplit(".", 1)[-1] for module in content.get("modules.json", [])]
-        if modules != ["Transformer", "Pooling", "Normalize"] or not _is_mean(content.get("1_Pooling/config.json", {})):
+
+        def content(name: str) -> JsonObject:
+            path = backbone.checkpoint.file(name)
+            return JsonObject({}, f"{model}: {name}") if path is None else read_json(path)
+
+        listed = backbone.checkpoint.file("modules.json")
+        types = [module.text("type") for module in read_json_objects(listed)] if listed else []
+        modules = [name.rsplit(".", 1)[-1] for name in types]
+        if modules != ["Transformer", "Pooling", "Normalize"] or not _is_mean(content("1_Pooling/config.json")):
             raise InputError(
                 f"{model}: no dense baseline, since it is not a sentence-transformers model "
                 "of mean pooling and normalisation; leave out --against dense"
             )
-        if found["tokenizer.json"] is None:
+        if (tokenizer := backbone.checkpoint.file("tokenizer.json")) is None:
             raise InputError(f"{model} has no tokenizer.json; fetch the model again")
         # sentence-transformers before version 6 writes it here, later versions there
-        max_length = content.get("sentence_bert_config.json", {}).get("max_seq_length")
-        max_length = max_length or content.get("tokenizer_config.json", {}).get("model_max_length")
-        max_length = max_length or backbone.max_length
-        return cls(backbone, Tokenizer.from_file(str(found["tokenizer.json"])), int(max_length))
+        max_length = content("sentence_bert_config.json").whole_or("max_seq_length", None, least=1)
+        limits = content("tokenizer_config.json")
+        max_length = max_length or int(limits.number_or("model_max_length", backbone.max_length))
+        if max_length < 1:
+            raise limits.wrong("model_max_length", "a number of tokens")
+        return cls(backbone, read_tokenizer(tokenizer), max_length)
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str], batch_size: int = 32, progress: bool = False) -> NDArray[np.float32]:
@@ -124,7 +124,8 @@ class SentenceEmbedder:
         return found
 
     def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
-        encodings = self.tokenizer.encode_batch_fast(texts)
+        with one_error("the model's tokenizer", "one that cuts such texts", "fetch the model again"):
+            encodings = self.tokenizer.encode_batch_fast(texts)
         ids = pad_sequence([torch.tensor(encoding.ids) for encoding in encodings], batch_first=True)  # [batch, length]
         lengths = torch.tensor([len(encoding.ids) for encoding in encodings])
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.backbone.device)  # [batch, length]

@@ -14,7 +14,8 @@ from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
-from saelex.files import cache_folder, expanded, read_json, write_text
+from saelex.files import cache_folder, expanded, write_text
+from saelex.reading.json_object import read_json
 from saelex.vectors import SparseRows
 
 _FORMAT = 2  # part of every key: another number forgets all that earlier versions have kept

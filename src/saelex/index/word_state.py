@@ -19,6 +19,7 @@ from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
 from saelex.errors import InputError
 from saelex.index.disk.catalog import Catalog, Transaction
 from saelex.index.disk.snapshot import Snapshot
+from saelex.reading.json_object import parse_json
 from saelex.vectors import SparseRows
 
 _STATE = "words"
@@ -74,7 +75,7 @@ class WordState:
             saved = self._catalog.state(_STATE)
             if saved is None:
                 return
-            state, later = json.loads(saved), self._catalog.words(self._committed)
+            state, later = parse_json(saved, "words"), self._catalog.words(self._committed)
             if self._stored:
                 # a writer in this process had its own words in the channel before they were committed
                 self.channel.extend(later[len(self.channel) - self._committed :])

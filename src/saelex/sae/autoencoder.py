@@ -84,6 +84,11 @@ class SparseAutoencoder(nn.Module):
                 )
             if tensor is not None and name.endswith("scale") and not bool((tensor > 0).all()):
                 raise InputError(f"SAE {config.source or ''}: {name} must be positive for every latent")
+        small = {"b_enc": b_enc, "b_dec": b_dec, "encoder_scale": encoder_scale, "decoder_scale": decoder_scale}
+        small["the threshold"] = getattr(activation, "threshold", None)
+        for name, tensor in small.items():  # the matrices were looked at as they were read
+            if tensor is not None and not bool(torch.isfinite(tensor).all()):
+                raise InputError(f"SAE {config.source or ''}: {name} is not finite; the file is damaged")
         self.W_enc = nn.Parameter(W_enc)
         self.b_enc = nn.Parameter(_precise(b_enc))
         self.W_dec = None if W_dec is None else nn.Parameter(W_dec)

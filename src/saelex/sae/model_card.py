@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import yaml
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.reading.json_object import JsonObject, read_json, read_json_lines
+from saelex.reading.regular import is_here, is_listed
 from saelex.sae.parts import SaeParts
 
 LOG = "metrics.jsonl"
@@ -44,18 +44,15 @@ def sae_facts(sae: SaeParts) -> dict[str, Any]:
     }
 
 
-def training_log(folder: str | Path | None) -> list[dict[str, Any]]:
+def training_log(folder: str | Path | None) -> list[JsonObject]:
     """The lines of a training run's metrics.jsonl; none where the folder has no such file.
 
     Raises InputError for a line that is not JSON.
     """
     path = Path(folder or "") / LOG
-    if folder is None or not path.is_file():
+    if folder is None or not is_listed(path):
         return []
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except ValueError as error:
-        raise InputError(f"{path}: not a training log ({error}); move it away to go without") from error
+    return read_json_lines(path)
 
 
 def known_metrics(folder: str | Path | None) -> dict[str, float]:
@@ -63,15 +60,16 @@ def known_metrics(folder: str | Path | None) -> dict[str, float]:
     last ones. Raises InputError for a report or log that cannot be read.
     """
     path = Path(folder or "") / REPORT
-    if folder is None or not path.is_file():
-        last = (training_log(folder) or [{}])[-1]
-        return {name: last[name] for name in _FIGURES if last.get(name) is not None}
-    try:
-        measured = read_json(path)["saes"][0]
-        figures = {**measured["metrics"], "loss_recovered": (measured["loss"] or {}).get("recovered")}
-    except (KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{path}: not a report of `saelex sae report` ({error!r})") from error
-    return {name: figures[name] for name in _FIGURES if figures.get(name) is not None}
+    if folder is None or not is_listed(path):
+        last = (training_log(folder) or [JsonObject({}, path)])[-1]
+        return {name: last.number(name) for name in _FIGURES if last.get(name) is not None}
+    measured = read_json(path).objects("saes")
+    if not measured:
+        raise InputError(f"{path}: not a report of `saelex sae report`: it holds no SAE")
+    figures, loss = measured[0].object("metrics"), measured[0].object_or_none("loss")
+    if loss is not None:
+        figures["loss_recovered"] = loss.get("recovered")
+    return {name: figures.number(name) for name in _FIGURES if figures.get(name) is not None}
 
 
 def model_card(
@@ -118,7 +116,7 @@ def model_card(
 
 def _is_path(name: str | None) -> bool:
     """Whether a name tells others nothing: neither a hub id nor a name of the catalogue."""
-    return name is None or Path(name).is_absolute() or Path(name).exists()
+    return name is None or Path(name).is_absolute() or is_here(name)
 
 
 def _without_folder(model: str | None) -> str | None:

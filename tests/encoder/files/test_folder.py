@@ -197,8 +197,8 @@ def test_a_changed_file_is_refused(name: str, saved: Path) -> None:
     [
         ({"format": "saelex-encoder/9"}, "format"),
         ({"settings": {"query_top_k": 0}}, "query_top_k"),
-        ({"settings": {"colour": 1}}, "unknown encoder setting 'colour'"),
-        ({"head": {}}, "missing"),
+        ({"settings": {"colour": 1}}, "unknown setting 'settings.colour'"),
+        ({"head": {}}, "lacks the setting 'head.sha256'"),
     ],
 )
 def test_a_malformed_configuration_is_one_clear_error(change: dict[str, Any], message: str, saved: Path) -> None:

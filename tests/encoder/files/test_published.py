@@ -224,7 +224,7 @@ def test_lengths_of_each_side(settings: dict[str, Any], lengths: tuple[int, int]
         ({"tokenizer_args": {"do_lower_case": False}}, "tokenizer_args"),
         ({"model_kwargs": {"dtype": "float16"}}, "model_kwargs"),
         ({"query_expansion": {"strategy": "fixed", "length": 8}}, "query_expansion"),
-        ({"max_seq_length": 0}, "max_query_length is a positive"),
+        ({"max_seq_length": 0}, "max_seq_length is 0, not a whole number"),
         ({"pooling": "mean"}, "'pooling' is not known"),
     ],
 )
@@ -257,7 +257,7 @@ def test_settings_of_the_pooling_that_are_not_known_are_refused(
     [
         ({"model_type": "SentenceTransformer"}, "is a SentenceTransformer; saelex loads a SparseEncoder"),
         ({"similarity_fn_name": "cosine"}, "scores by cosine"),
-        ({"max_active_dims": 0}, "query_top_k is a positive"),
+        ({"max_active_dims": 0}, "max_active_dims is 0, not a whole number"),
     ],
 )
 def test_settings_of_the_model_that_are_refused(settings: dict[str, Any], message: str, sparse: Path) -> None:
@@ -283,7 +283,7 @@ def test_modules_that_are_not_understood_are_refused(sparse: Path) -> None:
         ([*modules, normalize], r"Transformer \+ SpladePooling \+ Normalize; supported are"),
         ([modules[0], modules[1] | {"type": "custom_pooling.SpladePooling"}], r"custom_pooling\.SpladePooling"),
         ([modules[0] | {"kwargs": ["task"]}, modules[1]], "kwargs of their own"),
-        ([modules[0], modules[1] | {"path": "../elsewhere"}], "lies outside the folder"),
+        ([modules[0], modules[1] | {"path": "../elsewhere"}], "is no file of its own folder"),
         ([modules[0], {"type": modules[1]["type"]}], "has a type and a path"),
     ):
         path.write_text(json.dumps(changed))
@@ -331,7 +331,7 @@ def test_routes_that_are_not_understood_are_refused(doc_only: Path) -> None:
         ({"structure": structure | {"document": structure["query"]}}, "its modules are SparseStaticEmbedding"),
         ({"parameters": {"route_mappings": {"('query', 'text')": "document"}}}, "route_mappings"),
         ({"parameters": {"temperature": 2}}, "'temperature' is not known"),
-        ({"types": {}}, "not the routes of a Router"),
+        ({"types": {}}, "lacks the setting 'types"),
     ):
         path.write_text(json.dumps(config | changed))
         with pytest.raises(InputError, match=message):

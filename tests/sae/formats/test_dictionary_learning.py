@@ -105,7 +105,7 @@ def test_a_learnt_threshold_is_one_number(tmp_path):
     ("dict_class", "changes", "message"),
     [
         ("AutoEncoder", {"dict_class": "CrossCoder"}, "dict_class 'CrossCoder' is not one of"),
-        ("AutoEncoder", {"dict_class": None}, "lacks the setting 'dict_class'"),
+        ("AutoEncoder", {"dict_class": None}, "lacks the setting 'trainer.dict_class'"),
         ("AutoEncoder", {"dict_class": "JumpReluAutoEncoder"}, "lacks b_dec"),
         ("AutoEncoderTopK", {"k": 0}, "k is 0"),
     ],

@@ -54,9 +54,11 @@ def test_batch_topk_without_a_learnt_threshold_is_refused(tensors):
 
 @pytest.mark.parametrize("k", [0, -3, 2.5, None, "5", True, float("nan")])
 def test_k_is_a_number_of_latents(k):
-    assert topk(torch.zeros(3), 4.0, ANYWHERE).activation.k == 4
+    assert topk(torch.zeros(5), 4.0, ANYWHERE).activation.k == 4
     with pytest.raises(InputError, match="not a whole number of latents"):
-        topk(torch.zeros(3), k, ANYWHERE)
+        topk(torch.zeros(5), k, ANYWHERE)
+    with pytest.raises(InputError, match="k is 6, and there are 5 latents"):
+        topk(torch.zeros(5), 6, ANYWHERE)
 
 
 def test_vectors_are_float32_or_wider():

@@ -6,8 +6,8 @@ import torch
 from tests.sae.formats.builders import D, N, gemma_scope_tensors, states, write_gemma_scope
 
 from saelex.errors import InputError, MismatchError
+from saelex.reading.arrays import Npz
 from saelex.sae.autoencoder import SparseAutoencoder
-from saelex.sae.formats.npz import Npz
 
 
 def arrays():

@@ -134,7 +134,7 @@ def test_the_model_is_named_by_lm_config_or_the_suite(tmp_path):
         ({"hook_point_in": None}, "hook_point_in"),
         ({"expansion_factor": None}, "expansion_factor"),
         ({"expansion_factor": 3}, "shape"),
-        ({"d_model": True}, "d_model is True, not a number"),
+        ({"d_model": True}, "d_model is True, not a whole number"),
     ],
 )
 def test_settings_that_cannot_be_followed(tmp_path, changes, message):

@@ -188,8 +188,8 @@ def test_the_decoder_norms_need_no_decoder_in_memory(tmp_path):
 @pytest.mark.parametrize(
     ("config", "extra", "message"),
     [
-        (saelens_config("transcoder"), {}, "architecture 'transcoder' is not one"),
-        (old_config(activation_fn_str="tanh-relu"), {}, "architecture 'activation tanh-relu' is not one"),
+        (saelens_config("transcoder"), {}, "a transcoder, not an autoencoder"),
+        (old_config(activation_fn_str="tanh-relu"), {}, "activation 'tanh-relu' of a standard SAE is not read"),
         (saelens_config("topk"), {}, "lacks the setting 'k'"),
         (saelens_config("topk", k=0), {}, "k is 0"),
         (saelens_config("topk", k="many"), {}, "k is 'many'"),

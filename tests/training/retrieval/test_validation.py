@@ -73,7 +73,7 @@ def test_what_agrees_passes(tmp_path, overrides):
         (["tune.backbone=full", "model.dtype=bfloat16"], "would round most updates away"),
         (["loss.kl=0"], "are all 0"),
         (["loss.kl=-1"], "loss.kl is at least 0"),
-        (["loss.kl=.nan"], "loss.kl is at least 0"),
+        (["loss.kl=.nan"], "loss.kl' is of type float"),
         (["loss.temperature=0"], "loss.temperature is a positive number"),
         (["loss.word_language=de"], "is of words, which loss.word_scale=0 leaves out"),
         (["loss.word_scale=1", "loss.word_language=xx"], "unknown language 'xx'"),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from saelex.encoder.backbone.architectures import Architecture
 from saelex.encoder.backbone.checkpoint import Checkpoint
@@ -15,6 +14,8 @@ from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, sha256_of
 from saelex.loading import Loading
+from saelex.reading.regular import one_error, reason_of
+from saelex.reading.tensors import SafetensorsFile, check_weights, read_pt
 
 _NOTES = ("base_model_name_or_path", "revision", "peft_version", "auto_mapping", "inference_mode", "task_type")
 ADAPTER_CONFIG = "adapter_config.json"
@@ -67,27 +68,26 @@ def merge_adapter(
 
     Raises InputError where there is no such adapter, MismatchError where it does not cover all modules that it names.
     """
-    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     weights_path = next((path for name in _WEIGHTS if (path := files.file(name)) is not None), None)
     if weights_path is None:
         raise InputError(f"{files.model_id} holds no {_WEIGHTS[0]}; give the folder or hub id of a peft LoRA adapter")
-    config = PeftConfig.from_pretrained(str(files.folder))
+    with one_error(files.folder / ADAPTER_CONFIG, "a readable adapter's configuration"):
+        config = PeftConfig.from_pretrained(str(files.folder))
     if config.is_prompt_learning or str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
         raise InputError(f"{files.model_id}: a {config.peft_type} adapter cannot be merged here; only LoRA can")
     config.base_model_name_or_path = None  # the user has named the base model; peft warns where the two differ
     config.task_type, config.inference_mode = None, True  # a plain wrapper, not one that generates text
-    weights: dict[str, Any] = load_peft_weights(str(files.folder), device="cpu")
+    weights = _weights(weights_path)
     prefix = max(
         (p for p in architecture.prefixes if any(key.startswith(_ROOT + p) for key in weights)), key=len, default=""
     )
     try:
         # under its own name, so that patterns of module names match as they did in training
         adapted = get_peft_model(_nest(model, prefix), config)
-    except ValueError as error:  # none of its target modules is in the model
-        raise MismatchError(
-            f"adapter {files.model_id} does not fit the backbone: {str(error).splitlines()[0]}"
-        ) from error
+    except Exception as error:  # none of its target modules is in the model, or a setting is of the wrong type
+        raise MismatchError(f"adapter {files.model_id} does not fit the backbone: {reason_of(error)}") from error
     expected = set(get_peft_model_state_dict(adapted))
     if missing := sorted(expected - set(weights)):
         raise MismatchError(
@@ -100,10 +100,18 @@ def merge_adapter(
             f"adapter {files.model_id} changes {others[0].removeprefix(_ROOT)}, and so the language model head; "
             "merge it with peft's merge_and_unload, save the model and give that"
         )
-    set_peft_model_state_dict(adapted, {name: weights[name] for name in expected})
-    merged: nn.Module = adapted.merge_and_unload().get_submodule(prefix.rstrip("."))
+    with one_error(weights_path, "an adapter that fits its adapter_config.json"):
+        set_peft_model_state_dict(adapted, {name: weights[name] for name in expected})
+        merged: nn.Module = adapted.merge_and_unload().get_submodule(prefix.rstrip("."))
     settings = {name: value for name, value in files.settings.items() if name not in _NOTES}
     return merged, json_digest({"weights": sha256_of(weights_path), "config": settings})
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        file = SafetensorsFile(path)
+        return {name: file.weights(name) for name in file}
+    return {name: check_weights(tensor, name, path) for name, tensor in read_pt(path).items()}
 
 
 def _nest(model: nn.Module, prefix: str) -> nn.Module:

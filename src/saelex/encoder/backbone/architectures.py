@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saelex.errors import InputError
+from saelex.reading.json_object import JsonObject
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,14 @@ def architecture_of(settings: Mapping[str, Any], model_id: str) -> tuple[Archite
 
     Raises InputError for a model type that no test covers, for quantised weights and for an encoder made causal.
     """
+    held = JsonObject(settings, f"{model_id}: config.json")
     text = dict(settings)
     if settings.get("model_type") == "gemma3":  # text and vision together: only the text model is read
-        text = {"model_type": "gemma3_text"} | dict(settings["text_config"])
+        text = {"model_type": "gemma3_text"} | held.object("text_config")
     model_type = str(text.get("model_type"))
     if model_type not in ARCHITECTURES:
         raise InputError(
-            f"{model_id} is of model type {model_type!r}; supported are {', '.join(ARCHITECTURES)} "
+            f"{model_id} is of model type {model_type!r:.60}; supported are {', '.join(ARCHITECTURES)} "
             "(each has its own test of cutting, attention and padding)"
         )
     if any(level.get(name) for level in (settings, text) for name in ("quantization_config", "compression_config")):

@@ -28,6 +28,8 @@ from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, local_or_name
 from saelex.loading import Loading, LoadingOptions, without_own_code
+from saelex.reading.json_object import JsonObject
+from saelex.reading.regular import one_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -42,6 +44,7 @@ _NOT_OF_STATES = re.compile(
     r"initializer_.*|gradient_checkpointing|id2label|label2id|num_labels|problem_type|output_.*|return_dict.*"
 )
 """Names in config.json that no hidden state depends on: where a model comes from, how it was trained, other heads."""
+_MOST_BLOCKS = 1000  # of any model; each is built before its weights are asked for
 
 
 class Backbone(nn.Module):
@@ -134,6 +137,7 @@ class Backbone(nn.Module):
         architecture, settings = architecture_of(checkpoint.settings, name)
         config = model_config(settings)
         settings, layer = cut_settings(settings, config, layer, name)
+        _check_sizes(checkpoint, architecture, config, name)
         bidirectional = resolve_bidirectional(config, architecture.decoder, bidirectional, name)
         max_length = int(config.max_position_embeddings) - architecture.first_position
 
@@ -219,7 +223,9 @@ class Backbone(nn.Module):
     @property
     def pad_id(self) -> int:
         """Fills a batch up on the right; masked, so any id does where a model has none (Llama 3)."""
-        return int(self.settings.get("pad_token_id") or 0)
+        settings = JsonObject(self.settings, f"{self.model_id}: config.json")
+        given = settings.whole_or("pad_token_id", 0, least=-1)
+        return given if 0 <= given < settings.whole_or("vocab_size", given + 1) else 0
 
     @property
     def device(self) -> torch.device:
@@ -238,14 +244,9 @@ class Backbone(nn.Module):
         from transformers import AutoTokenizer
 
         files = self.tokenizer_files
-        try:
-            with without_own_code(self.model_id):
-                tokenizer = AutoTokenizer.from_pretrained(files.model_id, **files.loading.pretrained)
-        except InputError:
-            raise
-        except Exception as error:  # of whatever kind transformers meets in the files
-            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            raise InputError(f"{files.model_id} has no tokenizer that transformers can read ({reason})") from error
+        with without_own_code(self.model_id), one_error(files.model_id, "a model with a readable tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(files.model_id, **files.loading.pretrained)
+            tokenizer("a text")  # a setting of the wrong type shows only now
         if not tokenizer.is_fast:
             raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
         tokenizer.padding_side = "right"
@@ -304,11 +305,8 @@ def model_config(settings: Mapping[str, Any]) -> Any:
         return BertSettings.from_config(settings)
     from transformers import AutoConfig
 
-    try:
+    with one_error("config.json", f"settings of a {settings['model_type']} model"):
         config = AutoConfig.for_model(**settings)
-    except Exception as error:  # of whatever kind a configuration class raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"config.json is no {settings['model_type']} configuration ({reason})") from error
     if "sliding_attention" in (getattr(config, "layer_types", None) or ()) and not config.sliding_window:
         raise InputError("config.json has layers with a sliding window, but no sliding_window; mend it")
     return config
@@ -318,14 +316,16 @@ def cut_settings(
     settings: Mapping[str, Any], config: Any, layer: int | None, model_id: str
 ) -> tuple[dict[str, Any], int]:
     """The settings of the model's first blocks up to `layer`, per-layer lists included, and the layer itself."""
-    blocks = int(config.num_hidden_layers)
+    blocks = config.num_hidden_layers
+    if type(blocks) is not int or not 0 < blocks <= _MOST_BLOCKS:
+        raise InputError(f"{model_id}: config.json counts {blocks!r:.60} blocks; fetch it again")
     layer = blocks - 1 if layer is None else layer
     if not 0 <= layer < blocks:
         raise InputError(f"{model_id} has no layer {layer}; its {blocks} blocks are numbered 0 to {blocks - 1}")
     name = "n_layers" if "n_layers" in settings else "num_hidden_layers"  # DistilBERT's name, everybody else's
     cut = {**settings, name: layer + 1}
     if settings.get("layer_types"):
-        cut["layer_types"] = settings["layer_types"][: layer + 1]
+        cut["layer_types"] = JsonObject(settings, f"{model_id}: config.json").texts("layer_types")[: layer + 1]
     return cut, layer
 
 
@@ -340,6 +340,18 @@ def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: 
     return (Loading(dtype=str(named)).torch_dtype if named else None) or checkpoint.stored_dtype(stored)
 
 
+def _check_sizes(checkpoint: Checkpoint, architecture: Architecture, config: Any, model_id: str) -> None:
+    """Raises MismatchError unless the stored embedding is as wide as config.json says: it is asked before memory is."""
+    stored = checkpoint.find(architecture.embedding, architecture.prefixes)
+    if stored is not None:
+        shape = list(checkpoint.stored(stored).shape)
+        if shape != [config.vocab_size, config.hidden_size]:
+            raise MismatchError(
+                f"{model_id} stores {shape} as its embedding, where config.json has {config.vocab_size!r:.60} tokens "
+                f"of {config.hidden_size!r:.60} dimensions; its weights do not belong to its config.json"
+            )
+
+
 def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype) -> nn.Module:
     """The cut model, with weights still undefined."""
     if settings["model_type"] == "bert":
@@ -351,7 +363,7 @@ def build_skeleton(settings: dict[str, Any], window: Window, dtype: torch.dtype)
     config.use_cache = False
     if window == "full":
         widen_windows(config)
-    with no_init_weights():
+    with no_init_weights(), one_error("config.json", f"settings of a {settings['model_type']} model"):
         model = AutoModel.from_config(
             config, attn_implementation=attention_implementation(config), dtype=dtype, trust_remote_code=False
         )

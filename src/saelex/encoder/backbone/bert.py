@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from saelex.encoder.onednn import linear
 from saelex.errors import InputError
+from saelex.reading.json_object import JsonObject, settings_from
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
@@ -52,17 +53,26 @@ class BertSettings(NamedTuple):
 
     @classmethod
     def from_config(cls, settings: Mapping[str, Any]) -> BertSettings:
-        """Raises InputError for relative position embeddings, which transformers 5 passes over, and for odd heads."""
+        """Raises InputError for values that make no model, and for relative positions, which transformers 5 skips."""
         if settings.get("position_embedding_type", "absolute") != "absolute":
             raise InputError(
                 f"unsupported position_embedding_type {settings['position_embedding_type']!r} in config.json"
             )
-        read = cls(**{name: settings[name] for name in cls._fields if name in settings})
-        if read.hidden_size % read.num_attention_heads:
+        given = {name: settings[name] for name in cls._fields if settings.get(name) is not None}
+        held = JsonObject(given, settings.where if isinstance(settings, JsonObject) else "config.json")
+        made = settings_from(cls, held)
+        for name, value in made._asdict().items():
+            if isinstance(value, int) and not 0 < value < 1 << 31:
+                raise held.wrong(name, "a size")
+        if made.hidden_size % made.num_attention_heads:
             raise InputError(
-                f"{read.num_attention_heads} attention heads do not share hidden_size {read.hidden_size} in config.json"
+                f"{held.where}: {made.hidden_size} dimensions for {made.num_attention_heads} heads; fetch it again"
             )
-        return read
+        if not 0 < made.layer_norm_eps < 1:
+            raise held.wrong("layer_norm_eps", "a small positive number")
+        if not all(0 <= share <= 1 for share in (made.hidden_dropout_prob, made.attention_probs_dropout_prob)):
+            raise InputError(f"{held.where}: dropout is a share from 0 to 1; fetch the file again")
+        return made
 
 
 class BertOutput(NamedTuple):

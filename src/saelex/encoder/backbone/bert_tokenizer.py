@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.reading.json_object import read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

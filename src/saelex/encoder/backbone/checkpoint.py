@@ -11,17 +11,16 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
-from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from saelex.errors import InputError, MismatchError
-from saelex.files import local_or_name, read_json, sha256_of
+from saelex.files import local_or_name, sha256_of
 from saelex.loading import Loading
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import file_within, is_folder, is_listed
+from saelex.reading.tensors import SafetensorsFile, check_weights, read_pt
 
 # Looked for in this order; an index names the file of every tensor of a sharded checkpoint.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -36,7 +35,7 @@ class Checkpoint:
     def __init__(self, model: str | Path, loading: Loading | None = None, *, config_name: str = "config.json") -> None:
         self.model_id = local_or_name(model)
         self.loading = loading or Loading()
-        self._local = Path(self.model_id).is_dir()
+        self._local = is_folder(self.model_id)
         if not self._local and (isinstance(model, Path) or self.model_id.startswith((".", "/", "~"))):
             raise InputError(f"no model folder {model}; give a folder that holds {config_name}, or a hub id")
         config = self.file(config_name)
@@ -46,7 +45,7 @@ class Checkpoint:
         if not self._local:
             # the commit that the revision stood for, so that later files belong to it
             self.loading = replace(self.loading, revision=self.folder.name)
-        self.settings: dict[str, Any] = read_json(config)
+        self.settings: JsonObject = read_json(config)
 
     @property
     def revision(self) -> str | None:
@@ -59,8 +58,8 @@ class Checkpoint:
     def file(self, name: str) -> Path | None:
         """Path of one of the model's files, fetched if necessary; None where the model has no such file."""
         if self._local:
-            path = Path(self.model_id) / name
-            return path if path.is_file() else None
+            path = file_within(Path(self.model_id), name, self.model_id)
+            return path if is_listed(path) else None  # what is there and no file is the reader's to refuse
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
@@ -86,11 +85,9 @@ class Checkpoint:
             if path is None:
                 continue
             if path.suffix == ".json":
-                return dict(read_json(path)["weight_map"])
-            if path.suffix == ".safetensors":
-                with _open(path) as file:
-                    return dict.fromkeys(file.keys(), name)
-            return dict.fromkeys(_load_pickled(path), name)
+                weights = read_json(path).object("weight_map")
+                return {key: weights.text(key) for key in weights}
+            return dict.fromkeys(_read(path), name)
         raise InputError(f"{self.model_id} holds no weights; looked for {', '.join(_WEIGHTS)}")
 
     def find(self, name: str, prefixes: tuple[str, ...]) -> str | None:
@@ -113,17 +110,25 @@ class Checkpoint:
         tensors: dict[str, Tensor] = {}
         for file_name, names in by_file.items():
             path = self._weight_file(file_name)
-            if path.suffix == ".safetensors":
-                with _open(path) as file:
-                    tensors |= {name: _cast(file.get_tensor(stored[name]), dtype) for name in names}
-            else:
-                pickled = _load_pickled(path)
-                tensors |= {name: _cast(pickled[stored[name]], dtype) for name in names}
+            held = _read(path)
+            for name in names:
+                if (key := stored[name]) not in held:
+                    raise InputError(f"{path}: lacks {key}, which the model's index says it holds; fetch it again")
+                tensor = check_weights(held[key], key, path)
+                tensors[name] = tensor if dtype is None else tensor.to(dtype)
         return tensors
 
     def stored_dtype(self, key: str) -> torch.dtype:
         """The dtype of one stored tensor."""
-        return self.tensors({key: key})[key].dtype
+        return self.stored(key).dtype
+
+    def stored(self, key: str) -> Tensor:
+        """One tensor as it is stored, its numbers neither read nor checked."""
+        path = self._weight_file(self.weight_map[key])
+        held = _read(path)
+        if key not in held:
+            raise InputError(f"{path}: lacks {key}, which the model's index says it holds; fetch it again")
+        return held[key]
 
     def weights_sha256(self, stored: Mapping[str, str]) -> str:
         """SHA-256 of the one file that holds these tensors, or of the list of the files' hashes."""
@@ -138,22 +143,5 @@ class Checkpoint:
         return path
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-
-
-def _open(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or not a safetensors file ({error}); fetch the model again") from error
-
-
-def _load_pickled(path: Path) -> dict[str, Tensor]:
-    # weights_only: a pickle may hold nothing but tensors here; PyTorch before 1.6 wrote no zip file, nothing to map
-    try:
-        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{path} is damaged or holds more than tensors ({reason}); fetch the model again") from error
-    return tensors
+def _read(path: Path) -> Mapping[str, Tensor]:
+    return SafetensorsFile(path) if path.suffix == ".safetensors" else read_pt(path)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saelex.encoder.digest import tensors_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, replacing
+from saelex.reading.tensors import SafetensorsFile
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -101,14 +101,11 @@ class LowRankUpdate:
     @classmethod
     def load(cls, path: str | Path) -> LowRankUpdate:
         """Read what `save` wrote. Raises InputError for a missing, damaged or foreign file."""
-        try:
-            with safe_open(expanded(path), framework="pt") as file:
-                written = (file.metadata() or {}).get("format")
-                if written != FORMAT:
-                    raise InputError(f"{path}: not a low-rank update (format {written!r}, this version reads {FORMAT})")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: missing or damaged ({error}); fetch or save the model again") from error
+        path = expanded(path)
+        file = SafetensorsFile(path)
+        if (written := file.metadata.get("format")) != FORMAT:
+            raise InputError(f"{path}: not a low-rank update (format {written!r:.60}, this version reads {FORMAT})")
+        tensors = {name: file.weights(name) for name in file}
         modules = {name.rpartition(".")[0] for name in tensors}
         wanted = {f"{module}.{factor}" for module in modules for factor in Factors._fields}
         if wanted != tensors.keys():

@@ -14,7 +14,7 @@ from saelex.encoder.backbone.attention import Window
 from saelex.encoder.backbone.backbone import Backbone, model_config
 from saelex.encoder.backbone.bert import activation_named
 from saelex.encoder.backbone.checkpoint import Checkpoint
-from saelex.errors import InputError
+from saelex.errors import InputError, MismatchError
 from saelex.loading import LoadingOptions
 
 if TYPE_CHECKING:
@@ -188,7 +188,12 @@ def _transform(backbone: Backbone, names: _Names, config: Any) -> MaskedLMTransf
         dense_bias="dense.bias" in stored,
         norm_bias="norm.bias" in stored,
     )
-    transform.load_state_dict(backbone.checkpoint.tensors(stored, backbone.dtype), assign=True)
+    tensors = backbone.checkpoint.tensors(stored, backbone.dtype)
+    try:
+        transform.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise MismatchError(f"{backbone.model_id}: its masked-LM head does not fit config.json: {reason}") from error
     return transform.eval().to(backbone.device)
 
 

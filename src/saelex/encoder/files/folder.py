@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from saelex import __version__
 from saelex.encoder.backbone.backbone import Backbone
@@ -35,12 +35,14 @@ from saelex.files import (
     check_sha256,
     expanded,
     local_or_name,
-    read_json,
     recover_folder,
     replacing_folder,
     sha256_of,
 )
 from saelex.loading import Loading
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_folder, is_listed
+from saelex.reading.tensors import SafetensorsFile
 
 if TYPE_CHECKING:
     from saelex.encoder.token_weights import TokenWeights
@@ -98,7 +100,7 @@ def resolve(
         return embedded_folder(name)
     path = absolute(source)
     recover_folder(path)
-    if path.is_dir():
+    if is_folder(path):
         return path
     if isinstance(source, Path) or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(
@@ -125,7 +127,9 @@ def check_kind(folder: Path, name: str) -> None:
         return
     if not (folder / "config.json").is_file():
         raise InputError(f"{name} holds no model: none of {CONFIG}, modules.json and config.json is there")
-    if not any(kind.endswith("ForMaskedLM") for kind in read_json(folder / "config.json").get("architectures") or ()):
+    config = read_json(folder / "config.json")
+    architectures = config.texts("architectures") if config.get("architectures") is not None else []
+    if not any(kind.endswith("ForMaskedLM") for kind in architectures):
         raise InputError(
             f"{name} is a language model, not a sparse encoder; make one of it with Encoder.from_sae(...) or "
             "Encoder.from_vocabulary(...)"
@@ -156,34 +160,30 @@ def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     """
     config = _read_config(folder)
     check_files(folder, "saelex encoder")
-    try:
-        _check_named(folder, config)
-        backbone = _read_backbone(folder, config["backbone"], loading)
-        identity = _identity(folder, config, backbone)
-        check_sha256(folder / HEAD, config["head"]["sha256"], CONFIG)
-        head = read_head(folder / HEAD, config["head"])
-        digest = stored_digest(folder / HEAD, head)
-        if digest != config["head"]["digest"]:
-            raise MismatchError(
-                f"{folder / CONFIG}: its head (gate, pooling, saturation, dtype, ...) is not the one that {HEAD} was "
-                "saved with; change the encoder in Python and save it again"
-            )
-        encoder = kind(
-            backbone,
-            head.to(loading.place),
-            EncoderSettings.from_dict(config["settings"]),
-            weighting=_read_weighting(folder, config["weighting"]),
-            token_weights=_read_token_weights(folder, config["token_weights"]),
-            labels=_read_labels(folder, config.get("labels")),
-            description=config["description"],
-            backbone_identity=identity,
-            head_digest=digest,
-            extra_files=read_extra_files(folder),
+    _check_named(folder, config)
+    of_head = config.object("head")
+    backbone = _read_backbone(folder, config.object("backbone"), loading)
+    identity = _identity(folder, config, backbone)
+    check_sha256(folder / HEAD, of_head.text("sha256"), CONFIG)
+    head = read_head(folder / HEAD, of_head)
+    digest = stored_digest(folder / HEAD, head)
+    if digest != of_head.text("digest"):
+        raise MismatchError(
+            f"{folder / CONFIG}: its head (gate, pooling, saturation, dtype, ...) is not the one that {HEAD} was "
+            "saved with; change the encoder in Python and save it again"
         )
-    except KeyError as error:
-        raise InputError(f"{folder / CONFIG}: {error} is missing; save the model again") from error
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"{folder / CONFIG}: a value is of the wrong kind ({error}); save the model again") from error
+    encoder = kind(
+        backbone,
+        head.to(loading.place),
+        EncoderSettings.from_dict(config.object("settings")),
+        weighting=_read_weighting(folder, config.object_or_none("weighting")),
+        token_weights=_read_token_weights(folder, config.object_or_none("token_weights")),
+        labels=_read_labels(folder, config.object_or_none("labels")),
+        description=config.object("description"),
+        backbone_identity=identity,
+        head_digest=digest,
+        extra_files=read_extra_files(folder),
+    )
     if config.get("tokenizer", encoder.tokenizer_digest) != encoder.tokenizer_digest:
         raise MismatchError(
             f"{backbone.checkpoint.folder}: its tokenizer is not the one that {folder} was saved with; give the "
@@ -202,15 +202,17 @@ def _digest(config: Mapping[str, Any]) -> str:
     return json_digest({key: value for key, value in config.items() if key not in ("digest", "description", "saelex")})
 
 
-def _identity(folder: Path, config: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:
+def _identity(folder: Path, config: JsonObject, backbone: Backbone) -> dict[str, Any]:
     """A backbone's facts as its files give them now. Raises MismatchError where others were recorded.
 
     Where the base weights of a copied backbone came from is no longer in its files: that is taken from the config, but
     only from one whose digest holds. Other copies are known by their own file.
     """
-    recorded, identity = config["backbone"]["identity"], backbone.identity()
-    if config["backbone"]["model"] is None and config.get("digest") == _digest(config):
-        identity |= {name: recorded[name] for name in _ORIGIN}
+    of_backbone = config.object("backbone")
+    recorded, identity = of_backbone.object("identity"), backbone.identity()
+    named = of_backbone.text_or("model", None) is not None
+    if not named and config.get("digest") == _digest(config):
+        identity |= {name: recorded[name] for name in _ORIGIN if name in recorded}
     messages = {
         "weights": f"{backbone.model_id} is not the backbone that {folder} was made with: its weights differ; give the "
         "original files",
@@ -219,7 +221,7 @@ def _identity(folder: Path, config: Mapping[str, Any], backbone: Backbone) -> di
         "original files",
     }
     for name, value in recorded.items():
-        if identity.get(name) != value and (config["backbone"]["model"] is not None or name not in _ORIGIN):
+        if identity.get(name) != value and (named or name not in _ORIGIN):
             raise MismatchError(
                 messages.get(name)
                 or f"{folder / CONFIG}: its backbone's {name} is not the one that it was saved with; save it again"
@@ -227,81 +229,83 @@ def _identity(folder: Path, config: Mapping[str, Any], backbone: Backbone) -> di
     return identity
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> JsonObject:
     config = read_json(folder / CONFIG)
     if config.get("format") not in (FORMAT, FORMAT_WITH_UPDATE):
         raise InputError(
-            f"{folder / CONFIG}: format {config.get('format')!r}, this version reads {FORMAT!r} and "
+            f"{folder / CONFIG}: format {config.get('format')!r:.60}, this version reads {FORMAT!r} and "
             f"{FORMAT_WITH_UPDATE!r}"
         )
     return config
 
 
-def _check_named(folder: Path, config: Mapping[str, Any]) -> None:
+def _check_named(folder: Path, config: JsonObject) -> None:
     """Raises InputError for a part of a model that lies in the folder but that its configuration does not name."""
     parts = {
-        UPDATE: config["backbone"].get("update"),
-        WEIGHTING: config["weighting"],
-        TOKEN_WEIGHTS: config["token_weights"],
+        UPDATE: config.object("backbone").get("update"),
+        WEIGHTING: config.get("weighting"),
+        TOKEN_WEIGHTS: config.get("token_weights"),
     }
     for name, part in parts.items():
         if part is None and (folder / name).exists():
             raise InputError(f"{folder / name} is no part of the model that {CONFIG} describes; remove it")
 
 
-def _read_backbone(folder: Path, config: Mapping[str, Any], loading: Loading) -> Backbone:
-    included = config["model"] is None
-    model = str(folder / BACKBONE) if included else config["model"]
-    if included:
-        check_sha256(folder / BACKBONE / "model.safetensors", config["sha256"], CONFIG)
+def _read_backbone(folder: Path, config: JsonObject, loading: Loading) -> Backbone:
+    named = config.text_or("model", None)
+    model = str(folder / BACKBONE) if named is None else named
+    if named is None:
+        check_sha256(folder / BACKBONE / "model.safetensors", config.text("sha256"), CONFIG)
         check_files(folder / BACKBONE, "saelex backbone")
     update = None
-    if config.get("update") is not None:
-        check_sha256(folder / UPDATE, config["update"]["sha256"], CONFIG)
+    if (of_update := config.object_or_none("update")) is not None:
+        check_sha256(folder / UPDATE, of_update.text("sha256"), CONFIG)
         update = LowRankUpdate.load(folder / UPDATE)
     backbone = Backbone.load(
         model,
-        layer=config["layer"],
-        bidirectional=config["bidirectional"],
-        output=config["output"],
-        window=config["window"],
+        layer=config.whole("layer"),
+        bidirectional=config.flag_or("bidirectional", True),
+        output=config.text("output"),  # type: ignore[arg-type] # Backbone.load checks the names
+        window=config.text("window"),  # type: ignore[arg-type]
         update=update,
         device=loading.device,
         dtype=loading.dtype,
-        revision=config["revision"],
+        revision=config.text_or("revision", None),
         token=loading.token,
     )
-    backbone.base_model = config["base_model"]
+    backbone.base_model = config.text("base_model")
     return backbone
 
 
-def _read_weighting(folder: Path, config: Mapping[str, Any] | None) -> LatentWeighting | None:
+def _read_weighting(folder: Path, config: JsonObject | None) -> LatentWeighting | None:
     if config is None:
         return None
     from saelex.encoder.weighting import LatentWeighting
 
-    check_sha256(folder / WEIGHTING, config["sha256"], CONFIG)
+    check_sha256(folder / WEIGHTING, config.text("sha256"), CONFIG)
     return LatentWeighting.load(folder)
 
 
-def _read_token_weights(folder: Path, config: Mapping[str, Any] | None) -> TokenWeights | None:
+def _read_token_weights(folder: Path, config: JsonObject | None) -> TokenWeights | None:
     if config is None:
         return None
     from saelex.encoder.token_weights import TokenWeights
 
-    check_sha256(folder / TOKEN_WEIGHTS, config["sha256"], CONFIG)
-    return TokenWeights(load_file(folder / TOKEN_WEIGHTS)["weight"])
+    check_sha256(folder / TOKEN_WEIGHTS, config.text("sha256"), CONFIG)
+    return TokenWeights(SafetensorsFile(folder / TOKEN_WEIGHTS).weights("weight"))
 
 
-def _read_labels(folder: Path, config: Mapping[str, Any] | None) -> dict[int, str]:
+def _read_labels(folder: Path, config: JsonObject | None) -> dict[int, str]:
+    path = folder / LABELS
     if config is not None:
-        check_sha256(folder / LABELS, config["sha256"], CONFIG)
-    if not (folder / LABELS).is_file():
+        check_sha256(path, config.text("sha256"), CONFIG)
+    if not is_listed(path):
         return {}
-    try:
-        return {int(latent): str(label) for latent, label in read_json(folder / LABELS).items()}
-    except ValueError as error:
-        raise InputError(f"{folder / LABELS}: keys are latent numbers ({error})") from error
+    labels = read_json(path)
+    for latent in labels:
+        if not (latent.isascii() and latent.isdecimal() and len(latent) < 10):
+            raise InputError(f"{path}: keys are latent numbers, not {latent!r:.60}; save the model again")
+    return {int(latent): labels.text(latent) for latent in labels}
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from saelex.encoder.parts import EncoderParts, Kind
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.token_weights import TokenWeights
 from saelex.errors import InputError, MismatchError
-from saelex.files import read_json
 from saelex.loading import Loading
+from saelex.reading.json_object import JsonObject, read_json, read_json_objects
+from saelex.reading.regular import file_within, is_listed, one_error
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +72,8 @@ class _Layout:
     language_model: Path
     pooling: Pooling = "max"
     saturation: Saturation = "log1p"
-    model: Mapping[str, Any] = field(default_factory=dict)
-    transformer: Mapping[str, Any] = field(default_factory=dict)
+    model: JsonObject = field(default_factory=partial(JsonObject, {}, "the model"))
+    transformer: JsonObject = field(default_factory=partial(JsonObject, {}, "the model"))
     token_weights: Path | None = None
 
 
@@ -111,19 +113,18 @@ def _masked_language_model(folder: Path) -> _Layout:
             "use Encoder.from_vocabulary for the model without it"
         )
     idf = folder / "idf.json"
-    return _Layout(folder, token_weights=idf if idf.is_file() else None)
+    return _Layout(folder, token_weights=idf if is_listed(idf) else None)
 
 
 # ---- sentence-transformers' layout ----------------------------------------------------------------------------------
 
 
 def _sparse_encoder(folder: Path) -> _Layout:
-    entries = read_list(folder / "modules.json")
-    if any(not isinstance(entry.get(name), str) for entry in entries for name in ("type", "path")):
-        raise InputError(f"{folder / 'modules.json'}: every module has a type and a path; fetch the model again")
+    path = folder / "modules.json"
+    entries = read_json_objects(path)
     if any(entry.get("kwargs") for entry in entries):
-        raise InputError(f"{folder / 'modules.json'}: modules with kwargs of their own are not supported")
-    modules = [_module(entry["type"], folder, entry["path"]) for entry in entries]
+        raise InputError(f"{path}: modules with kwargs of their own are not supported")
+    modules = [_module(entry.text("type"), folder, entry.text("path"), str(path)) for entry in entries]
     routed = bool(modules) and modules[0][0] in ("Router", "Asym")
     if routed and len(modules) > 1:
         raise InputError(f"{folder}: its modules are {_names(modules)}; nothing may follow a Router")
@@ -131,14 +132,11 @@ def _sparse_encoder(folder: Path) -> _Layout:
     return replace(_routed(modules[0][1]) if routed else _splade(modules, folder), model=_model_settings(folder))
 
 
-def _module(dotted: str, folder: Path, path: str) -> tuple[str, Path]:
-    """The bare name of a module's class, which says what it computes only if it is the library's own, and its folder."""
+def _module(dotted: str, folder: Path, path: str, where: str) -> tuple[str, Path]:
+    """The bare name of a module's class, if it is the library's own and so known by name, and its folder."""
     if not dotted.startswith(_PACKAGE):
         raise InputError(f"module {dotted!r} is code of the model's own, which saelex never runs; give another model")
-    place = folder / path
-    if not place.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{folder}: module {dotted} lies outside the folder, at {path}")
-    return dotted.rpartition(".")[2], place
+    return dotted.rpartition(".")[2], file_within(folder, path, where)
 
 
 def _routed(folder: Path) -> _Layout:
@@ -147,17 +145,15 @@ def _routed(folder: Path) -> _Layout:
     if not paths:
         raise InputError(f"{folder}: a Router without router_config.json; fetch the model again")
     config = read_json(paths[0])
-    parameters = config.get("parameters") or {}
+    parameters = config.object_or_none("parameters") or JsonObject({}, paths[0])
     _refuse_others(parameters, _ROUTER_SETTINGS, paths[0])
     if parameters.get("route_mappings"):
         raise InputError(f"{paths[0]}: route_mappings are not supported; queries and documents have a route each")
-    try:
-        routes = {
-            name: [_module(config["types"][module], folder, module) for module in modules]
-            for name, modules in config["structure"].items()
-        }
-    except (KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{paths[0]}: not the routes of a Router ({error!r}); fetch the model again") from error
+    types, structure = config.object("types"), config.object("structure")
+    routes = {
+        name: [_module(types.text(module), folder, module, config.where) for module in structure.texts(name)]
+        for name in structure
+    }
     query, document = routes.get("query", []), routes.get("document", [])
     if [name for name, _ in query] != ["SparseStaticEmbedding"]:
         raise InputError(f"{folder}: its query route is {_names(query)}; supported is SparseStaticEmbedding")
@@ -178,20 +174,21 @@ def _splade(modules: list[tuple[str, Path]], folder: Path) -> _Layout:
     path = pooling / "config.json"
     config = _json_if_there(path)
     _refuse_others(config, _POOLING_SETTINGS, path)
-    activation, strategy = config.get("activation_function", "relu"), config.get("pooling_strategy", "max")
+    activation, strategy = config.text_or("activation_function", "relu"), config.text_or("pooling_strategy", "max")
     if activation not in _SATURATIONS:
         raise InputError(f"{pooling}: activation {activation!r}; supported are {', '.join(_SATURATIONS)}")
     if strategy not in _POOLINGS:
         raise InputError(f"{pooling}: pooling {strategy!r}; supported are {', '.join(_POOLINGS)}")
     task = "fill-mask" if names[0] == "MLMTransformer" else "feature-extraction"
     transformer = _transformer_settings(language_model, task)
-    return _Layout(language_model, strategy, _SATURATIONS[activation], transformer=transformer)
+    return _Layout(language_model, strategy, _SATURATIONS[activation], transformer=transformer)  # type: ignore[arg-type]
 
 
-def _transformer_settings(folder: Path, task: str) -> Mapping[str, Any]:
+def _transformer_settings(folder: Path, task: str) -> JsonObject:
     """The lengths of a language model's module. task: what it does where its file does not say."""
     configs = ((name, _json_if_there(folder / name)) for name in SENTENCE_TRANSFORMERS_CONFIGS)
-    name, config = next(((name, config) for name, config in configs if config), (SENTENCE_TRANSFORMERS_CONFIGS[0], {}))
+    first = SENTENCE_TRANSFORMERS_CONFIGS[0]
+    name, config = next(((name, config) for name, config in configs if config), (first, JsonObject({}, folder / first)))
     path = folder / name
     _refuse_others(config, {*_LENGTHS, *_TRANSFORMER_FIXED, *_TRANSFORMER_EMPTY, "unpad_inputs"}, path)
     for setting, supported in _TRANSFORMER_FIXED.items():
@@ -206,12 +203,12 @@ def _transformer_settings(folder: Path, task: str) -> Mapping[str, Any]:
     return config
 
 
-def _model_settings(folder: Path) -> Mapping[str, Any]:
+def _model_settings(folder: Path) -> JsonObject:
     path = folder / "config_sentence_transformers.json"
     model = _json_if_there(path)
-    if model.get("model_type", "SparseEncoder") != "SparseEncoder":
+    if model.text_or("model_type", "SparseEncoder") != "SparseEncoder":
         raise InputError(f"{folder} is a {model['model_type']}; saelex loads a SparseEncoder")
-    if model.get("similarity_fn_name") not in (None, "dot"):
+    if model.text_or("similarity_fn_name", "dot") != "dot":
         raise InputError(f"{folder}: scores by {model['similarity_fn_name']}; sparse search needs the dot product")
     if unknown := sorted(set(model) - _MODEL_SETTINGS):
         logger.warning("%s: setting %s is not known here and has no effect", path, unknown[0])
@@ -223,17 +220,17 @@ def _settings(layout: _Layout) -> EncoderSettings:
 
     Of the prompts SparseEncoder takes "query" and "document"; its default prompt is for calls that are neither.
     """
-    prompts = layout.model.get("prompts") or {}
-    length = layout.transformer.get("max_seq_length")
+    prompts = layout.model.object_or_none("prompts") or JsonObject({}, layout.model.where)
+    length = layout.transformer.whole_or("max_seq_length", None, least=1)
     if length is None:
         length = _tokenizer_limit(layout.language_model)
-    lengths = (layout.transformer.get(f"{side}_length") for side in ("query", "document"))
+    lengths = (layout.transformer.whole_or(f"{side}_length", None, least=1) for side in ("query", "document"))
     query_length, document_length = (length if own is None else own for own in lengths)
-    top_k = layout.model.get("max_active_dims")
+    top_k = layout.model.whole_or("max_active_dims", None, least=1)
     return replace(
         SPLADE,
-        query_prompt=prompts.get("query") or "",
-        document_prompt=prompts.get("document") or "",
+        query_prompt=prompts.text_or("query", ""),
+        document_prompt=prompts.text_or("document", ""),
         max_query_length=query_length,
         max_document_length=document_length,
         query_top_k=top_k,
@@ -244,10 +241,8 @@ def _settings(layout: _Layout) -> EncoderSettings:
 def _tokenizer_limit(folder: Path) -> int | None:
     """The tokenizer's own length limit; a huge number stands for none."""
     config = _json_if_there(folder / "tokenizer_config.json")
-    limit = config.get("model_max_length", config.get("max_len"))
-    if limit is not None and not isinstance(limit, (int, float)):
-        raise InputError(f"{folder / 'tokenizer_config.json'}: model_max_length {limit!r} is no number")
-    return int(limit) if limit is not None and limit < 1e9 else None
+    name = "model_max_length" if config.get("model_max_length") is not None else "max_len"
+    return None if config.number_or(name, 1e9) >= 1e9 else config.whole(name, least=1)
 
 
 # ---- inference-free queries -----------------------------------------------------------------------------------------
@@ -286,14 +281,13 @@ def _static_weights(encoder: EncoderParts, source: Path) -> torch.Tensor:
 
 
 def _weights_of_tokens(encoder: EncoderParts, path: Path) -> torch.Tensor:
-    if not path.is_file():
-        raise InputError(f"{path} is missing; fetch the model again")
     weight = torch.zeros(encoder.n_latents)
-    for token, value in read_json(path).items():
+    values = read_json(path)
+    for token in values:
         index = encoder.tokenizer.tokenizer.token_to_id(token)
         if index is None:
             raise MismatchError(f"{path}: token {token!r} is not in the model's vocabulary")
-        weight[index] = float(value)
+        weight[index] = values.number(token)
     return weight
 
 
@@ -301,9 +295,10 @@ def _check_same_tokenizer(source: Path, encoder: EncoderParts) -> None:
     """Raises MismatchError unless the queries' own tokenizer splits texts as the documents' does."""
     from transformers import AutoTokenizer
 
-    if not any((source / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+    if not any(is_listed(source / name) for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
         raise InputError(f"{source} holds no tokenizer; fetch the model again")
-    query = AutoTokenizer.from_pretrained(str(source), local_files_only=True, trust_remote_code=False)
+    with one_error(source, "a folder with a readable tokenizer"):
+        query = AutoTokenizer.from_pretrained(str(source), local_files_only=True, trust_remote_code=False)
     document = encoder.backbone.tokenizer
     if _splitting(query) != _splitting(document):
         raise MismatchError(f"{source}: queries and documents are tokenised differently, which is not supported")
@@ -316,22 +311,8 @@ def _splitting(tokenizer: Any) -> Any:
     return kept, tokenizer.truncation_side, tokenizer.split_special_tokens
 
 
-# ---- JSON -----------------------------------------------------------------------------------------------------------
-
-
-def read_list(path: Path) -> list[dict[str, Any]]:
-    """The list of objects in a JSON file such as `modules.json`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); fetch the model again") from error
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise InputError(f"{path} should hold a list of modules; fetch the model again")
-    return content
-
-
-def _json_if_there(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _json_if_there(path: Path) -> JsonObject:
+    return read_json(path) if is_listed(path) else JsonObject({}, path)
 
 
 def _refuse_others(config: Mapping[str, Any], known: set[str], path: Path) -> None:

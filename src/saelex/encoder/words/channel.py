@@ -20,6 +20,7 @@ from saelex.encoder.words.analyser import WordAnalyser
 from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25, idf, term_frequency
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
+from saelex.reading.json_object import JsonObject, settings_from
 from saelex.vectors import SparseRows
 
 FORMAT = "saelex-words/3"  # of what is kept of words; another number where texts are cut or weighted in another way
@@ -191,16 +192,16 @@ class LexicalChannel:
     @classmethod
     def from_state(cls, state: Mapping[str, Any], words: Iterable[str] = ()) -> LexicalChannel:
         """From `to_state` and the words in the order of their dimensions. Raises InputError for anything else."""
-        try:
-            if state["format"] != FORMAT:
-                raise InputError(
-                    f"words: kept as {state['format']!r}, while this version of saelex cuts and weighs words as "
-                    f"{FORMAT!r}; index the documents anew"
-                )
-            channel = cls(LexicalSettings(**state["settings"]), state["stop_words"])
-            channel.extend(words)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"words: not the saved state of a lexical channel: {error}") from error
+        if not isinstance(state, Mapping):
+            raise InputError("words: not the saved state of a lexical channel; index the documents anew")
+        values = JsonObject(state, "words: not the saved state of a lexical channel")
+        if (written := values.text("format")) != FORMAT:
+            raise InputError(
+                f"words: kept as {written!r:.60}, while this version of saelex cuts and weighs words as {FORMAT!r}; "
+                "index the documents anew"
+            )
+        channel = cls(settings_from(LexicalSettings, values.object("settings")), values.texts("stop_words"))
+        channel.extend(words)
         return channel
 
     def __iter__(self) -> Iterator[str]:

@@ -158,7 +158,7 @@ def _names(saes: Iterable[SparseAutoencoder]) -> list[str]:
     return sources
 
 
-def _thinned(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _thinned(log: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     if len(log) <= _CURVE_POINTS:
         return log
     return [log[i] for i in np.linspace(0, len(log) - 1, _CURVE_POINTS).round().astype(int)]

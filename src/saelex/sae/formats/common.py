@@ -1,24 +1,19 @@
-"""What the formats share: reading files with one clear error each, and hook names."""
+"""What the formats share: what is asked of a reader, tensors by name, and hook names."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from saelex.errors import InputError
+from saelex.reading.tensors import check_weights
 from saelex.sae.parts import SaeParts
 
 RAW = "raw"
-_NUMBERS_AT_A_TIME = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -68,24 +63,13 @@ def the_file(folder: Path, pattern: str, wanted: Wanted) -> Path:
     return found[0]
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, memory-mapped. Raises InputError if it is missing, damaged or another kind."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); download it again") from error
-
-
 def take(tensors: Mapping[str, Tensor], names: Iterable[str], path: Path) -> list[Tensor]:
-    """The named tensors, each read once: checked to be there, of a floating dtype, and finite. Raises InputError."""
+    """The named tensors, each read once: checked to be there and to be weights (`check_weights`). Raises InputError."""
     names = list(names)
     present(tensors, names, path)
     taken = [tensors[name] for name in names]
     for name, tensor in zip(names, taken):
-        if not tensor.is_floating_point():
-            raise InputError(f"{path}: {name} holds {tensor.dtype} numbers, not weights; download the file again")
-        if not is_finite(tensor):
-            raise not_finite(path, name)
+        check_weights(tensor, name, path)
     return taken
 
 
@@ -96,18 +80,10 @@ def present(tensors: Mapping[str, Tensor], names: Iterable[str], path: Path) -> 
         raise InputError(f"{path}: lacks {', '.join(missing)} (it holds {held}); it is not this kind of SAE")
 
 
-def not_finite(path: Path, name: str) -> InputError:
-    """The error for a tensor that `is_finite` refuses."""
-    return InputError(f"{path}: {name} holds NaN or infinity; download the file again")
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether there is neither NaN nor infinity in a tensor; it is read once, some rows at a time."""
-    if tensor.ndim == 0:
-        return bool(torch.isfinite(tensor))
-    rows = max(1, _NUMBERS_AT_A_TIME // max(tensor[:1].numel(), 1))
-    # a sum passes NaN and infinity on, at the speed of memory; it can overflow as well, so it only ever acquits
-    return all(bool(torch.isfinite(some.sum())) or bool(torch.isfinite(some).all()) for some in tensor.split(rows))
+def refuse_left_over(tensors: Mapping[str, Tensor], known: Iterable[str], path: Path) -> None:
+    """Raises InputError for a tensor besides the known ones: it would change the latents, and is not read."""
+    if unknown := sorted(set(tensors) - set(known)):
+        raise InputError(f"{path}: holds {unknown[0]!r:.60}, which is no part of this kind of SAE; load the right file")
 
 
 def matrix_shape(tensor: Tensor, name: str, path: Path) -> tuple[int, int]:
@@ -124,21 +100,6 @@ def transposed(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     return matrix.T
 
 
-def setting(values: Mapping[str, Any], name: str, path: Path) -> Any:
-    """A setting that must be there. Raises InputError naming file and setting."""
-    if values.get(name) is None:
-        raise InputError(f"{path}: lacks the setting {name!r}; it is not this kind of SAE")
-    return values[name]
-
-
-def number(values: Mapping[str, Any], name: str, path: Path) -> float:
-    """A setting that must be a finite number. Raises InputError naming file and setting."""
-    value = setting(values, name, path)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(f"{path}: {name} is {value!r}, not a number; download the file again")
-    return value
-
-
 def layer_of_hook(hook_name: str | None) -> int | None:
     """The block, from 0, whose output a residual-stream hook names; None for other places and unknown names.
 
@@ -146,8 +107,8 @@ def layer_of_hook(hook_name: str | None) -> int | None:
     """
     if hook_name is None:
         return None
-    if found := re.fullmatch(r"blocks\.(\d+)\.hook_resid_(pre|post)", hook_name):
+    if found := re.fullmatch(r"blocks\.(\d{1,6})\.hook_resid_(pre|post)", hook_name):
         layer = int(found.group(1)) - (found.group(2) == "pre")
         return layer if layer >= 0 else None
-    found = re.fullmatch(r"(?:.*\.)?(?:layers?|h)\.(\d+)", hook_name)
+    found = re.fullmatch(r"(?:.*\.)?(?:layers?|h)\.(\d{1,6})", hook_name)
     return int(found.group(1)) if found else None

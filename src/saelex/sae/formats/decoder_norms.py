@@ -14,13 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from saelex.errors import InputError
 from saelex.files import cache_folder, replacing
-from saelex.sae.formats.common import is_finite, not_finite
+from saelex.reading.regular import one_error
+from saelex.reading.tensors import SafetensorsFile, is_sane, not_sane
 
 _BYTES_AT_A_TIME = 1 << 22
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
@@ -45,8 +46,8 @@ def decoder_norms(path: Path, name: str, shape: tuple[int, int], latents: int) -
         if known is not None and known.shape == (shape[latents],):
             return known
     norms = _stream(path, name, shape, latents)
-    if not is_finite(norms):
-        raise not_finite(path, name)
+    if not is_sane(norms):
+        raise not_sane(path, name)
     for place in places:
         with suppress(OSError, SafetensorError):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -65,13 +66,11 @@ def _places(path: Path) -> list[Path]:
 
 def _remembered(place: Path, state: dict[str, str]) -> Tensor | None:
     try:
-        with safe_open(place, "pt") as file:
-            if file.metadata() != state:
-                return None
-            norms: Tensor = file.get_tensor("norms").clone()
-    except (OSError, SafetensorError):
+        file = SafetensorsFile(place)
+        norms = file["norms"].clone() if file.metadata == state and "norms" in file else None
+    except InputError:
         return None
-    return norms if norms.dtype == torch.float32 and is_finite(norms) else None
+    return norms if norms is not None and norms.dtype == torch.float32 and is_sane(norms) else None
 
 
 def _stream(path: Path, name: str, shape: tuple[int, int], latents: int) -> Tensor:
@@ -93,9 +92,10 @@ def _rows(path: Path, name: str, shape: tuple[int, int]) -> Iterator[Tensor]:
     All go through one buffer: mapped pages would count as this process's memory.
     """
     with path.open("rb", buffering=0) as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        entry = json.loads(file.read(length))[name]
-        dtype = _DTYPES.get(entry["dtype"])
+        with one_error(path, "a readable safetensors file", "download it again"):
+            (length,) = struct.unpack("<Q", file.read(8))
+            entry = json.loads(file.read(length))[name]
+            dtype = _DTYPES.get(entry["dtype"])
         if dtype is None or tuple(entry["shape"]) != shape:
             raise InputError(
                 f"{path}: {name} is {entry['dtype']} {entry['shape']}, not a matrix of the shape {list(shape)}; "

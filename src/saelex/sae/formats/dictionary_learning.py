@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.tensors import read_pt
 from saelex.sae.activations import JumpReLU, ReLU
 from saelex.sae.config import SaeConfig
-from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, present, setting, take, transposed
+from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, present, take, transposed
 from saelex.sae.formats.gates import Gate, batch_topk, gated, topk, vectors
-from saelex.sae.formats.torch_file import read_pt
 from saelex.sae.parts import SaeParts
 
 _CONFIG = "config.json"
@@ -59,8 +59,9 @@ def read_dictionary_learning(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the layouts."""
     path, weights = folder / _CONFIG, folder / _WEIGHTS
     values = read_json(path)
-    trainer, buffer = (part if isinstance(part := values.get(of), dict) else {} for of in ("trainer", "buffer"))
-    name = setting(trainer, "dict_class", path)
+    trainer = values.object("trainer")
+    buffer: Mapping[str, Any] = values.object_or_none("buffer") or {}
+    name = trainer.text("dict_class")
     if name not in _MODULES:
         raise InputError(f"{path}: dict_class {name!r} is not one of {', '.join(_MODULES)}")
     module = _MODULES[name]
@@ -73,7 +74,7 @@ def read_dictionary_learning(folder: Path, wanted: Wanted) -> SaeParts:
     config = SaeConfig(
         d_model,
         n_latents,
-        model_name=trainer.get("lm_name"),
+        model_name=trainer.text_or("lm_name", None),
         layer=layer,
         hook_name=hook_name,
         source=wanted.source,
@@ -100,7 +101,7 @@ def _matrices(tensors: Mapping[str, Tensor], path: Path, wanted: Wanted) -> tupl
 
 
 def _gate(
-    module: _Module, tensors: Mapping[str, Tensor], trainer: dict[str, Any], n_latents: int, path: Path, weights: Path
+    module: _Module, tensors: Mapping[str, Tensor], trainer: JsonObject, n_latents: int, path: Path, weights: Path
 ) -> Gate:
     if module.gate == "gated":
         return gated(*vectors(tensors, ["gate_bias", "mag_bias", "r_mag"], n_latents, weights))
@@ -114,15 +115,18 @@ def _gate(
     if trainer.get("k") is not None:
         return topk(b_enc, trainer["k"], path)
     present(tensors, ["k"], weights)
+    if tensors["k"].numel() != 1:
+        raise InputError(f"{weights}: k is of the shape {list(tensors['k'].shape)}, not a number of latents per token")
     return topk(b_enc, tensors["k"].item(), weights)
 
 
-def _place(trainer: dict[str, Any]) -> tuple[int | None, str | None]:
+def _place(trainer: JsonObject) -> tuple[int | None, str | None]:
     """Layer and hook: the residual stream after a block, unless the submodule's name says another place."""
-    layer, submodule = trainer.get("layer"), trainer.get("submodule_name") or "resid_post"
+    named = trainer.text_or("submodule_name", None)
+    layer, submodule = trainer.whole_or("layer", None), named or "resid_post"
     hooks = [hook for start, hook in _HOOKS.items() if submodule.startswith(start)]
     if layer is None or not hooks:
-        return None, trainer.get("submodule_name")
+        return None, named
     return layer if submodule.startswith("resid_post") else None, f"blocks.{layer}.{hooks[0]}"
 
 

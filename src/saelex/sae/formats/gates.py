@@ -63,5 +63,7 @@ def batch_topk(bias: Tensor, tensors: Mapping[str, Tensor], name: str, path: Pat
 def topk(bias: Tensor, k: object, path: Path) -> Gate:
     """TopK, k as a file has it. Raises InputError where it is no positive whole number."""
     if isinstance(k, bool) or not isinstance(k, (int, float)) or not k >= 1 or k % 1 != 0:
-        raise InputError(f"{path}: k is {k!r}, not a whole number of latents per token")
+        raise InputError(f"{path}: k is {k!r:.60}, not a whole number of latents per token")
+    if k > len(bias):
+        raise InputError(f"{path}: k is {k}, and there are {len(bias)} latents; its configuration is of another SAE")
     return Gate(bias, TopK(int(k)))

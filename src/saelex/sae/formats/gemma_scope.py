@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 
+from saelex.errors import InputError
+from saelex.reading.arrays import Npz
 from saelex.sae.activations import JumpReLU
 from saelex.sae.config import SaeConfig
-from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, take
+from saelex.sae.formats.common import SaeFormat, Wanted, matrix_shape, refuse_left_over, take
 from saelex.sae.formats.gates import vectors
-from saelex.sae.formats.npz import Npz
 from saelex.sae.parts import SaeParts
 
 _FILE = "params.npz"
@@ -27,7 +28,10 @@ _HOOKS = {"res": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "
 def read_gemma_scope(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the layout."""
     path = folder / _FILE
+    if "transcoder" in wanted.source:
+        raise InputError(f"{wanted.source}: is a transcoder by its name, not an autoencoder")
     arrays = Npz(path)
+    refuse_left_over(arrays, ("W_enc", "b_enc", "W_dec", "b_dec", "threshold"), path)
     (W_enc,) = take(arrays, ["W_enc"], path)
     d_model, n_latents = matrix_shape(W_enc, "W_enc", path)
     b_enc, threshold = vectors(arrays, ["b_enc", "threshold"], n_latents, path)

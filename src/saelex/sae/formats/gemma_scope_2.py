@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_listed
+from saelex.reading.tensors import read_safetensors
 from saelex.sae.activations import JumpReLU
 from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
@@ -22,7 +23,7 @@ from saelex.sae.formats.common import (
     Wanted,
     layer_of_hook,
     matrix_shape,
-    read_safetensors,
+    refuse_left_over,
     take,
 )
 from saelex.sae.formats.gates import vectors
@@ -41,9 +42,10 @@ _MODULES = {
 def read_gemma_scope_2(folder: Path, wanted: Wanted) -> SaeParts:
     """The SAE in the folder; see the module's text for the layout."""
     path = folder / _WEIGHTS
-    values = read_json(folder / _CONFIG) if (folder / _CONFIG).is_file() else {}
+    values = read_json(folder / _CONFIG) if is_listed(folder / _CONFIG) else JsonObject({}, folder / _CONFIG)
     _refuse_unknown(values, folder, wanted)
     tensors = read_safetensors(path)
+    refuse_left_over(tensors, ("w_enc", "b_enc", "w_dec", "b_dec", "threshold"), path)
     (W_enc,) = take(tensors, ["w_enc"], path)
     d_model, n_latents = matrix_shape(W_enc, "w_enc", path)
     b_enc, threshold = vectors(tensors, ["b_enc", "threshold"], n_latents, path)
@@ -62,32 +64,32 @@ def read_gemma_scope_2(folder: Path, wanted: Wanted) -> SaeParts:
     return SaeParts(W_enc, b_enc, W_dec, b_dec, JumpReLU(threshold), config)
 
 
-def _refuse_unknown(values: dict[str, Any], folder: Path, wanted: Wanted) -> None:
+def _refuse_unknown(values: JsonObject, folder: Path, wanted: Wanted) -> None:
     path = folder / _CONFIG
-    if values.get("architecture", "jump_relu") != "jump_relu":
-        raise InputError(f"{path}: architecture is {values['architecture']!r}, not the published 'jump_relu'")
-    read = values.get("hf_hook_point_in")
-    kind = values.get("type", "sae")
-    if kind != "sae" or values.get("affine_connection") or values.get("hf_hook_point_out", read) not in (read, None):
+    if (architecture := values.text_or("architecture", "jump_relu")) != "jump_relu":
+        raise InputError(f"{path}: architecture is {architecture!r}, not the published 'jump_relu'")
+    read, kind = values.text_or("hf_hook_point_in", None), values.text_or("type", "sae")
+    affine, rebuilt = values.flag_or("affine_connection", False), values.text_or("hf_hook_point_out", read)
+    if kind != "sae" or affine or rebuilt != read:
         raise InputError(f"{path}: describes a {kind if kind != 'sae' else 'transcoder'}, not an autoencoder")
     if not values and (found := _OTHER_KINDS.search(wanted.source)):
         raise InputError(f"{wanted.source}: is a {found.group()} by its name, not an autoencoder")
 
 
-def _hook_name(values: dict[str, Any], source: str) -> str | None:
+def _hook_name(values: JsonObject, source: str) -> str | None:
     """The module that is read, in TransformerLens' words where it is the residual stream after a block."""
-    module = values.get("hf_hook_point_in")
+    module = values.text_or("hf_hook_point_in", None)
     layer = re.search(r"layer_(\d+)", source)
     kind = re.search(r"resid_post|attn_out|mlp_out", source)
     if module is None and layer and kind:
         module = _MODULES[kind.group()].format(layer.group(1))
-    block = re.fullmatch(r"(?:.*\.)?layers\.(\d+)\.output", str(module))
+    block = re.fullmatch(r"(?:.*\.)?layers\.(\d{1,6})\.output", str(module))
     return f"blocks.{block.group(1)}.hook_resid_post" if block else module
 
 
-def _model_name(values: dict[str, Any], source: str) -> str | None:
+def _model_name(values: JsonObject, source: str) -> str | None:
     """The hub's id: "gemma-v3-1b-pt" -> "google/gemma-3-1b-pt"; the smallest has no "-pt" there."""
-    named = values.get("model_name")
+    named = values.text_or("model_name", None)
     if named is None:
         repository = re.search(r"gemma-scope-2-(\w+-(?:pt|it))", source)
         named = f"gemma-3-{repository.group(1)}" if repository else None

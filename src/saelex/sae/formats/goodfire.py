@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from saelex.reading.tensors import read_pt
 from saelex.sae.activations import ReLU
 from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import SaeFormat, Wanted, the_file, transposed
 from saelex.sae.formats.gates import vectors
-from saelex.sae.formats.torch_file import read_pt
 from saelex.sae.parts import SaeParts
 
 _FILE = "*-SAE-l*.pt*"

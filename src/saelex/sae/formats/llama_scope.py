@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_listed
+from saelex.reading.tensors import read_safetensors
 from saelex.sae.activations import Activation, JumpReLU, ReLU
 from saelex.sae.config import SaeConfig
-from saelex.sae.formats.common import RAW, SaeFormat, Wanted, layer_of_hook, number, read_safetensors
+from saelex.sae.formats.common import RAW, SaeFormat, Wanted, layer_of_hook
 from saelex.sae.formats.openmoss import LINEAR, NORMALISED, in_gate_space, read_weights, refuse_unknown
 from saelex.sae.parts import SaeParts
 
@@ -48,17 +49,17 @@ def read_llama_scope(folder: Path, wanted: Wanted) -> SaeParts:
             "sparsity_include_decoder_norm": (True,),
         },
     )
-    d_model, n_latents = int(number(values, "d_model", path)), int(number(values, "d_sae", path))
+    d_model, n_latents = values.whole("d_model", least=1), values.whole("d_sae", least=1)
     read, rebuilt = _norm_factors(values, d_model, path)
-    subtract = bool(values.get("apply_decoder_bias_to_pre_encoder"))
+    subtract = values.flag_or("apply_decoder_bias_to_pre_encoder", False)
     if subtract and read != rebuilt:
         raise InputError(f"{path}: subtracts b_dec from an input of another scale, which this reader cannot follow")
     gate: Activation = ReLU()
     if values["act_fn"] == "jumprelu":
-        gate = JumpReLU(torch.tensor([number(values, "jump_relu_threshold", path)]))
+        gate = JumpReLU(torch.tensor([values.number("jump_relu_threshold")]))
     weights = folder / _WEIGHTS
     parts = read_weights(read_safetensors(weights), weights, LINEAR, (d_model, n_latents), values, wanted)
-    hook_name = values["hook_point_in"]
+    hook_name = values.text("hook_point_in")
     config = SaeConfig(
         d_model,
         n_latents,
@@ -71,14 +72,12 @@ def read_llama_scope(folder: Path, wanted: Wanted) -> SaeParts:
     return in_gate_space(parts, gate, config, read=read, rebuilt=rebuilt, apply_b_dec_to_input=subtract)
 
 
-def _norm_factors(values: dict[str, Any], d_model: int, path: Path) -> tuple[float, float]:
+def _norm_factors(values: JsonObject, d_model: int, path: Path) -> tuple[float, float]:
     """sqrt(d_model) over the mean norm of the states read and of those rebuilt."""
     if values["norm_activation"] == "none":
         return 1.0, 1.0
-    norms = values.get(_NORMS)
-    if not isinstance(norms, dict):
-        raise InputError(f"{path}: {_NORMS} needs the numbers 'in' and 'out'")
-    read, rebuilt = number(norms, "in", path), number(norms, "out", path)
+    norms = values.object(_NORMS)
+    read, rebuilt = norms.number("in"), norms.number("out")
     if not (read > 0 and rebuilt > 0):
         raise InputError(f"{path}: {_NORMS} must be positive, not {read} and {rebuilt}")
     return math.sqrt(d_model) / read, math.sqrt(d_model) / rebuilt
@@ -86,7 +85,7 @@ def _norm_factors(values: dict[str, Any], d_model: int, path: Path) -> tuple[flo
 
 def _model_name(folder: Path) -> str | None:
     path = folder / _MODEL
-    return read_json(path).get("model_name") if path.is_file() else None
+    return read_json(path).text_or("model_name", None) if is_listed(path) else None
 
 
 LLAMA_SCOPE = SaeFormat(

@@ -28,7 +28,9 @@ import torch
 from torch import Tensor
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_listed
+from saelex.reading.tensors import read_safetensors
 from saelex.sae.activations import Activation, JumpReLU, ReLU
 from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
@@ -37,10 +39,7 @@ from saelex.sae.formats.common import (
     Wanted,
     layer_of_hook,
     matrix_shape,
-    number,
     present,
-    read_safetensors,
-    setting,
     take,
 )
 from saelex.sae.formats.decoder_norms import decoder_norms
@@ -89,10 +88,10 @@ def read_openmoss(folder: Path, wanted: Wanted) -> SaeParts:
     refuse_unknown(values, path, {"norm_activation": ("dataset-wise", "token-wise", "inference")})
     tensors = read_safetensors(weights)
     layout = max(LINEAR, _OWN, key=lambda layout: len(tensors.keys() & set(layout[:4])))
-    d_model = int(number(values, "d_model", path))
-    shape = d_model, int(d_model * number(values, "expansion_factor", path))
+    d_model = values.whole("d_model", least=1)
+    shape = d_model, int(d_model * values.number("expansion_factor"))
     parts = read_weights(tensors, weights, layout, shape, values, wanted)
-    hook_name = str(setting(values, "hook_point_in", path))
+    hook_name = values.text("hook_point_in")
     norm = 1.0
     if values["norm_activation"] == "dataset-wise":
         (mean_norm,) = take(tensors, [f"{_NORM}.{hook_name}"], weights)
@@ -118,12 +117,12 @@ def read_openmoss(folder: Path, wanted: Wanted) -> SaeParts:
         ),
         read=norm,
         rebuilt=norm,
-        apply_b_dec_to_input=bool(values.get("apply_decoder_bias_to_pre_encoder")),
+        apply_b_dec_to_input=values.flag_or("apply_decoder_bias_to_pre_encoder", False),
         input_norm=TokenNorm("constant_norm") if values["norm_activation"] == "token-wise" else None,
     )
 
 
-def refuse_unknown(values: Mapping[str, Any], path: Path, known: Mapping[str, tuple[Any, ...]]) -> None:
+def refuse_unknown(values: JsonObject, path: Path, known: Mapping[str, tuple[Any, ...]]) -> None:
     """Raises InputError for a setting of either layout that cannot be followed."""
     for name, accepted in {
         "sae_type": ("sae", None),
@@ -132,14 +131,18 @@ def refuse_unknown(values: Mapping[str, Any], path: Path, known: Mapping[str, tu
         "sparsity_include_decoder_norm": (True, False),
         **known,
     }.items():
-        if values.get(name) not in accepted:
+        if not any(_same(values.get(name), value) for value in accepted):
             raise InputError(
-                f"{path}: {name} is {values.get(name)!r}, which this reader cannot follow; it knows "
+                f"{path}: {name} is {values.get(name)!r:.60}, which this reader cannot follow; it knows "
                 f"{', '.join(repr(value) for value in accepted if value is not None)}"
             )
-    read = setting(values, "hook_point_in", path)
-    if (rebuilt := values.get("hook_point_out", read)) != read:
+    read = values.text("hook_point_in")
+    if (rebuilt := values.text_or("hook_point_out", read)) != read:
         raise InputError(f"{path}: reads {read} and writes {rebuilt}: a transcoder, not an autoencoder")
+
+
+def _same(value: Any, accepted: Any) -> bool:
+    return type(value) is type(accepted) and bool(value == accepted)  # 1 is not true
 
 
 def read_weights(
@@ -147,15 +150,19 @@ def read_weights(
     path: Path,
     layout: Layout,
     shape: tuple[int, int],
-    values: Mapping[str, Any],
+    values: JsonObject,
     wanted: Wanted,
 ) -> Weights:
     """The tensors of an SAE [d_model, n_latents], checked; the decoder is neither kept nor mapped where not wanted."""
     (W_enc,) = take(tensors, [layout.W_enc], path)
-    matrix_shape(W_enc, layout.W_enc, path)
+    if matrix_shape(W_enc, layout.W_enc, path) != (shape[::-1] if layout.by_outputs else shape):
+        raise InputError(
+            f"{path}: {layout.W_enc} has the shape {list(W_enc.shape)}, which is not that of {shape[1]} latents of "
+            f"{shape[0]} dimensions; the file is damaged or its configuration belongs to another SAE"
+        )
     (b_enc,) = vectors(tensors, [layout.b_enc], shape[1], path)
     b_dec = torch.zeros(shape[0])
-    if values.get("use_decoder_bias", True):
+    if values.flag_or("use_decoder_bias", True):
         (b_dec,) = vectors(tensors, [layout.b_dec], shape[0], path)
     W_dec, norms = None, torch.ones(shape[1])
     if values["sparsity_include_decoder_norm"]:
@@ -209,8 +216,8 @@ def in_gate_space(
 def _model_name(folder: Path, source: str) -> str | None:
     """As lm_config.json says, or the names of the published suites."""
     path = folder / _MODEL
-    if path.is_file():
-        return read_json(path).get("model_name")
+    if is_listed(path):
+        return read_json(path).text_or("model_name", None)
     if "Llama-Scope-R1-Distill" in source:
         return "deepseek-ai/DeepSeek-R1-Distill-Llama-8B"
     qwen = re.search(r"Llama-Scope-2-(Qwen3-[\d.]+B)", source)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.reading.json_object import read_json
+from saelex.reading.regular import is_listed
+from saelex.reading.tensors import read_pt
 from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import SaeFormat, Wanted, the_file, transposed
 from saelex.sae.formats.gates import topk, vectors
-from saelex.sae.formats.torch_file import read_pt
 from saelex.sae.parts import SaeParts
 
 _FILE = "layer*.sae.pt"
@@ -62,8 +63,8 @@ def read_qwen_scope(folder: Path, wanted: Wanted) -> SaeParts:
 
 def _named(folder: Path, source: str) -> _Named:
     path = folder / _CONFIG
-    if path.is_file() and "k" in (values := read_json(path)):
-        return _Named(values.get("model_name"), None, values["k"])
+    if is_listed(path) and (values := read_json(path)).get("k") is not None:
+        return _Named(values.text_or("model_name", None), None, values.whole("k", least=1))
     found = _REPOSITORY.search(source)
     if found is None:
         raise InputError(

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from saelex.errors import InputError
 from saelex.files import expanded, recover_folder
 from saelex.loading import Loading
+from saelex.reading.regular import is_here
 from saelex.sae.catalogue import resolve
 from saelex.sae.formats.common import RAW, SaeFormat, Wanted
 from saelex.sae.formats.dictionary_learning import DICTIONARY_LEARNING
@@ -50,10 +51,10 @@ def load_parts(
         raise InputError(f"unknown SAE format {format!r}; use one of {', '.join(known.name for known in FORMATS)}")
     folder, entry = expanded(source), None
     recover_folder(folder)
-    if not folder.exists() and (entry := resolve(source, path_in_repo)) is not None:
+    if not is_here(folder) and (entry := resolve(source, path_in_repo)) is not None:
         source, path_in_repo, format = entry.repo, entry.path_in_repo, format or entry.suite.format
     named = f"{source}/{path_in_repo}" if path_in_repo else str(source)
-    if entry is None and folder.exists():
+    if entry is None and is_here(folder):
         folder = folder / path_in_repo if path_in_repo else folder
         named = str(folder.resolve())  # so that a relative path still names layer and model
     else:

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from saelex.errors import InputError
-from saelex.files import read_json
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_listed
+from saelex.reading.tensors import read_safetensors
 from saelex.sae.config import SaeConfig
 from saelex.sae.formats.common import (
     SaeFormat,
     Wanted,
     layer_of_hook,
-    number,
-    read_safetensors,
-    setting,
+    refuse_left_over,
     take,
     transposed,
 )
@@ -46,8 +45,9 @@ def read_sparsify(folder: Path, wanted: Wanted) -> SaeParts:
     tensors = read_safetensors(weights)
     if "W_skip" in tensors:
         raise InputError(f"{weights}: has a skip connection (W_skip), which latents alone cannot stand for")
-    d_in = int(number(values, "d_in", path))
-    n_latents = int(values.get("num_latents") or d_in * number(values, "expansion_factor", path))
+    refuse_left_over(tensors, ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), weights)
+    d_in, n_latents = values.whole("d_in", least=1), values.whole_or("num_latents", 0)
+    n_latents = n_latents or int(d_in * values.number("expansion_factor"))  # sparsify writes 0 for "by the factor"
     W_enc = transposed(tensors, "encoder.weight", weights)
     W_dec = take(tensors, ["W_dec"], weights)[0] if wanted.decoder else None
     (b_enc,) = vectors(tensors, ["encoder.bias"], n_latents, weights)
@@ -57,20 +57,21 @@ def read_sparsify(folder: Path, wanted: Wanted) -> SaeParts:
     config = SaeConfig(
         d_in,
         n_latents,
-        model_name=run.get("model") or _published_model(wanted.source),
+        model_name=run.text_or("model", None) or _published_model(wanted.source),
         layer=layer,
         hook_name=hookpoint if layer is None else None,
         source=wanted.source,
         metadata={"context_size": run["ctx_len"]} if "ctx_len" in run else {},
     )
-    gate = topk(b_enc, setting(values, "k", path), path).activation
+    gate = topk(b_enc, values.whole("k", least=1), path).activation
     return SaeParts(W_enc, b_enc, W_dec, b_dec, gate, config, apply_b_dec_to_input=True)
 
 
-def _refuse_unknown(values: dict[str, Any], path: Path) -> None:
-    known = {"activation": "topk", "transcode": False, "skip_connection": False, "signed": False}
+def _refuse_unknown(values: JsonObject, path: Path) -> None:
+    known: dict[str, str | bool] = {"activation": "topk", "transcode": False, "skip_connection": False, "signed": False}
     for name, accepted in known.items():
-        if (value := values.get(name, accepted)) != accepted:
+        value = values.text_or(name, accepted) if isinstance(accepted, str) else values.flag_or(name, accepted)
+        if value != accepted:
             raise InputError(
                 f"{path}: {name} is {value!r}, which is no TopK autoencoder of one place; saelex reads those only"
             )
@@ -82,12 +83,12 @@ def _hookpoint(source: str) -> str | None:
     return named[-1] if named else None
 
 
-def _run(folder: Path) -> dict[str, Any]:
+def _run(folder: Path) -> JsonObject:
     """The configuration of the training, where it is beside the SAE's folder."""
     for above in list(folder.resolve().parents)[:2]:
-        if (above / _RUN).is_file() and "sae" in (values := read_json(above / _RUN)):
+        if is_listed(above / _RUN) and "sae" in (values := read_json(above / _RUN)):
             return values
-    return {}
+    return JsonObject({}, folder)
 
 
 def _published_model(source: str) -> str | None:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from saelex.errors import InputError
 from saelex.files import making_folder
+from saelex.reading.json_object import log_until, read_json
+from saelex.reading.tensors import read_safetensors
 
 _PREFIX = "checkpoint-"
 _FREE = ("checkpoint_steps", "log_steps", "log_to")  # settings that may differ when a run goes on
@@ -40,9 +41,7 @@ class Checkpoints:
             shutil.rmtree(partial)
         last = max(self._steps(), default=0)
         if self._log.exists():  # lines after the last checkpoint will be written again
-            lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last]
-            self._log.write_text("".join(kept), encoding="utf-8")
+            self._log.write_text("".join(f"{line}\n" for line in log_until(self._log, last)), encoding="utf-8")
 
     def latest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and values of the last checkpoint, or None. Raises InputError if it is of another configuration."""
@@ -51,10 +50,10 @@ class Checkpoints:
             return None
         folder = self._at(step)
         try:
-            header = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "state.safetensors")
-            config, values = header["config"], header["values"]
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            header = read_json(folder / "state.json")
+            config, values = header.object("config"), header.object("values")
+            tensors = dict(read_safetensors(folder / "state.safetensors"))
+        except InputError as error:
             raise InputError(f"{folder}: not a readable checkpoint ({error}); delete it to start again") from error
         for name, setting in self.config.items():
             if name not in _FREE and config.get(name) != setting:

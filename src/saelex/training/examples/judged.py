@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from saelex.errors import InputError
 from saelex.files import expanded
 from saelex.progress import counted
+from saelex.reading.json_object import parse_json
+from saelex.reading.regular import one_error, regular_file
 from saelex.training.examples.example import Passage, TrainingQuery
 
 if TYPE_CHECKING:
@@ -252,9 +254,10 @@ def recorded_facts(path: str) -> dict[str, Any]:
 def _metadata(file: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
-    metadata = pq.read_schema(file).metadata or {}
-    with suppress(ValueError):
-        facts = json.loads(metadata.get(b"saelex", b""))
+    with one_error(regular_file(file), "a Parquet file", "mine or score it again"):
+        metadata = pq.read_schema(file).metadata or {}
+    with suppress(InputError):
+        facts = parse_json(metadata.get(b"saelex", b""), file)
         return facts if isinstance(facts, dict) else {}
     return {}
 

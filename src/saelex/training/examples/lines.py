@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from saelex.errors import InputError
 from saelex.files import cache_folder, expanded, replacing, state_of
 from saelex.progress import progress_bar
+from saelex.reading.arrays import read_npy
+from saelex.reading.regular import regular_file
 
 
 class Line(NamedTuple):
@@ -37,9 +39,7 @@ class LineFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = expanded(path)
-        if not self.path.is_file():
-            raise InputError(f"{self.path}: no such file")
+        self.path = regular_file(expanded(path))
         try:
             with self._plain() as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -111,8 +111,8 @@ def remembered_array(
     folder = cache_folder() / "lines"
     state = hashlib.sha256(json.dumps(state_of(path)).encode()).hexdigest()[:24]
     kept = folder / f"{which}-{state}.npy"
-    with suppress(OSError, ValueError):
-        return cast("NDArray[np.int64]", np.load(kept, mmap_mode="r"))
+    with suppress(InputError):
+        return read_npy(kept, mmap=True)
     found = find()
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

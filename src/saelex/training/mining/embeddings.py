@@ -14,6 +14,7 @@ from saelex.encoder.settings import Side
 from saelex.errors import InputError
 from saelex.files import replacing
 from saelex.progress import progress_bar
+from saelex.reading.arrays import read_npy
 from saelex.vectors import SparseRows
 
 CHUNK = 1024
@@ -65,8 +66,7 @@ class DenseModel:
 
     def load(self, path: Path) -> NDArray[np.float32]:
         """The file that `save` wrote."""
-        rows: NDArray[np.float32] = np.load(path, mmap_mode="r")
-        return rows
+        return read_npy(path, mmap=True)
 
     def join(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """[all texts, dimensions]."""

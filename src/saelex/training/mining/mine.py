@@ -15,8 +15,9 @@ import numpy as np
 from saelex.corpus.documents import Query
 from saelex.encoder.batching import windows
 from saelex.errors import InputError
-from saelex.files import read_json, write_text
+from saelex.files import write_text
 from saelex.progress import progress_bar
+from saelex.reading.json_object import read_json
 from saelex.training.mining.false_negatives import FalseNegativeFilter
 from saelex.training.mining.known import KnownScores
 from saelex.training.mining.sources import MiningCollection

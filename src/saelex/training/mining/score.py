@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from saelex.errors import InputError
 from saelex.files import replacing, sha256_of
 from saelex.progress import progress_bar
+from saelex.reading.arrays import read_npy
 from saelex.training.mining.aggregation import Aggregation
 from saelex.training.mining.embeddings import CHUNK
 from saelex.training.mining.false_negatives import FalseNegativeFilter
@@ -177,7 +178,7 @@ class Scoring:
 
         for number, (rows, pairs) in enumerate(mined.parts):
             query = mined.pairs.query[pairs] - mined.pairs.query[pairs.start]
-            raw = [np.load(_scores(folder / f"teacher{i}", number)) for i in range(len(self.teachers))]
+            raw = [read_npy(_scores(folder / f"teacher{i}", number)) for i in range(len(self.teachers))]
             scores = self.aggregation.combine(raw, query)  # [pairs]
             dropped = self.filter.false_negatives(scores, mined.relevant[pairs], query)
             pair = mined.pair[rows]

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from saelex.errors import InputError
 from saelex.files import replacing
+from saelex.reading.json_object import JsonObject, parse_json
+from saelex.reading.regular import one_error, regular_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -73,20 +75,15 @@ def write_tables(path: Path, of: pyarrow.Schema, tables: Iterable[pyarrow.Table]
 
 def read_facts(path: Path) -> dict[str, Any]:
     """The JSON object in a file's metadata. Raises InputError where the file is missing or not of this format."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
+    regular_file(path)
+    with one_error(path, "a Parquet file", "mine or score it again"):
         metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a Parquet file ({error}); mine or score it again") from error
-    found = metadata.get(b"format", b"").decode()
+    found = metadata.get(b"format", b"").decode("utf-8", "replace")
     if found != FORMAT:
         raise InputError(f"{path}: format {found or 'unknown'!r}, not {FORMAT!r}; make it with `saelex mine`")
-    facts: dict[str, Any] = json.loads(metadata[b"saelex"])
-    return facts
+    return JsonObject({"saelex": parse_json(metadata.get(b"saelex", b""), path)}, path).object("saelex")
 
 
 def read_table(path: Path) -> pyarrow.Table:
@@ -94,7 +91,9 @@ def read_table(path: Path) -> pyarrow.Table:
     import pyarrow.parquet as pq
 
     read_facts(path)
-    table = pq.read_table(path, columns=schema().names).cast(schema())
+    with one_error(path, f"a Parquet file of the columns {', '.join(schema().names)}", "mine or score it again"):
+        table = pq.read_table(path, columns=schema().names).cast(schema())
+        table.validate(full=True)
     if not len(table):
         raise InputError(f"{path}: holds no rows")
     return table

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from saelex.errors import InputError
-from saelex.files import check_own, expanded, read_json, write_text
+from saelex.files import check_own, expanded, write_text
+from saelex.reading.json_object import read_json
 from saelex.training.mining.table import read_facts
 
 PART = 500

@@ -11,7 +11,8 @@ import torch
 
 from saelex import __version__
 from saelex.errors import InputError
-from saelex.files import check_own, making_folder, read_json, sha256_of
+from saelex.files import check_own, making_folder, sha256_of
+from saelex.reading.json_object import read_json
 from saelex.training.checkpoints import last_checkpoint
 from saelex.training.mntp.model import Loaded
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
 from saelex.errors import InputError
+from saelex.reading.regular import one_error
+from saelex.reading.tensors import read_safetensors
 from saelex.training.mntp.batches import MaskedBatches
 from saelex.training.mntp.masking import MaskedBatch
 from saelex.training.mntp.model import MaskedLanguageModel
@@ -88,8 +90,9 @@ class MntpTrainer(Trainer):  # type: ignore[misc]
             save_file(learning, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        stored = load_file(Path(resume_from_checkpoint) / _WEIGHTS)
-        with torch.no_grad():
+        folder = Path(resume_from_checkpoint)
+        stored = read_safetensors(folder / _WEIGHTS)
+        with torch.no_grad(), one_error(folder, "a checkpoint of this recipe", "delete it to start again"):
             for name, parameter in self._learning().items():
                 parameter.copy_(stored[name])
 

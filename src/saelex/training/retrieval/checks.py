@@ -8,6 +8,7 @@ from typing import Any
 
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.reading.regular import is_here
 from saelex.sae.catalogue import resolve
 from saelex.training.retrieval.settings import ModelRecipe
 
@@ -16,7 +17,7 @@ TOPK_GATES = ("topk", "batch_topk")
 
 def published_gate(model: ModelRecipe) -> str | None:
     """The gate of an SAE that the catalogue knows, None for others. Raises InputError for a misspelt name."""
-    if model.head != "sae" or not model.sae or expanded(model.sae).exists():
+    if model.head != "sae" or not model.sae or is_here(expanded(model.sae)):
         return None
     entry = resolve(model.sae, model.sae_file)
     return None if entry is None else entry.suite.gate

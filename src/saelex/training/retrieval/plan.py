@@ -8,6 +8,7 @@ from typing import Any
 
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.reading.regular import is_here
 from saelex.training.examples.mixing import open_examples
 from saelex.training.lora import adapted_layers
 from saelex.training.retrieval.batch import PADDED_TOKENS
@@ -284,7 +285,7 @@ def _longest(shape: ModelShape) -> int:
 
 def _size(recipe: RetrievalRecipe) -> tuple[int | None, str]:
     """Queries of all sources, or why they cannot be counted."""
-    if gone := [source.path for source in recipe.data.sources if not expanded(source.path).exists()]:
+    if gone := [source.path for source in recipe.data.sources if not is_here(expanded(source.path))]:
         return None, f"{gone[0]} is not on this machine yet"
     scored = recipe.loss.needs_scores
     size = open_examples(recipe.data, seed=recipe.training.seed, needs_scores=scored).size

@@ -19,8 +19,10 @@ from saelex.encoder.backbone.backbone import build_skeleton, cut_settings, model
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.files.folder import BACKBONE, CONFIG, EMBEDDED, embedded_folder
 from saelex.errors import InputError, MismatchError
-from saelex.files import expanded, read_json
+from saelex.files import expanded
 from saelex.loading import Loading
+from saelex.reading.json_object import JsonObject, read_json
+from saelex.reading.regular import is_folder, is_listed
 from saelex.sae.catalogue import models, resolve
 from saelex.sae.memory import BaseModel
 from saelex.training.retrieval.settings import ModelRecipe
@@ -164,7 +166,7 @@ def _shape(
 
 def _settings(backbone: str, revision: str | None) -> tuple[Mapping[str, Any], torch.dtype]:
     """config.json of a backbone, or what is known of it, and the dtype that its weights are stored in."""
-    if not expanded(backbone).is_dir():
+    if not is_folder(expanded(backbone)):
         known = models().get(backbone)
         if known is not None and known.heads:
             return _as_config(known), torch.bfloat16
@@ -227,11 +229,12 @@ def _local_sae(path: Path, model: ModelRecipe) -> tuple[HeadShape, int | None]:
     from saelex.sae.formats.common import layer_of_hook
 
     folder = path / (model.sae_file or "")
-    config = read_json(folder / "cfg.json") if (folder / "cfg.json").is_file() else {}
+    config = read_json(folder / "cfg.json") if is_listed(folder / "cfg.json") else JsonObject({}, folder)
     if {"d_in", "d_sae", "architecture", "metadata"} <= config.keys():
-        stored = getattr(torch, str(config.get("dtype", "float32")), torch.float32)
-        head = HeadShape(path.name, config["d_in"], config["d_sae"], config["architecture"], dtype=stored)
-        layer = layer_of_hook(config["metadata"].get("hook_name"))
+        stored = _dtype(config.text_or("dtype", "float32"))
+        sizes = config.whole("d_in", least=1), config.whole("d_sae", least=1)
+        head = HeadShape(path.name, *sizes, config.text("architecture"), dtype=stored)
+        layer = layer_of_hook(config.object("metadata").text_or("hook_name", None))
     else:
         sae = SparseAutoencoder.load(path, model.sae_file, decoder=False)
         gate = type(sae.activation).__name__.lower()
@@ -248,9 +251,16 @@ def _of_encoder(model: ModelRecipe) -> ModelShape:
     if not (folder / CONFIG).is_file():
         raise InputError(f"model.encoder: {model.encoder} is no folder with {CONFIG}; fetch or save the model first")
     config = read_json(folder / CONFIG)
-    of_backbone, of_head = config["backbone"], config["head"]
-    name = of_backbone["model"] or str(folder / BACKBONE)
-    settings, stored = _settings(name, of_backbone["revision"])
-    dtype = getattr(torch, of_head["dtype"])
-    head = HeadShape(folder.name, of_head["d_model"], of_head["n_latents"], of_head["activation"]["kind"], dtype=dtype)
-    return _shape(model, name, settings, stored, of_backbone["layer"], head, of_backbone["bidirectional"])
+    of_backbone, of_head = config.object("backbone"), config.object("head")
+    name = of_backbone.text_or("model", str(folder / BACKBONE))
+    settings, stored = _settings(name, of_backbone.text_or("revision", None))
+    sizes = of_head.whole("d_model", least=1), of_head.whole("n_latents", least=1)
+    gate = of_head.object("activation").text("kind")
+    head = HeadShape(folder.name, *sizes, gate, dtype=_dtype(of_head.text("dtype")))
+    return _shape(
+        model, name, settings, stored, of_backbone.whole("layer"), head, of_backbone.flag_or("bidirectional", True)
+    )
+
+
+def _dtype(name: str) -> torch.dtype:
+    return Loading(dtype=name.removeprefix("torch.")).torch_dtype or torch.float32

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from saelex.encoder.encoder import Encoder
 from saelex.errors import InputError
+from saelex.reading.json_object import log_until
+from saelex.reading.regular import one_error, regular_file
+from saelex.reading.tensors import read_safetensors
 from saelex.sae.activations import TopK
 from saelex.training.examples.mixing import MixedExamples
 from saelex.training.retrieval import ranks
@@ -176,16 +179,17 @@ class RetrievalTrainer(Trainer):  # type: ignore[misc]
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
         target = dict(self._module.trainable())
-        stored = load_file(folder / WEIGHTS)
+        stored = read_safetensors(folder / WEIGHTS)
         if stored.keys() != target.keys():
             raise InputError(f"{folder}: of another recipe; delete it or run with --no-resume")
-        with torch.no_grad():
-            for name, parameter in target.items():
-                parameter.copy_(stored[name])
-        state = torch.load(folder / STATE, weights_only=True)
+        with one_error(folder, "a checkpoint of this recipe", "delete it or run with --no-resume"):
+            with torch.no_grad():
+                for name, parameter in target.items():
+                    parameter.copy_(stored[name])
+            state = torch.load(regular_file(folder / STATE), weights_only=True)
+            self.objective.load_state_dict(state["objective"])
+            self.guards.load_state_dict(state["guards"])
         self._resumed_from = str(folder)
-        self.objective.load_state_dict(state["objective"])
-        self.guards.load_state_dict(state["guards"])
 
 
 def _sides(vectors: Vectors) -> tuple[Tensor, Tensor]:
@@ -242,8 +246,7 @@ class LogFile(TrainerCallback):  # type: ignore[misc]
         """Keep the lines up to the step that the run goes on from."""
         if not state.is_world_process_zero or not self.path.exists():
             return
-        lines = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] <= state.global_step]
-        self.path.write_text("".join(f"{line}\n" for line in lines))
+        self.path.write_text("".join(f"{line}\n" for line in log_until(self.path, state.global_step)))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Append a line."""
