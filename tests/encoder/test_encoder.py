@@ -201,7 +201,7 @@ def test_progress_counts_the_texts_that_were_given(encoder: Encoder, monkeypatch
     bars: list[tuple[int | None, list[int]]] = []
 
     class Bar(AbstractContextManager["Bar"]):
-        def __init__(self, total: int | None, **_: object) -> None:
+        def __init__(self, *, total: int | None, **_: object) -> None:
             bars.append((total, []))
 
         def update(self, n: int) -> None:
@@ -209,7 +209,7 @@ def test_progress_counts_the_texts_that_were_given(encoder: Encoder, monkeypatch
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr("saelex.encoder.encoder.tqdm", Bar)
+    monkeypatch.setattr("saelex.encoder.encoder.progress_bar", Bar)
     monkeypatch.setattr(encoder, "batch_tokens", 60)
     encoder.encode_document(texts, progress=True)
     list(encoder.encode_stream(texts, chunk_size=100, progress=True))

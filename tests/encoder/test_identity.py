@@ -63,7 +63,7 @@ def another(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
-        return value + 1
+        return value * 2 or 1
     return f"{value}x" if isinstance(value, str) else 1
 
 

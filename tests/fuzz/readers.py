@@ -352,7 +352,7 @@ def _make_words(folder: Path) -> Path:
 
 
 def _words(path: Path) -> Any:
-    return LexicalChannel.from_state(read_json_value(path)).query(TEXT)
+    return LexicalChannel.from_state(read_json_value(path), ["wings"]).count([TEXT], grow=False)
 
 
 def _make_concepts(folder: Path) -> Path:

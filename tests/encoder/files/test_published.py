@@ -284,7 +284,7 @@ def test_modules_that_are_not_understood_are_refused(sparse: Path) -> None:
         ([modules[0], modules[1] | {"type": "custom_pooling.SpladePooling"}], r"custom_pooling\.SpladePooling"),
         ([modules[0] | {"kwargs": ["task"]}, modules[1]], "kwargs of their own"),
         ([modules[0], modules[1] | {"path": "../elsewhere"}], "is no file of its own folder"),
-        ([modules[0], {"type": modules[1]["type"]}], "has a type and a path"),
+        ([modules[0], {"type": modules[1]["type"]}], "lacks the setting"),
     ):
         path.write_text(json.dumps(changed))
         with pytest.raises(InputError, match=message):

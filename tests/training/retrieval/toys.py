@@ -123,7 +123,7 @@ def one_step_of(model, encoder, run, chosen):
     """`one_step` of model(encoder)."""
     kept = KeepGradients()
     collator = collator_of(encoder, chosen.training.accumulation_steps)
-    arguments = _arguments(chosen, run, 1, progress=False)
+    arguments = _arguments(chosen, run, 1)
     objective = Objective(chosen.loss, chosen.sparsity, encoder.n_latents)
     RetrievalTrainer(model(encoder), arguments, chosen, Stream(), collator, objective, [kept]).train()
     return kept.steps[0]

@@ -105,8 +105,9 @@ def read_saelens(folder: Path, wanted: Wanted) -> SaeParts:
 def save_saelens(sae: SaeParts, folder: str | Path) -> None:
     """Write the SAE into a folder, whole or not at all, in place of an older one; what else is there stays.
 
-    Raises InputError as `_write` does.
+    Raises InputError for an SAE without its decoder.
     """
+    _decoder(sae)  # asked before anything is made
     folder = expanded(folder)
     if (folder / _CONFIG).exists():  # of two files that belong together both change, or none
         with replacing_folder(folder, keep_others=True) as made:
@@ -117,17 +118,20 @@ def save_saelens(sae: SaeParts, folder: str | Path) -> None:
             _write(sae, weights, config)
 
 
+def _decoder(sae: SaeParts) -> Tensor:
+    if sae.W_dec is None:
+        raise InputError(f"the SAE {sae.config.source or ''} was loaded without its decoder; load it with decoder=True")
+    return sae.W_dec if sae.decoder_scale is None else sae.W_dec * sae.decoder_scale[:, None]
+
+
 def _write(sae: SaeParts, weights: Path, config: Path) -> None:
     """Write the SAE's two files.
 
     SAELens has no scales beside the weights: they are folded into them, in float32 or wider, since a half-precision
     product would be another SAE. Without scales the weights keep their dtype; biases and thresholds are float32.
-    Raises InputError for an SAE without its decoder.
     """
-    if sae.W_dec is None:
-        raise InputError(f"the SAE {sae.config.source or ''} was loaded without its decoder; load it with decoder=True")
+    W_dec = _decoder(sae)
     W_enc: Tensor = sae.W_enc if sae.encoder_scale is None else sae.W_enc * sae.encoder_scale
-    W_dec: Tensor = sae.W_dec if sae.decoder_scale is None else sae.W_dec * sae.decoder_scale[:, None]
     dtype = torch.promote_types(W_enc.dtype, W_dec.dtype)
     tensors = {"W_enc": W_enc.to(dtype), "b_enc": sae.b_enc, "W_dec": W_dec.to(dtype), "b_dec": sae.b_dec}
     if isinstance(sae.activation, JumpReLU):
