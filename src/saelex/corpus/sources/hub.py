@@ -8,6 +8,7 @@ from importlib import import_module
 from types import ModuleType
 
 from saelex.errors import InputError
+from saelex.installation import needs_extra
 
 
 def import_datasets() -> ModuleType:
@@ -15,7 +16,7 @@ def import_datasets() -> ModuleType:
     try:
         return import_module("datasets")
     except ImportError as error:
-        raise InputError("hub data sets need datasets; install it with: pip install 'saelex[hub-data]'") from error
+        raise needs_extra("a hub data set", "datasets", "hub-data") from error
 
 
 @contextmanager

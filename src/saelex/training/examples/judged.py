@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from saelex.errors import InputError
+from saelex.installation import needs_extra
 from saelex.training.examples.example import Passage, TrainingQuery
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def read_rows(
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise InputError("Parquet files need pyarrow; install it with: pip install 'saelex[train]'") from error
+        raise needs_extra("Parquet", "pyarrow", "train") from error
 
     types = {"query_id": pa.string(), "document_id": pa.string(), "relevant": pa.bool_(), "score": pa.float32()}
     if texts:

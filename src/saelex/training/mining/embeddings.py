@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
-from saelex.errors import InputError
 from saelex.files import replacing
+from saelex.installation import needs_extra
 from saelex.vectors import SparseRows
 
 CHUNK = 1024
@@ -144,8 +144,5 @@ def require_sentence_transformers() -> Any:
     try:
         import sentence_transformers
     except ImportError as error:
-        raise InputError(
-            "dense teachers and cross-encoders need sentence-transformers; install it with: "
-            "pip install 'saelex[sentence-transformers]'"
-        ) from error
+        raise needs_extra("a dense teacher", "sentence-transformers", "sentence-transformers") from error
     return sentence_transformers
