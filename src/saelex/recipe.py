@@ -79,7 +79,7 @@ def find_recipe(name: str | Path) -> Path:
         return shipped[within[0]]
     near = within or difflib.get_close_matches(asked, shipped, 3, 0.5)
     known = f"there are {', '.join(near)}" if near else "`saelex recipes` lists them"
-    raise InputError(f"{name}: no such file, cannot be read; nor a recipe that comes with saelex: {known}")
+    raise InputError(f"{name}: cannot be read: no such file, nor a recipe that comes with saelex; {known}")
 
 
 def build_recipe(kind: type[Recipe], values: dict[str, Any], overrides: Sequence[str]) -> Recipe:

@@ -54,7 +54,7 @@ def test_relevant_documents_that_the_corpus_lacks_are_said(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         JudgedDocuments.read(collection)
-        JudgedDocuments.read(replace(collection, qrels={"q0": {"d0": 1, "empty": 1, "nowhere": 0}}))
+        JudgedDocuments.read(replace(collection, qrels={"q0": {"d0": 1, "empty": 0, "nowhere": 0}}))
     assert caplog.messages == []
     with caplog.at_level(logging.WARNING):
         JudgedDocuments.read(replace(collection, qrels={"q0": {"d0": 1, "x1": 1}, "q1": {"x1": 2, "x2": 1}}))

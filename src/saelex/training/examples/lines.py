@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from saelex.corpus.lines import max_record, too_large
 from saelex.errors import InputError
 from saelex.files import cache_folder, replacing
 
@@ -85,8 +86,10 @@ class LineFile:
         return cast(IO[bytes], unpacked)
 
     def _raw(self, offset: int) -> bytes:
-        end = self._bytes.find(b"\n", offset)
-        return self._bytes[offset : len(self._bytes) if end < 0 else end + 1]
+        end = self._bytes.find(b"\n", offset) + 1 or len(self._bytes)
+        if end - offset > max_record():
+            raise too_large(self.where(offset), "a line")
+        return self._bytes[offset:end]
 
     def _text(self, raw: bytes, offset: int, number: int | None) -> str:
         try:
