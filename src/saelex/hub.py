@@ -38,6 +38,7 @@ def asking_hub(name: str, *, kind: str = "model") -> Iterator[None]:
     """
     from huggingface_hub import errors
 
+    of_transport: type[Exception] = errors.HfHubHTTPError.__bases__[0]  # httpx's, under whatever name it is installed
     why = unreachable()
     try:
         yield
@@ -51,7 +52,7 @@ def asking_hub(name: str, *, kind: str = "model") -> Iterator[None]:
         raise InputError(
             f"no folder and no hub {kind} named {name} ({_reason(error)}); a private one needs a token (hf auth login)"
         ) from error
-    except (errors.HTTPError, OSError) as error:
+    except (of_transport, OSError) as error:
         if why is not None or isinstance(error, errors.OfflineModeIsEnabled):
             raise _not_cached(name, why, error) from error
         raise InputError(
