@@ -116,7 +116,7 @@ def test_missing_and_unknown_sources_fail_at_the_call(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a BEIR folder"):
         read_corpus(tmp_path)
     with pytest.raises(InputError, match="unknown form"):
-        read_corpus(write(tmp_path / "c.csv", "a,b"))
+        read_corpus(write(tmp_path / "c.xls", "a,b"))
 
 
 def test_tsv_columns_must_agree(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from saelex.index.engine import (
     closed,
     distinct,
 )
+from saelex.installation import needs_extra
 from saelex.vectors import SparseRows
 
 VECTOR_NAME = "latents"
@@ -153,9 +154,7 @@ def _edge() -> Any:
     try:
         import qdrant_edge
     except ImportError as error:
-        raise InputError(
-            "Qdrant's embedded engine needs qdrant-edge-py; install it with: pip install 'saelex[qdrant]'"
-        ) from error
+        raise needs_extra("Qdrant's embedded engine", "qdrant-edge-py", "qdrant") from error
     return qdrant_edge
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from saelex.errors import InputError, MismatchError
 from saelex.files import local_or_name, read_json, sha256_of
+from saelex.hub import asking_hub
 from saelex.loading import Loading
 
 # Looked for in this order; an index names the file of every tensor of a sharded checkpoint.
@@ -62,20 +63,13 @@ class Checkpoint:
             path = Path(self.model_id) / name
             return path if path.is_file() else None
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError
 
         try:
-            return Path(hf_hub_download(self.model_id, name, **self.loading.hub))
-        except LocalEntryNotFoundError as error:
-            raise InputError(
-                f"{self.model_id}/{name} is not in the local cache and the hub cannot be reached"
-            ) from error
+            with asking_hub(self.model_id):
+                return Path(hf_hub_download(self.model_id, name, **self.loading.hub))
         except EntryNotFoundError:
             return None
-        except GatedRepoError as error:
-            raise InputError(f"{self.model_id} is gated: accept its licence on the hub and give a token") from error
-        except (HfHubHTTPError, ValueError) as error:  # ValueError: not a possible repository name
-            raise InputError(f"no folder and no hub model named {self.model_id} (revision {self.revision})") from error
 
     @cached_property
     def weight_map(self) -> Mapping[str, str]:
