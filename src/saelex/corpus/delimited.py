@@ -106,6 +106,14 @@ def quoted_rows(lines: Lines, separator: str, name: str) -> Iterator[tuple[int, 
         start = held = 0
 
 
+def needs_header(first: str) -> bool:
+    """Whether a TSV that begins with this line, and has no header, would be read as if it had one, or quotes."""
+    try:
+        return first.startswith('"') or _is_header((1, first), "", Fields())
+    except InputError:
+        return True
+
+
 def _plain_rows(lines: Lines) -> Iterator[tuple[int, list[str]]]:
     return ((number, line.rstrip("\r\n").split("\t")) for number, line in lines if line.strip())
 

@@ -7,6 +7,8 @@ as `read_queries` has it; CSV likewise.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from saelex.corpus.delimited import needs_header
 from saelex.corpus.documents import Query
 from saelex.corpus.lines import read_lines, read_whole, suffix_of, unique
 from saelex.corpus.reading import parse_queries
@@ -168,8 +171,20 @@ def _xml(source: Path) -> Iterator[_Topic]:
 
 
 def _tsv_lines(queries: Iterable[Query]) -> Iterator[str]:
+    """Without a header, which other readers do not expect, unless the first line would be taken for one."""
+    quoted = None
     for query in queries:
-        yield f"{column(query.id, 'the query id')}\t{_text(query)}\n"
+        cells = [column(query.id, "the query id"), _text(query)]
+        line = "\t".join(cells) + "\n"
+        if quoted is None and (quoted := needs_header(line)):
+            yield "id\ttext\n"
+        yield _quoted(cells) if quoted else line
+
+
+def _quoted(cells: list[str]) -> str:
+    written = io.StringIO()
+    csv.writer(written, delimiter="\t", lineterminator="\n").writerow(cells)
+    return written.getvalue()
 
 
 def _xml_lines(queries: Iterable[Query]) -> Iterator[str]:
