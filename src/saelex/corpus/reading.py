@@ -6,6 +6,7 @@ All of them stream, read gzip by the name's `.gz`, and say `file:line` when some
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -119,7 +120,7 @@ def document_of_line(line: str, where: str, *, is_json: bool) -> Document:
 def parse_json(line: str, where: str) -> Any:
     """The JSON value on a line; `where`, such as file:line, begins the InputError if there is none or it is no text."""
     try:
-        value = json.loads(line)
+        value = _JSON.decode(line)
         if "\\u" in line:
             _refuse_surrogates(value)
     except json.JSONDecodeError as error:
@@ -127,6 +128,17 @@ def parse_json(line: str, where: str) -> Any:
     except (InputError, RecursionError, ValueError) as error:  # ValueError: an integer of thousands of digits
         raise InputError(f"{where}: {error}") from error
     return value
+
+
+def _finite(number: str) -> float:
+    """JSON has no NaN and no Infinity, which Python writes all the same; and numbers beyond a float's range are one."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number:.40} is no finite number; leave it out, or write null or a string")
+    return value
+
+
+_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def parse_queries(path: Path) -> Iterator[tuple[str, Query]]:
