@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from saelex.errors import InputError
-from saelex.recipe import load_recipe, recipe_settings
+from saelex.recipe import find_recipe, load_recipe, recipe_settings, shipped_recipes
 from saelex.training.sae.recipe import SaeRecipe
 
 
@@ -103,3 +103,24 @@ def test_the_command_and_the_variants_that_a_shipped_recipe_names_are_valid(path
     for line in text.splitlines()[1:]:
         variant = re.findall(r"--set ([a-z_.]+=(?:'[^']*'|[\w.]*\w))", line)  # a line's settings go together
         load_recipe(SaeRecipe, path, [override.replace("'", "") for override in variant])
+
+
+def test_recipes_that_come_with_saelex_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[1] / "recipes"
+    assert set(shipped_recipes().values()) == set(root.rglob("*.yaml"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("sae/minilm", "recipes/sae/minilm.yaml", "./recipes/sae/minilm.yaml"):
+        assert find_recipe(name) == root / "sae/minilm.yaml"
+    assert find_recipe("cross_lingual") == root / "cross_lingual/xquad.yaml"
+    with pytest.raises(InputError, match=r"there are splare/gemma2_2b, splare/gemma3_1b"):
+        find_recipe("splare")
+    with pytest.raises(InputError, match="there are sae/minilm"):
+        find_recipe("sae/minilmm")
+    (tmp_path / "sae").mkdir()
+    (tmp_path / "sae/minilm").write_text("{}")
+    assert find_recipe("sae/minilm") == Path("sae/minilm")  # the user's own file goes first
+
+
+def test_the_wheel_carries_the_recipes() -> None:
+    included = (Path(__file__).parents[1] / "pyproject.toml").read_text().partition("wheel.force-include]")[2]
+    assert '"recipes" = "saelex/recipes"' in included.partition("\n[")[0]

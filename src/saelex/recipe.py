@@ -37,15 +37,45 @@ class Setting(NamedTuple):
 
 
 def load_recipe(kind: type[Recipe], path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a YAML recipe into a dataclass.
+    """Read a YAML recipe into a dataclass. path: of a file, or the name of one that comes with saelex (`find_recipe`).
 
     overrides: "a.b=value" each, the value in YAML; applied after the file, the last one winning.
     Raises InputError for unreadable YAML, an unknown setting (naming the nearest one) or a value of the wrong type.
     """
-    values = read_yaml(expanded(path), "a recipe") or {}
+    path = find_recipe(path)
+    values = read_yaml(path, "a recipe") or {}
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of settings, not a {type(values).__name__}")
     return build_recipe(kind, values, overrides)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that come with saelex: `splare/llama31_8b`, in the wheel or in a source checkout."""
+    package = Path(__file__).resolve().parent
+    root = next((path for path in (package / "recipes", package.parents[1] / "recipes") if path.is_dir()), None)
+    files = [] if root is None else sorted(root.rglob("*.yaml"))
+    return {path.relative_to(str(root)).with_suffix("").as_posix(): path for path in files}
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of this path or, where there is none, the recipe that comes with saelex under this name.
+
+    `recipes/` before the name and `.yaml` behind it may be there, as in a checkout; a folder's name is enough where it
+    holds one recipe. Raises InputError where there is neither, naming what is near.
+    """
+    path = expanded(name)
+    if path.is_file():
+        return path
+    shipped = shipped_recipes()
+    asked = path.as_posix().removeprefix("./").removeprefix("recipes/").removesuffix(".yaml").rstrip("/")
+    if asked in shipped:
+        return shipped[asked]
+    within = [one for one in shipped if one.startswith(f"{asked}/")]
+    if len(within) == 1:
+        return shipped[within[0]]
+    near = within or difflib.get_close_matches(asked, shipped, 3, 0.5)
+    known = f"there are {', '.join(near)}" if near else "`saelex recipes` lists them"
+    raise InputError(f"{name}: cannot be read: no such file, nor a recipe that comes with saelex; {known}")
 
 
 def build_recipe(kind: type[Recipe], values: dict[str, Any], overrides: Sequence[str]) -> Recipe:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import Saelex
@@ -13,7 +14,7 @@ from saelex.cli import app as app_module
 from saelex.errors import MismatchError
 
 VERBS = ["demo", "index", "search", "explain", "label", "encode", "evaluate", "compare", "fuse", "export"]
-VERBS += ["train-sae", "label-free"]
+VERBS += ["train-sae", "label-free", "recipes"]
 
 
 def test_help_names_every_verb_and_version_is_the_packages(saelex: Saelex) -> None:
@@ -56,6 +57,23 @@ def test_a_reader_that_has_gone_is_no_traceback(code: str) -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def run(*arguments: bytes, **settings: Any) -> subprocess.CompletedProcess[str]:
+    command = [os.fsencode(sys.executable), b"-m", b"saelex", *arguments]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, **settings)
+
+
+def test_an_argument_that_is_not_utf8_is_one_line() -> None:
+    done = run(b"search", b"index", b"\xff")
+    assert (done.returncode, done.stderr) == (2, "saelex: argument 3, '\\udcff', is not UTF-8\n")
+
+
+def test_an_output_that_cannot_be_written_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run(b"recipes", stdout=full)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert run(b"recipes", stdout=None, close_fds=True, preexec_fn=lambda: os.close(1)).returncode == 0
 
 
 def test_errors(saelex: Saelex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,3 +56,17 @@ def test_runs_that_cannot_be_compared(saelex: Saelex, tmp_path: Path) -> None:
     assert "answers no query" in saelex("compare", tmp_path / "qrels.txt", one, tmp_path / "far.trec").err
     refused = saelex("compare", tmp_path / "qrels.txt", one, f"y={two}", "--reference", "z")
     assert "'z' is none of the runs x, y" in refused.err
+
+
+def test_a_querys_own_document_is_left_out_where_the_name_says_so(saelex: Saelex, tmp_path: Path) -> None:
+    (tmp_path / "arguana").mkdir()
+    qrels = tmp_path / "arguana" / "test.tsv"
+    qrels.write_text("query-id\tcorpus-id\tscore\nq1\ta\t1\n")
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.trec").write_text("q1 Q0 q1 1 3 x\nq1 Q0 a 2 2 x\n")
+    command = ("compare", qrels, tmp_path / "one.trec", tmp_path / "two.trec", "--measures", "MRR@10", "--json")
+    done = saelex(*command)
+    assert json.loads(done.out)["means"]["one"] == {"MRR@10": 1.0}
+    assert done.err == "a query's own id is left out of what it finds; --keep-own-ids keeps it\n"
+    kept = saelex(*command, "--keep-own-ids")
+    assert (json.loads(kept.out)["means"]["one"], kept.err) == ({"MRR@10": 0.5}, "")

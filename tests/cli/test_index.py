@@ -107,6 +107,19 @@ def test_check_finds_damage(saelex: Saelex, index: Path) -> None:
     assert result.code == 2 and "damaged" in result.out + result.err
 
 
+def test_fields_of_a_table_and_a_folder_of_files(saelex: Saelex, model: Path, tmp_path: Path) -> None:
+    table = tmp_path / "papers.csv"
+    table.write_text('doi,abstract,year\n1,"wings, and\nlift",1950\n2,drag,1951\n')
+    named = ("--id-field", "doi", "--text-field", "abstract")
+    result = saelex("index", table, tmp_path / "a", "--model", model, *named)
+    assert result.code == 0 and "2 documents" in result.out
+    assert "--id-field" in saelex("index", table, tmp_path / "b", "--model", model).err
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "one.md").write_text("# Wings\n\nof lift")
+    assert "1 documents" in saelex("index", notes, tmp_path / "c", "--model", model).out
+
+
 def test_standard_input(saelex: Saelex, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stdin:
         buffer = io.BytesIO(b'{"id": "a", "text": "wings"}\n')

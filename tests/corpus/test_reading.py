@@ -81,6 +81,9 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ('{"_id": "b", "text": "x", "title": 3}', "title must be a string"),
         ('{"_id": "a", "text": "x"}', "a second document with the id 'a'"),
         ('{"_id": "b", "text": "\\ud800"}', "half a surrogate pair"),
+        ('{"_id": "b", "text": "x", "n": NaN}', "NaN is no finite number"),
+        ('{"_id": "b", "text": "x", "metadata": {"n": [1, -Infinity]}}', "-Infinity is no finite number"),
+        ('{"_id": "b", "text": "x", "n": 1e999}', "1e999 is no finite number"),
     ],
 )
 def test_a_bad_line_is_named_and_what_came_before_is_given(tmp_path: Path, line: str, message: str) -> None:
@@ -116,7 +119,7 @@ def test_missing_and_unknown_sources_fail_at_the_call(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a BEIR folder"):
         read_corpus(tmp_path)
     with pytest.raises(InputError, match="unknown form"):
-        read_corpus(write(tmp_path / "c.csv", "a,b"))
+        read_corpus(write(tmp_path / "c.xls", "a,b"))
 
 
 def test_tsv_columns_must_agree(tmp_path: Path) -> None:

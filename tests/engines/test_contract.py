@@ -237,6 +237,6 @@ def test_those_on_disk_are_there_again(
 def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, package in PACKAGES.items():
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(InputError, match=rf"install it with: pip install 'saelex\[{name}\]'"):
+        with pytest.raises(InputError, match=rf"install it with: .*pip install 'saelex\[{name}\]'"):
             MEMBERS[name](tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 from tokenizers import Tokenizer
 
 from saelex.corpus.collection import Collection
+from saelex.corpus.documents import Document, Query
 from saelex.corpus.opening import read_collection
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.weighting import LatentWeighting
@@ -25,6 +26,7 @@ from saelex.evaluation.encoded import (
     JudgedDocuments,
     Measured,
     baseline_measures,
+    bm25_alone,
     mean_measured,
 )
 from saelex.evaluation.evaluate import evaluate_collections
@@ -52,13 +54,42 @@ def test_relevant_documents_that_the_corpus_lacks_are_said(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         JudgedDocuments.read(collection)
-        JudgedDocuments.read(replace(collection, qrels={"q0": {"d0": 1, "empty": 1, "nowhere": 0}}))
+        JudgedDocuments.read(replace(collection, qrels={"q0": {"d0": 1, "empty": 0, "nowhere": 0}}))
     assert caplog.messages == []
     with caplog.at_level(logging.WARNING):
         JudgedDocuments.read(replace(collection, qrels={"q0": {"d0": 1, "x1": 1}, "q1": {"x1": 2, "x2": 1}}))
     assert caplog.messages == ["tiny:test: 2 of 3 relevant documents are not in the corpus"]
     with pytest.raises(InputError, match="tiny:test: none of the 2 relevant documents is in the corpus, not even '10'"):
         JudgedDocuments.read(replace(collection, qrels={"q0": {"10": 1}, "q1": {"11": 1, "d0": 0}}))
+
+
+def test_empty_relevant_documents_are_warned_of(collection: Collection, caplog: pytest.LogCaptureFixture) -> None:
+    documents = [*collection.documents(), Document("void", " ")]
+    changed = replace(collection, qrels={"q0": {"d0": 1}, "q1": {"void": 1}}, read_documents=lambda: iter(documents))
+    assert "void" not in [one.id for one in JudgedDocuments.read(changed).documents]
+    assert caplog.messages == ["tiny:test: 1 of 2 relevant documents are empty, and so never found"]
+
+
+def test_a_querys_own_document_is_left_out_everywhere(
+    collection: Collection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = {one.id: one for one in collection.documents()}
+    first, second = sorted(name for name, one in texts.items() if one.content)[:2]
+    queries = [Query(first, texts[first].content)]
+    own = replace(collection, queries=queries, qrels={first: {second: 1}}, ignore_own_ids=True)
+    judged = JudgedDocuments.read(own)
+    assert "1 of 1 queries are documents too; a query's own id is left out of what it finds" in caplog.messages[0]
+    encoder = tiny_encoder(tmp_path / "bert")
+    encoded = EncodedCollection.encode(encoder, judged, VectorsCache(tmp_path / "cache"))
+    vectors = encoded.vectors((None, None))
+    assert first not in encoded.run(*vectors)[first]
+    kept = replace(encoded, judged=replace(judged, collection=replace(own, ignore_own_ids=False)))
+    assert first in kept.run(*vectors)[first]
+    cache = VectorsCache(tmp_path / "cache")
+    assert first not in bm25_alone(judged, cache)[first]
+    assert first in bm25_alone(kept.judged, cache)[first]
+    evaluation = evaluate_collections([own], encoder, against=["bm25"], cache=cache)
+    assert all(first not in row.run[first] for row in evaluation.collections[0].systems)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -4,31 +4,60 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
-from saelex.errors import SaelexError
+from saelex.errors import InputError, SaelexError
 
 
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit code 2; a bug keeps its traceback."""
+    try:
+        _check_arguments(sys.argv[1:])
+        code = _run()
+        if sys.stdout is not None:  # closed by the caller (`>&-`)
+            sys.stdout.flush()
+    except SaelexError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our output has gone (`| head`)
+        _leave_stdout()
+        sys.exit(1)
+    except UnicodeEncodeError as error:
+        _fail(f"the output holds what {error.encoding} cannot write ({error.reason}); set PYTHONIOENCODING=utf-8")
+    except OSError as error:
+        _leave_stdout()
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+    sys.exit(code)
+
+
+def _run() -> int | None:
     from saelex.cli.app import Abort, UsageError, app
 
     try:
-        code = app(prog_name="saelex", standalone_mode=False)
-        sys.stdout.flush()
-    except SaelexError as error:
-        _fail(str(error))
+        code: int | None = app(prog_name="saelex", standalone_mode=False)
     except UsageError as error:
         _fail(_usage(error))
     except Abort:
-        sys.exit(130)
-    except BrokenPipeError:
-        # the reader of our output has gone (`| head`); Python would complain once more when it flushes at exit
+        raise KeyboardInterrupt from None
+    return code
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Raises InputError for bytes that are not UTF-8: no query, id or name is made of them."""
+    for place, argument in enumerate(arguments, start=1):
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(f"argument {place}, {argument!r}, is not UTF-8") from error
+
+
+def _leave_stdout() -> None:
+    """Python would complain once more, with an exit code of its own, when it flushes at exit what cannot be written."""
+    with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
-    sys.exit(code)
 
 
 def _usage(error: Any) -> str:

@@ -24,6 +24,7 @@ from saelex.cli.label_free import label_free
 from saelex.cli.merge import merge
 from saelex.cli.mine import mine
 from saelex.cli.mntp import mntp
+from saelex.cli.recipes import recipes
 from saelex.cli.sae import app as sae
 from saelex.cli.score import score
 from saelex.cli.search import search
@@ -74,6 +75,7 @@ app.command()(fuse)
 app.command()(export)
 app.command()(mine)
 app.command()(score)
+app.command()(recipes)
 app.command()(mntp)
 app.command()(train)
 app.command()(average)

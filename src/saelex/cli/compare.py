@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.cli.options import Json, print_json
-from saelex.cli.runs import DEFAULT_MEASURES, Measures, read_runs, split_names
+from saelex.cli.runs import DEFAULT_MEASURES, IgnoreOwnIds, Measures, read_runs, split_names
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def compare(
         str | None, typer.Option(metavar="NAME", help="Compare all with this run only; else every pair is compared.")
     ] = None,
     measures: Measures = DEFAULT_MEASURES,
+    ignore_own_ids: IgnoreOwnIds = None,
     as_json: Json = False,
 ) -> None:
     """Measure TREC runs and test their differences, query by query.
@@ -34,6 +35,7 @@ def compare(
     them for few queries), both Holm-corrected over the comparisons of a measure. Every judged query counts, as 0 where
     a run does not answer it. Ties in a run go to the smaller document id.
     """
+    from saelex.corpus.collection import holds_its_queries, without_own_ids
     from saelex.corpus.reading import read_qrels
     from saelex.evaluation.measures import means_of, measure_queries, read_measures
     from saelex.evaluation.significance import compare_systems
@@ -46,6 +48,9 @@ def compare(
             raise InputError(f"the run {name} answers no query of {qrels}; they are of different collections")
     if reference is not None and reference not in found:
         raise InputError(f"--reference {reference!r} is none of the runs {', '.join(found)}")
+    if holds_its_queries(str(qrels)) if ignore_own_ids is None else ignore_own_ids:
+        found = {name: without_own_ids(run) for name, run in found.items()}
+        typer.echo("a query's own id is left out of what it finds; --keep-own-ids keeps it", err=True)
     per_query = {name: measure_queries(judged, run, chosen) for name, run in found.items()}
     pairs = (
         list(combinations(found, 2)) if reference is None else [(one, reference) for one in found if one != reference]

@@ -23,7 +23,7 @@ from saelex.cli.options import (
     named_language,
     print_json,
 )
-from saelex.cli.runs import DEFAULT_MEASURES, Measures, named_files, split_names
+from saelex.cli.runs import DEFAULT_MEASURES, IgnoreOwnIds, Measures, named_files, split_names
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -91,6 +91,7 @@ def evaluate(
         ),
     ] = "default/default",
     language: Language = None,
+    ignore_own_ids: IgnoreOwnIds = None,
 ) -> None:
     """Quality, significance and cost, through a real index, of concepts alone and of concepts with words.
 
@@ -107,6 +108,8 @@ def evaluate(
     from saelex.evaluation.evaluate import Plan, evaluate_plan
 
     collections = [read_collection(*named_split(source, split)) for source in paths]
+    if ignore_own_ids is not None:
+        collections = [replace(collection, ignore_own_ids=ignore_own_ids) for collection in collections]
     plan = Plan.of(
         _encoder(model, kept),
         against=[name if name in _BASELINES else _other_encoder(name, kept) for name in against],

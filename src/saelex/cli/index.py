@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,19 @@ from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_lang
 from saelex.errors import InputError
 from saelex.files import expanded
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from saelex.corpus.documents import Document
+
 
 def index(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE INDEX", help="SOURCE: JSONL, TSV (perhaps gzipped), BEIR folder, or - for JSONL on stdin."
+            metavar="SOURCE INDEX",
+            help="SOURCE: JSONL, CSV or TSV (perhaps gzipped), a BEIR folder, a folder or file of Markdown, text, "
+            "HTML, PDF or DOCX, or - for JSONL on stdin.",
         ),
     ],
     model: Annotated[
@@ -42,6 +49,9 @@ def index(
         typer.Option("--pruned/--no-pruned", help="New index: keep what capped and two_step searches read, too."),
     ] = None,
     language: Language = None,
+    id_field: Annotated[str | None, typer.Option(metavar="NAME", help="JSONL, CSV, TSV: what holds the id.")] = None,
+    text_field: Annotated[str | None, typer.Option(metavar="NAME", help="What holds the text.")] = None,
+    title_field: Annotated[str | None, typer.Option(metavar="NAME", help="What holds the title.")] = None,
     labels: Annotated[
         bool | None,
         typer.Option("--labels/--no-labels", help="Derive the concepts' labels from the documents (default)."),
@@ -57,6 +67,8 @@ def index(
 
     `saelex delete`, `saelex merge` and `saelex check` look after an index.
     """
+    from saelex.corpus.reading import read_corpus
+
     upkeep = bool(delete or merge or check)
     if len(paths) > 2 or (len(paths) == 1 and not upkeep):
         raise InputError("give SOURCE and INDEX")
@@ -71,8 +83,15 @@ def index(
             raise InputError("--labels are derived from forward rows; leave out --no-forward")
         settings = {"words": words, "language": language, "forward": forward, "pruned": pruned}
         given = {name: value for name, value in settings.items() if value is not None}
-        _fill(paths[0], target, model, given, resume=resume, update=update, labels=labels)
-    elif model or resume or update or any(one is not None for one in (words, forward, pruned, language, labels)):
+        # a source that is missing stops us before anything is made
+        documents = read_corpus(paths[0], id_field=id_field, text_field=text_field, title_field=title_field)
+        _fill(paths[0], documents, target, model, given, resume=resume, update=update, labels=labels)
+    elif (
+        model
+        or resume
+        or update
+        or any(one is not None for one in (words, forward, pruned, language, labels, id_field, text_field, title_field))
+    ):
         raise InputError("these options are of a SOURCE; give SOURCE and INDEX")
     if delete:
         delete_documents(target, delete)
@@ -84,6 +103,7 @@ def index(
 
 def _fill(
     source: str,
+    documents: Iterator[Document],
     target: Path,
     model: str | None,
     settings: dict[str, Any],
@@ -92,10 +112,8 @@ def _fill(
     update: bool,
     labels: bool | None,
 ) -> None:
-    from saelex.corpus.reading import read_corpus
     from saelex.index.index import Index
 
-    documents = read_corpus(source)  # a source that is missing stops us before anything is made
     new = not target.exists()
     if not (new or resume or update):
         raise InputError(f"{target}: exists already; add --resume to go on with it, or --update to replace documents")

@@ -51,6 +51,9 @@ Set = Annotated[
     list[str],
     typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe; --settings names them."),
 ]
+RecipeFile = Annotated[
+    Path | None, typer.Argument(metavar="RECIPE", help="YAML file, or one of the names that `saelex recipes` lists.")
+]
 RecipeSettings = Annotated[bool, typer.Option("--settings", help="List every setting of a recipe and stop.")]
 
 _CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)

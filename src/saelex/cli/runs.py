@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from saelex.corpus.documents import Run
 
 Measures = Annotated[list[str], typer.Option(metavar="NAMES", help="Of ir_measures, as in 'nDCG@10 AP(rel=2)'.")]
+IgnoreOwnIds = Annotated[
+    bool | None,
+    typer.Option(
+        "--ignore-own-ids/--keep-own-ids",
+        help="Leave the document that has a query's own id out of what it finds; so by default where the name has "
+        "arguana or quora in it.",
+    ),
+]
 DEFAULT_MEASURES = ["nDCG@10 MRR@10 R@100"]
 
 _SUFFIXES = {".gz", ".trec", ".run", ".txt", ".tsv", ".res"}

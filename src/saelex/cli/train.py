@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="YAML file; see recipes/.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="YAML file, or a name that `saelex recipes` lists.")
+    ] = None,
     set_: Set = [],  # noqa: B006
     output: Annotated[
         Path | None,

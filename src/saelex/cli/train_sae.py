@@ -12,7 +12,9 @@ from saelex.errors import InputError
 
 
 def train_sae(
-    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="YAML file; see recipes/sae.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="YAML file, or a name that `saelex recipes` lists.")
+    ] = None,
     set_: Set = [],  # noqa: B006
     output: Annotated[
         Path | None,

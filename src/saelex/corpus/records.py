@@ -6,12 +6,44 @@ A record that cannot be one raises InputError without saying where; the caller, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from saelex.corpus.documents import Document, Qrels, Query
 from saelex.errors import InputError
 
-_OWN_FIELDS = {"_id", "id", "title", "text"}
+FIELD_OPTIONS = {role: f"{role}_field (--{role}-field)" for role in ("id", "text", "title")}
+"""How a user names the field of each role, in Python and on the command line."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which fields of a record hold id, text and title. None: `_id` or `id`, `text`, and `title`, which may be absent.
+
+    A field that is named must be in every record.
+    """
+
+    id: str | None = None
+    text: str | None = None
+    title: str | None = None
+
+    @property
+    def own(self) -> set[str]:
+        """The fields that are no metadata."""
+        return {*([self.id] if self.id else ["_id", "id"]), self.text or "text", self.title or "title"}
+
+    def value(self, record: Mapping[str, Any], role: str) -> Any:
+        """The record's value of a role; None where it has none. Raises InputError for a named field that is missing."""
+        named = getattr(self, role)
+        if named is not None and named not in record:
+            held = ", ".join(map(str, record))[:200]
+            raise InputError(f"no field {named!r}, which {FIELD_OPTIONS[role]} names; this record has {held or 'none'}")
+        if role == "id" and named is None:
+            return record.get("_id", record.get("id"))
+        return record.get(named or role)
+
+
+_USUAL = Fields()
 
 
 def as_document(value: Document | Mapping[str, Any]) -> Document:
@@ -23,15 +55,15 @@ def as_document(value: Document | Mapping[str, Any]) -> Document:
     raise InputError(f"a document is a Document or a mapping such as {{'id': ..., 'text': ...}}, not {value!r:.60}")
 
 
-def document_of_record(record: Mapping[str, Any]) -> Document:
-    """From `_id` or `id`, `text` and perhaps `title`; `metadata`'s fields and all others become metadata."""
-    text, title = _text(record), record.get("title") or ""
+def document_of_record(record: Mapping[str, Any], fields: Fields = _USUAL) -> Document:
+    """From the fields of id, text and perhaps title; `metadata`'s fields and all others become metadata."""
+    text, title = _text(record, fields), fields.value(record, "title") or ""
     if not isinstance(title, str):
-        raise InputError(f"title must be a string, not {type(title).__name__}")
-    metadata = {name: value for name, value in record.items() if name not in _OWN_FIELDS}
+        raise InputError(f"{fields.title or 'title'} must be a string, not {type(title).__name__}")
+    metadata = {name: value for name, value in record.items() if name not in fields.own}
     if isinstance(metadata.get("metadata"), dict):
         metadata.update(metadata.pop("metadata"))
-    return Document(_id(record), text, title, metadata)
+    return Document(_id(record, fields), text, title, metadata)
 
 
 def document_of_cells(cells: list[str]) -> Document:
@@ -41,9 +73,9 @@ def document_of_cells(cells: list[str]) -> Document:
     return Document(_id({"id": cells[0]}), cells[-1], cells[1] if len(cells) == 3 else "")
 
 
-def query_of_record(record: Mapping[str, Any]) -> Query:
-    """From `_id` or `id`, and `text`."""
-    return Query(_id(record), _text(record))
+def query_of_record(record: Mapping[str, Any], fields: Fields = _USUAL) -> Query:
+    """From the fields of id and text."""
+    return Query(_id(record, fields), _text(record, fields))
 
 
 def query_of_cells(cells: list[str]) -> Query:
@@ -59,15 +91,17 @@ def add_judgement(qrels: Qrels, query: str, document: str, grade: int) -> None:
         raise InputError(f"query {query!r} and document {document!r} have two grades")
 
 
-def _id(record: Mapping[str, Any]) -> str:
-    value = record.get("_id", record.get("id"))
+def _id(record: Mapping[str, Any], fields: Fields = _USUAL) -> str:
+    value = fields.value(record, "id")
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise InputError("no id: every line needs a field _id or id that holds a string or an integer")
+        named = f"a field {fields.id}" if fields.id else "a field _id or id"
+        raise InputError(f"no id: every line needs {named} that holds a string or an integer")
     return str(value).strip()
 
 
-def _text(record: Mapping[str, Any]) -> str:
-    text = record.get("text")
+def _text(record: Mapping[str, Any], fields: Fields) -> str:
+    text = fields.value(record, "text")
     if not isinstance(text, str):
-        raise InputError("no text: every line needs a field text that holds a string")
+        hint = "" if fields.text or "text" in record else f"; name another with {FIELD_OPTIONS['text']}"
+        raise InputError(f"no text: every line needs a field {fields.text or 'text'} that holds a string{hint}")
     return text

@@ -21,6 +21,7 @@ from saelex.encoder.parts import EncoderParts
 from saelex.encoder.settings import DEFAULT, Side, TopKChoice
 from saelex.encoder.tokens import check_texts
 from saelex.errors import InputError, MismatchError
+from saelex.hub import asking_hub
 from saelex.loading import Loading, LoadingOptions
 from saelex.progress import progress_bar
 from saelex.vectors import SparseRows
@@ -235,8 +236,9 @@ class Encoder(EncoderParts):
         with TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             self.save_pretrained(folder, include_backbone=include_backbone, weight_dtype=weight_dtype, card_name=repo)
-            api.create_repo(repo, private=private, exist_ok=True)
-            return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="saelex encoder"))
+            with asking_hub(repo):
+                api.create_repo(repo, private=private, exist_ok=True)
+                return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="saelex encoder"))
 
     @contextmanager
     def _as_folder(self) -> Iterator[Path]:

@@ -27,6 +27,7 @@ from saelex.index.engine import (
     closed,
     distinct,
 )
+from saelex.installation import needs_extra
 from saelex.reading.json_object import read_json
 from saelex.reading.regular import one_error
 from saelex.vectors import SparseRows
@@ -157,9 +158,7 @@ def _edge() -> Any:
     try:
         import qdrant_edge
     except ImportError as error:
-        raise InputError(
-            "Qdrant's embedded engine needs qdrant-edge-py; install it with: pip install 'saelex[qdrant]'"
-        ) from error
+        raise needs_extra("Qdrant's embedded engine", "qdrant-edge-py", "qdrant") from error
     return qdrant_edge
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from saelex.errors import InputError
 from saelex.index.engine import Hits, Limits, check_columns, check_documents, check_new, check_queries, closed
+from saelex.installation import needs_extra
 from saelex.vectors import SparseRows
 
 
@@ -100,5 +101,5 @@ def _seismic() -> Any:
     try:
         import seismic
     except ImportError as error:
-        raise InputError("Seismic needs pyseismic-lsr; install it with: pip install 'saelex[seismic]'") from error
+        raise needs_extra("Seismic", "pyseismic-lsr", "seismic") from error
     return seismic

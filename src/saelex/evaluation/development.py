@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.corpus.collection import Collection
+from saelex.corpus.collection import Collection, without_own_ids
 from saelex.corpus.documents import Document, Qrels, Query
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
@@ -19,6 +20,8 @@ from saelex.evaluation.efficiency import mean_active, qd_flops
 from saelex.evaluation.exact import exact_run
 from saelex.evaluation.measures import measure
 from saelex.vectors import SparseRows
+
+logger = logging.getLogger(__name__)
 
 NDCG, NDCG_WITH_WORDS = "nDCG@10", "nDCG@10 with words"
 QD_FLOPS = "QD-FLOPs"
@@ -85,6 +88,7 @@ class _Sample:
     documents: list[Document]
     qrels: Qrels
     words: tuple[SparseRows, SparseRows] | None  # of queries, at scale 1, and of documents
+    ignore_own_ids: bool
 
     @classmethod
     def draw(
@@ -112,7 +116,10 @@ class _Sample:
         drawn = generator.sample(others, min(len(others), max(0, n_documents - len(relevant))))
         documents = [by_id[one] for one in sorted(relevant.union(drawn))]
         qrels = {one.id: collection.qrels[one.id] for one in queries}
-        return cls(name, queries, documents, qrels, _words(queries, documents, lexical) if lexical else None)
+        if collection.ignore_own_ids:
+            logger.warning("%s: a query's own id is left out of what it finds", name)
+        vectors = _words(queries, documents, lexical) if lexical else None
+        return cls(name, queries, documents, qrels, vectors, collection.ignore_own_ids)
 
     def measured(self, encoder: Encoder) -> dict[str, float]:
         queries = encoder.encode_query([one.text for one in self.queries])
@@ -131,7 +138,7 @@ class _Sample:
     def _ndcg(self, queries: SparseRows, documents: SparseRows) -> float:
         ids: NDArray[np.str_] = np.array([one.id for one in self.documents])
         run = exact_run([one.id for one in self.queries], queries, ids, documents)
-        return measure(self.qrels, run)[NDCG]
+        return measure(self.qrels, without_own_ids(run) if self.ignore_own_ids else run)[NDCG]
 
 
 def _words(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.corpus.collection import Collection
+from saelex.corpus.collection import Collection, without_own_ids
 from saelex.corpus.documents import Document, Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
@@ -72,25 +72,50 @@ class JudgedDocuments:
         """Raises InputError for a malformed corpus, for one without any of the relevant documents, and for an unknown
         language.
 
-        Relevant documents that are not there count as missed, whatever a system does; a warning says how many they are.
+        Relevant documents that are not there or are empty count as missed, whatever a system does; a warning says how
+        many they are.
         """
         check_language(language)
         relevant = {name for grades in collection.qrels.values() for name, grade in grades.items() if grade > 0}
         missing = set(relevant)
+        empty = set[str]()
         documents: list[Document] = []
         for one in collection.documents():
             missing.discard(one.id)
             if one.content:
                 documents.append(one)
+            elif one.id in relevant:
+                empty.add(one.id)
         if documents and relevant and missing == relevant:
             raise InputError(
                 f"{collection.label}: none of the {len(relevant)} relevant documents is in the corpus, not even "
                 f"{min(missing)!r}; its ids are not those of the qrels"
             )
-        if missing:
-            counts = len(missing), len(relevant)
-            logger.warning("%s: %d of %d relevant documents are not in the corpus", collection.label, *counts)
+        for lacking, what in ((missing, "not in the corpus"), (empty, "empty, and so never found")):
+            if lacking:
+                counts = len(lacking), len(relevant)
+                logger.warning("%s: %d of %d relevant documents are %s", collection.label, *counts, what)
+        if collection.ignore_own_ids:
+            own = {one.id for one in documents}.intersection(collection.qrels)
+            if own:
+                logger.warning(
+                    "%s: %d of %d queries are documents too; a query's own id is left out of what it finds",
+                    *(collection.label, len(own), len(collection.queries)),
+                )
         return cls(collection, sorted(documents, key=lambda one: one.id), language)
+
+    def searched(self, depth: int) -> int:
+        """How many documents are searched for where `depth` are to stay in `answers`."""
+        return depth + self.collection.ignore_own_ids
+
+    @property
+    def exceptions(self) -> list[str]:
+        """What else than texts and settings decides which documents count, in the facts that a cache goes by."""
+        return ["own ids ignored"] if self.collection.ignore_own_ids else []
+
+    def answers(self, run: Run) -> Run:
+        """What of a run counts: all of it, or all but the queries' own documents (`Collection.ignore_own_ids`)."""
+        return without_own_ids(run) if self.collection.ignore_own_ids else run
 
     @cached_property
     def ids(self) -> NDArray[np.str_]:
@@ -160,7 +185,8 @@ class EncodedCollection:
     def run(self, queries: SparseRows, passages: SparseRows) -> Run:
         """What exact search finds with `vectors`."""
         names = [one.id for one in self.judged.collection.queries]
-        return exact_run(names, queries, self.judged.ids, passages, self.first_passages)
+        depth = self.judged.searched(DEPTH)
+        return self.judged.answers(exact_run(names, queries, self.judged.ids, passages, self.first_passages, depth))
 
     def measured(self, top_k: TopK, word_scale: float | None = None) -> Measured:
         """Exact search at this Top-K; word_scale None is concepts alone."""
@@ -187,8 +213,8 @@ def baseline_runs(
 
     def compute() -> dict[str, Run]:
         deep = [
-            bm25_run(documents, queries, fused_depth, judged.language),
-            dense_run(embedder, documents, queries, fused_depth, progress=progress),
+            judged.answers(bm25_run(documents, queries, judged.searched(fused_depth), judged.language)),
+            judged.answers(dense_run(embedder, documents, queries, judged.searched(fused_depth), progress=progress)),
         ]
         # order, not scores, is all that the measures read
         return {
@@ -199,7 +225,7 @@ def baseline_runs(
 
     facts = [
         [BM25, DENSE, FUSION],
-        [bm25_facts(judged.language), RRF_K, fused_depth, depth],
+        [bm25_facts(judged.language), RRF_K, fused_depth, depth, *judged.exceptions],
         [embedder.backbone.identity(), embedder.max_length],
         [len(queries), len(documents)],
     ]
@@ -209,10 +235,11 @@ def baseline_runs(
 def bm25_alone(judged: JudgedDocuments, cache: VectorsCache, *, depth: int = DEPTH) -> Run:
     """BM25 where nothing else is wanted: no dense model is needed for it."""
     queries, documents = judged.collection.queries, judged.documents
-    facts = [[BM25], [bm25_facts(judged.language), depth], [len(queries), len(documents)]]
+    facts = [[BM25], [bm25_facts(judged.language), depth, *judged.exceptions], [len(queries), len(documents)]]
 
     def compute() -> dict[str, Run]:
-        return {BM25: untied(bm25_run(documents, queries, depth, judged.language), depth)}
+        run = bm25_run(documents, queries, judged.searched(depth), judged.language)
+        return {BM25: untied(judged.answers(run), depth)}
 
     return cache.runs(facts, judged.all_texts(), compute)[BM25]
 

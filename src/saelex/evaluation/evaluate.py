@@ -182,7 +182,7 @@ def evaluate_plan(
         found |= {name: Found(_read_run(name, file, collection)) for name, file in plan.runs.items()}
         for searcher in plan.searchers:
             folder = None if indexes is None else index_folder(indexes, number, searcher)
-            found |= searcher.search(judged, kept, depth=depth, folder=folder, progress=progress)
+            found |= searcher.search(judged, kept, depth=judged.searched(depth), folder=folder, progress=progress)
         results.append(_measured(plan, judged, {name: found[name] for name in plan.systems}, depth))
     return Evaluation(results, facts)
 
@@ -196,7 +196,8 @@ def _facts_of(judged: JudgedDocuments) -> dict[str, str]:
     """Where a collection was read from, and the sha256 of its ids, texts and judgements."""
     collection = judged.collection
     counted = [len(collection.queries), len(judged.documents), collection.qrels]
-    return {"source": collection.source, "sha256": digest(counted, judged.all_texts())}
+    facts = {"source": collection.source, "sha256": digest(counted, judged.all_texts())}
+    return facts | ({"own_ids": "left out of what is found"} if collection.ignore_own_ids else {})
 
 
 def _baselines(
@@ -227,7 +228,7 @@ def _measured(plan: Plan, judged: JudgedDocuments, found: Mapping[str, Found], d
     collection = judged.collection
     systems: list[SystemResult] = []
     for name, (run, costs) in found.items():
-        ranked = untied(run, depth)
+        ranked = untied(judged.answers(run), depth)
         per_query = measure_queries(collection.qrels, ranked, plan.measures, depth=depth)
         systems.append(SystemResult(name, ranked, per_query, means_of(per_query), costs))
     pairs = [(name, plan.against) for name in found if name != plan.against]

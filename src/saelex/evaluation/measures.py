@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from saelex.corpus.documents import Qrels, Run, best_first
 from saelex.errors import InputError
+from saelex.installation import needs_extra
 
 try:
     import ir_measures
 except ImportError as error:
-    raise InputError("measures need ir_measures; install it with: pip install 'saelex[evaluate]'") from error
+    raise needs_extra("measuring", "ir-measures", "evaluate") from error
 
 MEASURES = {"nDCG@10": ir_measures.nDCG @ 10, "MRR@10": ir_measures.RR @ 10, "R@100": ir_measures.R @ 100}
 DEPTH = 100

@@ -10,6 +10,7 @@ import torch
 
 from saelex.errors import InputError
 from saelex.files import expanded, replacing_folder
+from saelex.hub import unreachable
 from saelex.sae.formats.saelens import save_saelens
 from saelex.sae.model_card import model_card
 from saelex.sae.parts import SaeParts
@@ -71,17 +72,17 @@ def push_sae(
     token: None takes the one that `hf auth login` or HF_TOKEN left. Raises InputError where the hub refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "sae"
         export_sae(sae, folder, card=card, name=repo, metrics=metrics, licence=licence)
-        api = HfApi(token=token)
+        api, why = HfApi(token=token), unreachable()
         try:
             api.create_repo(repo, private=private, exist_ok=True)
             return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="saelex sparse autoencoder"))
-        except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
+            reason = f"it cannot be reached: {why}" if why else str(error).strip().splitlines()[0]
             raise InputError(
                 f"{repo}: the hub refuses the upload ({reason}); check the id, and log in with `hf auth login`"
             ) from error

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from saelex.errors import InputError
+from saelex.installation import needs_extra
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -38,7 +39,7 @@ def add_adapters(model: nn.Module, lora: LoraRecipe, *, seed: int, within: str =
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise InputError("LoRA needs peft: pip install 'saelex[train]'; or tune the whole model") from error
+        raise needs_extra("LoRA", "peft", "train") from error
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(chosen))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

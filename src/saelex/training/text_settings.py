@@ -11,7 +11,7 @@ class TextData:
     """Which texts are read."""
 
     corpora: list[str] = field(default_factory=list)
-    """Corpora to train on: BEIR folders, JSONL or TSV files. They are read in turns, a document of each."""
+    """Corpora to train on, in any form that `read_corpus` takes. They are read in turns, a document of each."""
     exclude: list[str] = field(default_factory=list)
     """Corpora whose texts are left out wherever they occur, such as those of a test set."""
     max_texts: int | None = None

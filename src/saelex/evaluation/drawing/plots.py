@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saelex.errors import InputError
 from saelex.files import expanded, replacing
+from saelex.installation import needs_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def check_matplotlib(what: str) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError(f"{what} is drawn by matplotlib; install it with: pip install 'saelex[plots]'") from error
+        raise needs_extra(what, "matplotlib", "plots") from error
 
 
 @contextmanager

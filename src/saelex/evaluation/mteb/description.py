@@ -10,6 +10,7 @@ from torch import nn
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.files.folder import EMBEDDED
 from saelex.errors import InputError
+from saelex.installation import needs_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ def describe(
     try:
         from mteb.models.model_meta import ModelMeta
     except ImportError as error:
-        raise InputError("mteb 2 (Python 3.11 up) is missing; install it with: pip install 'saelex[mteb]'") from error
+        raise needs_extra("mteb's protocol (Python 3.11 up)", "mteb>=2", "mteb") from error
     named = name or _name(encoder)
     if "/" not in named:
         raise InputError(f"mteb: a model's name is organisation/model, not {named!r}; put an organisation before it")

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from saelex.errors import InputError
 from saelex.files import expanded, recover_folder
+from saelex.hub import asking_hub
 from saelex.loading import Loading
 from saelex.reading.regular import is_here
 from saelex.sae.catalogue import resolve
@@ -86,22 +87,15 @@ def _download(repo: str, path_in_repo: str | None, format: str | None, loading: 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise InputError(f"{repo}: no such folder, and not a hub id of the form owner/name")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     place = PurePosixPath(path_in_repo or "")
     is_file = place.suffix in _SUFFIXES
     folder = place.parent if is_file else place
     named = {str(folder / name) for known in _asked(format) for name in known.files}
     patterns = {name for name in named if "*" in name}
-    try:
+    with asking_hub(f"{repo}/{place}" if place.name else repo, kind="SAE"):
         one = [str(place)] if is_file else _the_only_file(repo, patterns, loading)
         root = snapshot_download(repo, allow_patterns=sorted((named - patterns).union(one)), **loading.hub)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{repo}{f'/{place}' if place.name else ''}: cannot be had from the hub ({reason}); "
-            "check the name and your access, or give a folder"
-        ) from error
     return Path(root) / place
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from saelex.errors import InputError
+from saelex.installation import install_command
 
 
 class Log(Protocol):
@@ -59,4 +60,4 @@ def open_log(name: str, folder: Path, config: dict[str, Any], first_step: int) -
     try:
         return _LOGS[name](folder, config, first_step)
     except ImportError as error:
-        raise InputError(f"log_to has {name}, which is not installed: pip install {name}") from error
+        raise InputError(f"log_to has {name}, which is not installed: {install_command(name)}") from error

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from saelex.errors import InputError
+from saelex.installation import needs_extra
 from saelex.sae.training.buffer import StateSource
 
 Value = TypeVar("Value")
@@ -34,7 +35,7 @@ class Processes:
         try:
             from accelerate import PartialState
         except ImportError as error:
-            raise InputError("several processes need accelerate: pip install 'saelex[train]'") from error
+            raise needs_extra("a run of several processes", "accelerate", "train") from error
         state = PartialState(cpu=device.startswith("cpu"))
         return cls(state.process_index, state.num_processes)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.hub import asking_hub
 from saelex.progress import counted
 from saelex.training.examples.example import TrainingQuery
 from saelex.training.examples.facts import fingerprint
@@ -94,13 +95,9 @@ def _folder(source: Source) -> tuple[Path, str | None]:
     if source.path.count("/") != 1 or source.path.startswith((".", "/", "~")):
         raise InputError(f"{source.path}: no such folder, and not a hub id of the form owner/name")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = [f"{source.subset or '*'}/*.jsonl{packed}" for packed in ("", ".gz")]
     patterns += [] if source.subset else ["*.jsonl", "*.jsonl.gz"]
-    try:
+    with asking_hub(source.path, kind="data set"):
         fetched = Path(snapshot_download(source.path, repo_type="dataset", allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{source.path}: cannot be had from the hub ({reason}); give a folder") from error
     return fetched, fetched.name  # the hub's cache names a snapshot by its commit

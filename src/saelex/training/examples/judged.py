@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.installation import needs_extra
 from saelex.progress import counted
 from saelex.reading.json_object import parse_json
 from saelex.reading.regular import one_error, regular_file
@@ -215,7 +216,7 @@ def read_rows(
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise InputError("Parquet files need pyarrow; install it with: pip install 'saelex[train]'") from error
+        raise needs_extra("Parquet", "pyarrow", "train") from error
 
     types = {"query_id": pa.string(), "document_id": pa.string(), "relevant": pa.bool_(), "score": pa.float32()}
     if texts:

@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from saelex.corpus.lines import max_record, too_large
 from saelex.errors import InputError
 from saelex.files import cache_folder, expanded, replacing, state_of
 from saelex.progress import progress_bar
@@ -87,8 +88,10 @@ class LineFile:
         return cast(IO[bytes], unpacked)
 
     def _raw(self, offset: int) -> bytes:
-        end = self._bytes.find(b"\n", offset)
-        return self._bytes[offset : len(self._bytes) if end < 0 else end + 1]
+        end = self._bytes.find(b"\n", offset) + 1 or len(self._bytes)
+        if end - offset > max_record():
+            raise too_large(self.where(offset), "a line")
+        return self._bytes[offset:end]
 
     def _text(self, raw: bytes, offset: int, number: int | None) -> str:
         try:

@@ -13,6 +13,7 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
 from saelex.files import replacing
+from saelex.installation import needs_extra
 from saelex.progress import progress_bar
 from saelex.reading.arrays import read_npy
 from saelex.vectors import SparseRows
@@ -144,10 +145,7 @@ def require_sentence_transformers() -> Any:
     try:
         import sentence_transformers
     except ImportError as error:
-        raise InputError(
-            "dense teachers and cross-encoders need sentence-transformers; install it with: "
-            "pip install 'saelex[sentence-transformers]'"
-        ) from error
+        raise needs_extra("a dense teacher", "sentence-transformers", "sentence-transformers") from error
     return sentence_transformers
 
 

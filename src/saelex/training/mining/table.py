@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from saelex.errors import InputError
 from saelex.files import replacing
+from saelex.installation import needs_extra
 from saelex.reading.json_object import JsonObject, parse_json
 from saelex.reading.regular import one_error, regular_file
 
@@ -37,7 +38,7 @@ def require_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise InputError("Parquet files need pyarrow; install it with: pip install 'saelex[train]'") from error
+        raise needs_extra("Parquet", "pyarrow", "train") from error
 
 
 def schema(*, texts: bool = False, facts: dict[str, Any] | None = None) -> pyarrow.Schema:

@@ -1,0 +1,41 @@
+"""How saelex was installed, and so the command that adds an optional package to it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from saelex.errors import InputError
+
+_NAME = "saelex"
+
+
+def needs_extra(what: str, package: str, extra: str) -> InputError:
+    """The error where an optional package is missing: what needs it, and the command that installs it."""
+    return InputError(f"{what} needs {package}; install it with: {install_command(package, extra)}")
+
+
+def install_command(package: str, extra: str | None = None) -> str:
+    """What to type to have a package in this Python's environment, whichever environment the shell's own `pip` is of.
+
+    extra: that of `pyproject.toml` which has the package, with the versions that go with saelex. pip and uv take
+    extras from what is installed, be it a clone or a wheel, and ask no index for saelex itself. A source tree that was
+    never installed has no extras, and pipx adds packages only: there the package is named.
+    """
+    if (Path(sys.prefix) / "pipx_metadata.json").is_file():
+        return shlex.join(["pipx", "inject", _NAME, package])
+    wanted = f"{_NAME}[{extra}]" if extra and _is_installed() else package
+    if find_spec("pip") is None:  # as in the environments that uv makes
+        return shlex.join(["uv", "pip", "install", "--python", sys.executable, wanted])
+    return shlex.join([sys.executable, "-m", "pip", "install", wanted])
+
+
+def _is_installed() -> bool:
+    try:
+        version(_NAME)
+    except PackageNotFoundError:
+        return False
+    return True
