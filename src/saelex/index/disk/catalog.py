@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from saelex.corpus.documents import Document
 from saelex.errors import CorruptIndexError, SaelexError
 from saelex.index.disk import durable
-from saelex.index.disk.segments import Manifest
+from saelex.index.disk.array_file import FileRecord
 
-FORMAT = "saelex-index/1"
+FORMAT = "saelex-index/2"
 
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -130,14 +130,11 @@ class Catalog:
         with self.reading() as connection:
             return int(connection.execute("SELECT value FROM settings WHERE name = 'generation'").fetchone()[0])
 
-    def segments(self) -> list[tuple[int, Manifest]]:
-        """Number and manifest of every segment, in the order of their passages."""
+    def segments(self) -> list[tuple[int, FileRecord]]:
+        """Number and file of every segment, in the order of their passages."""
         with self.reading() as connection:
             rows = connection.execute("SELECT number, manifest FROM segments ORDER BY first_passage").fetchall()
-        return [
-            (number, {name: durable.FileRecord(*record) for name, record in json.loads(manifest).items()})
-            for number, manifest in rows
-        ]
+        return [(number, FileRecord(*json.loads(record))) for number, record in rows]
 
     def tombstones(self) -> NDArray[np.int64]:
         """Numbers of the deleted documents whose rows are still there."""
@@ -249,9 +246,9 @@ class Transaction:
         rows = [(name, json.dumps(value, ensure_ascii=False)) for name, value in settings.items()]
         self._connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
 
-    def add_segment(self, number: int, first_passage: int, manifest: Manifest) -> None:
-        """Name a segment whose files are durable already."""
-        self._connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (number, first_passage, json.dumps(manifest)))
+    def add_segment(self, number: int, first_passage: int, file: FileRecord) -> None:
+        """Name a segment whose file is durable already."""
+        self._connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (number, first_passage, json.dumps(file)))
         self.set_settings({"next_segment": number + 1})
 
     def remove_segments(self, numbers: Iterable[int]) -> None:
