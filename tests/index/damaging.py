@@ -77,47 +77,47 @@ def damage_repeatedly(
 # ---- damage ---------------------------------------------------------------------------------------------------------
 
 
-def _flip_bits(content: bytearray, generator: random.Random, other: bytes) -> bytes:
+def _flip_bits(content: bytearray, generator: random.Random, other: bytes) -> bytearray:
     for _ in range(generator.choice([1, 1, 1, 2, 8])):
         content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
     return content
 
 
-def _zero(content: bytearray, generator: random.Random, other: bytes) -> bytes:
+def _zero(content: bytearray, generator: random.Random, other: bytes) -> bytearray:
     start, length = generator.randrange(len(content)), generator.choice([1, 64, 512, 4096])
     content[start : start + length] = bytes(len(content[start : start + length]))
     return content
 
 
-def _scribble(content: bytearray, generator: random.Random, other: bytes) -> bytes:
+def _scribble(content: bytearray, generator: random.Random, other: bytes) -> bytearray:
     start, length = generator.randrange(len(content)), generator.choice([4, 64, 512, 4096])
     content[start : start + length] = generator.randbytes(len(content[start : start + length]))
     return content
 
 
-def _truncate(content: bytearray, generator: random.Random, other: bytes) -> bytes:
+def _truncate(content: bytearray, generator: random.Random, other: bytes) -> bytearray:
     return content[: generator.choice([0, len(content) - 1, generator.randrange(len(content))])]
 
 
-def _extend(content: bytearray, generator: random.Random, other: bytes) -> bytes:
+def _extend(content: bytearray, generator: random.Random, other: bytes) -> bytearray:
     return content + generator.randbytes(generator.choice([1, 512, 4096]))
 
 
-def _swap_blocks(content: bytearray, generator: random.Random, other: bytes) -> bytes:
+def _swap_blocks(content: bytearray, generator: random.Random, other: bytes) -> bytearray:
     size = generator.choice([64, 512, 4096, 1 << 14])
     one, two = (generator.randrange(max(1, len(content) // size)) * size for _ in range(2))
     content[one : one + size], content[two : two + size] = content[two : two + size], content[one : one + size]
     return content
 
 
-def _repeat_head(content: bytearray, generator: random.Random, other: bytes) -> bytes:
+def _repeat_head(content: bytearray, generator: random.Random, other: bytes) -> bytearray:
     size = generator.choice([64, 512, 4096])
     at = generator.randrange(len(content))
     return content[:at] + content[:size] + content[at + (size if generator.random() < 0.7 else 0) :]
 
 
-def _replace(content: bytearray, generator: random.Random, other: bytes) -> bytes:
-    return other
+def _replace(content: bytearray, generator: random.Random, other: bytes) -> bytearray:
+    return bytearray(other)
 
 
 _DAMAGES = (_flip_bits, _flip_bits, _flip_bits, _zero, _scribble, _truncate, _extend, _swap_blocks, _repeat_head)

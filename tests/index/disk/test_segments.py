@@ -176,16 +176,31 @@ def test_threads_verify_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_only_what_a_writer_left_is_reclaimed(tmp_path: Path) -> None:
-    kept = ["3.segment", "notes.txt", "12", "x.segment", ".hidden.tmp"]
-    for name in [*kept, "4.segment", ".5.segment.tmp"]:
-        (tmp_path / name).write_text(name)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "precious").write_text("precious")
-    (tmp_path / "6.segment").symlink_to(elsewhere)
+    for number in (3, 4):
+        write_segment(tmp_path, number, segment_arrays())
+    half = (tmp_path / "4.segment").read_bytes()[:100]
+    for number, content in enumerate([half, half[:7], b"", bytes(300)], start=5):
+        (tmp_path / f".{number}.segment.tmp").write_bytes(content)
+    kept = ["notes.txt", "12", "x.segment", ".hidden.tmp", "9.segment", ".10.segment.tmp", "07.segment"]
+    for name in kept:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "11.segment").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "12.segment").symlink_to(tmp_path / "3.segment")
+    (tmp_path / "13.segment").mkdir()
+    kept += ["elsewhere", "11.segment", "12.segment", "13.segment"]
     reclaim(tmp_path, {3})
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([*kept, "elsewhere"])
-    assert (elsewhere / "precious").read_text() == "precious"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([*kept, "3.segment"])
+    assert (tmp_path / "9.segment").read_text() == "mine"
+
+
+def test_what_is_in_the_way_of_half_a_segment_stays(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / ".1.segment.tmp").symlink_to(mine)
+    with pytest.raises(FileExistsError):
+        write_segment(tmp_path, 1, segment_arrays())
+    assert mine.read_text() == "mine" and (tmp_path / ".1.segment.tmp").is_symlink()
 
 
 def test_arrays_of_every_kind_in_one_file(tmp_path: Path) -> None:

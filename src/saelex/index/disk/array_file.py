@@ -1,8 +1,9 @@
 """Named arrays in one file: written in one go, mapped once, and no byte of it served before its checksum is compared.
 
-The arrays come first, each at the start of a cache line. After them stands the directory: a line of JSON that says
-where they are, then the crc32 of every block of the bytes before. The catalogue keeps where the directory begins, and
-its crc32. So what is there is known after reading the directory alone, and of the rest only what is used is read.
+A few bytes say what the file is. The arrays follow, each at the start of a cache line, and after them the directory: a
+line of JSON that says where they are, then the crc32 of every block of all bytes before. The catalogue keeps where the
+directory begins, and its crc32. So what is there is known after reading the directory alone, and of the rest only what
+is used is read.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ BLOCK = 1 << 13
 
 _MOST_READ = 1 << 20  # bytes read at once
 
+_MARK = b"saelex arrays 1\n"
 _ALIGNMENT = 64
 
 
@@ -40,10 +42,10 @@ class FileRecord(NamedTuple):
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> FileRecord:
-    """Write the arrays and sync the file."""
+    """Write the arrays to a new file and sync it."""
     places: dict[str, tuple[str, int, int]] = {}
-    parts: list[memoryview] = []
-    end = 0
+    parts = [memoryview(_MARK)]
+    end = len(_MARK)
     for name, array in arrays.items():
         contiguous = np.ascontiguousarray(array)
         padding = -end % _ALIGNMENT
@@ -66,6 +68,15 @@ def _block_checksums(parts: Iterable[memoryview]) -> list[int]:
                 checksums.append(checksum)
                 checksum, room = 0, BLOCK
     return checksums if room == BLOCK else [*checksums, checksum]
+
+
+def is_array_file(path: Path) -> bool:
+    """Whether this is a file of arrays, or as much of one as a crash may have left; no link to one."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(len(_MARK))
+    return _MARK.startswith(head) or not head.strip(b"\0")
 
 
 class ArrayFile:
@@ -166,4 +177,5 @@ def ranges(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int6
     """The numbers of all first[i]:last[i], one range after the other."""
     lengths = last - first
     ends = np.cumsum(lengths)
-    return np.arange(lengths.sum()) + np.repeat(first - ends + lengths, lengths)
+    numbers: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(first - ends + lengths, lengths)
+    return numbers

@@ -15,11 +15,15 @@ from pathlib import Path
 
 
 def write_file(path: Path, parts: Iterable[memoryview]) -> None:
-    """Write a file out of parts and sync it."""
-    with path.open("wb") as file:
-        file.writelines(parts)
-        file.flush()
-        sync_file(file.fileno())
+    """Write a new file out of parts and sync it; on an error nothing of it remains. What is there already stays."""
+    with path.open("xb") as file:
+        try:
+            file.writelines(parts)
+            file.flush()
+            sync_file(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def sync_file(descriptor: int) -> None:

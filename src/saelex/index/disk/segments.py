@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.index.disk import durable
-from saelex.index.disk.array_file import ArrayFile, FileRecord, damaged, ranges, write_arrays
+from saelex.index.disk.array_file import ArrayFile, FileRecord, damaged, is_array_file, ranges, write_arrays
 from saelex.index.kernels.arrays import CappedPostings, ForwardRows, Matrix, Postings
 from saelex.index.quantise import token_positions
 from saelex.vectors import SparseRows
 
 _AHEAD = 1 << 20  # bytes
-_NAME = re.compile(r"(\d+)\.segment|\.\d+\.segment\.tmp")
+_NAME = re.compile(r"([1-9][0-9]*)\.segment|\.[1-9][0-9]*\.segment\.tmp")
 
 
 class SegmentArrays(NamedTuple):
@@ -165,8 +165,12 @@ class Segment:
 
     def arrays(self) -> SegmentArrays:
         """All of it."""
-        matrices = (None if part is None else part.whole() for part in (self.forward, self.capped, self.first_step))
-        return SegmentArrays(self.passages, self.documents, self.postings.whole(), *matrices)
+
+        def whole(part: StoredLines[Matrix] | None) -> Matrix | None:
+            return None if part is None else part.whole()
+
+        parts = whole(self.forward), whole(self.capped), whole(self.first_step)
+        return SegmentArrays(self.passages, self.documents, self.postings.whole(), *parts)
 
     def weights_of(self, row: int, columns: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[Any]]:
         """Those of the columns that a row has, and their weights, out of the postings: for where no rows are kept."""
@@ -217,14 +221,14 @@ def write_segment(folder: Path, number: int, arrays: SegmentArrays) -> FileRecor
     Nothing refers to it before the caller commits the record. On any error nothing of it remains.
     """
     target = segment_path(folder, number)
-    temporary = target.with_name(f".{target.name}.tmp")
+    half = target.with_name(f".{target.name}.tmp")
+    record = write_arrays(half, _flatten(arrays))
     try:
-        record = write_arrays(temporary, _flatten(arrays))
-        durable.rename(temporary, target)
+        durable.rename(half, target)
+        half = target
         durable.sync_folder(folder)
     except BaseException:
-        for half in (temporary, target):
-            half.unlink(missing_ok=True)
+        half.unlink(missing_ok=True)
         raise
     return record
 
@@ -252,13 +256,13 @@ def segment_path(folder: Path, number: int) -> Path:
 def reclaim(folder: Path, committed: set[int]) -> None:
     """Remove what no commit names: halves left by a crash, and segments merged away. For the writer alone.
 
-    Only files that are named as a writer names them.
+    Only what `write_segment` made: whatever else somebody keeps in the folder stays.
     """
     for entry in folder.iterdir():
         name = _NAME.fullmatch(entry.name)
-        if name and not (name[1] and int(name[1]) in committed):
-            # what cannot be removed now is found again by the next writer
-            with suppress(OSError):
+        # what cannot be looked at or removed now is found again by the next writer
+        with suppress(OSError):
+            if name and not (name[1] and int(name[1]) in committed) and is_array_file(entry):
                 durable.remove_file(entry)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.errors import CorruptIndexError, InputError, SaelexError
+from saelex.errors import InputError, SaelexError
 from saelex.index.disk import durable
 from saelex.index.disk.array_file import FileRecord
 from saelex.index.disk.catalog import Catalog, Transaction
@@ -175,15 +175,15 @@ class Storage:
     def merge_small(self) -> None:
         """Merge the newest segments if there are many of one size. Call inside `writing()`, after a commit.
 
-        That commit stands whatever happens here, so a merge that finds no room, or damage, is only logged.
+        That commit stands whatever happens here, so a merge that finds no room is only logged.
         """
         from saelex.index.disk.building import segments_to_merge
 
         try:
             while chosen := segments_to_merge(self.snapshot.segments):
                 self._replace(chosen)
-        except (OSError, CorruptIndexError) as error:
-            logger.warning("%s: small segments stay unmerged: %s", self.folder, error)
+        except OSError as error:
+            logger.warning("%s: small segments stay unmerged: %s", self.folder, error.strerror or error)
 
     def merge(self) -> None:
         """Rewrite neighbouring segments into few large ones, without the rows of deleted documents.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Weights: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
-Matrix = TypeVar("Matrix", "Postings", "ForwardRows", "CappedPostings", covariant=True)
+Matrix = TypeVar("Matrix", bound="Postings | ForwardRows | CappedPostings", covariant=True)
 
 NO_LINES = np.zeros(0, np.int64)
 """Asks `Lines.lines` for nothing but shapes and types."""
