@@ -163,14 +163,16 @@ class Segment:
         """See `SegmentArrays`."""
         return self._file.whole("documents")
 
-    def arrays(self) -> SegmentArrays:
-        """All of it."""
+    def arrays(self, *, pruned: bool = True) -> SegmentArrays:
+        """All of it. pruned: with what the faster searches read, which a merge makes anew."""
 
         def whole(part: StoredLines[Matrix] | None) -> Matrix | None:
             return None if part is None else part.whole()
 
-        parts = whole(self.forward), whole(self.capped), whole(self.first_step)
-        return SegmentArrays(self.passages, self.documents, self.postings.whole(), *parts)
+        arrays = SegmentArrays(self.passages, self.documents, self.postings.whole(), whole(self.forward))
+        if pruned:
+            return arrays._replace(capped=whole(self.capped), first_step=whole(self.first_step))
+        return arrays
 
     def weights_of(self, row: int, columns: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[Any]]:
         """Those of the columns that a row has, and their weights, out of the postings: for where no rows are kept."""

@@ -198,7 +198,7 @@ class Storage:
     def _replace(self, chosen: Sequence[Segment]) -> None:
         from saelex.index.disk.building import merge_segments
 
-        old = [segment.arrays() for segment in chosen]
+        old = [segment.arrays(pruned=False) for segment in chosen]
         arrays = merge_segments(old, self.snapshot.tombstones, pruned=self.settings["pruned"])
         present = np.concatenate([segment.documents for segment in old])
         dropped = np.intersect1d(self.snapshot.tombstones, present)
