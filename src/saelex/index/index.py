@@ -289,7 +289,7 @@ class Index:
             found = catalog.find([name])
             if not found:
                 raise InputError(f"id {name!r} is not in the index")
-            return catalog.documents([found[name][0]])[found[name][0]]
+            return catalog.documents([found[name][0]])[found[name][0]].document
 
     @property
     def n_passages(self) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sqlite3
 import zlib
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from saelex.errors import CorruptIndexError
 
 _CHUNK = 1 << 24
 
@@ -75,8 +76,21 @@ def commit(connection: sqlite3.Connection) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a segment that no commit names. A reader that has its files mapped keeps them until it lets go."""
-    shutil.rmtree(folder)
+    """Remove a folder of plain files; whatever else is in it stays, and it with it, as an OSError.
+
+    A reader that has its files mapped keeps them until it lets go.
+    """
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+
+def check_own(path: Path) -> None:
+    """Raises CorruptIndexError for a symbolic link: what it points at is somebody else's, to be left alone."""
+    if path.is_symlink():
+        raise CorruptIndexError(
+            f"{path}: is a symbolic link; an index keeps its files in one folder, and a link may lead to that only"
+        )
 
 
 def checksum(path: Path) -> int:

@@ -6,6 +6,7 @@ what the faster searches need, and two arrays that say which passage and which d
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -102,23 +103,30 @@ _GROUPS: dict[str, type[Postings] | type[ForwardRows] | type[CappedPostings]] = 
 }
 
 
+_NAME = re.compile(r"[1-9][0-9]*|\.[1-9][0-9]*\.tmp")
+_FILES = {"passages.npy", "documents.npy"} | {
+    f"{group}.{name}.npy" for group, kind in _GROUPS.items() for name in kind._fields
+}
+
+
 def write_segment(folder: Path, number: int, arrays: SegmentArrays) -> Manifest:
     """Make `folder/<number>` durable: files written and synced under a temporary name, then renamed.
 
     Nothing refers to it before the caller commits the manifest. On any error nothing of it remains.
     """
     temporary, target = folder / f".{number}.tmp", segment_folder(folder, number)
+    durable.make_folder(temporary)
+    half = temporary
     try:
-        durable.make_folder(temporary)
         manifest = {
             name: durable.write_array(temporary / f"{name}.npy", array) for name, array in _flatten(arrays).items()
         }
         durable.sync_folder(temporary)
         durable.rename(temporary, target)
+        half = target
         durable.sync_folder(folder)
     except BaseException:
-        for half in (temporary, target):
-            shutil.rmtree(half, ignore_errors=True)
+        shutil.rmtree(half, ignore_errors=True)
         raise
     return manifest
 
@@ -132,6 +140,7 @@ def open_segment(folder: Path, number: int, manifest: Manifest) -> Segment:
 
     Raises CorruptIndexError when a file is missing or damaged.
     """
+    durable.check_own(segment_folder(folder, number))
     mapped: dict[str, NDArray[Any]] = {}
     for name, record in manifest.items():
         path = segment_folder(folder, number) / f"{name}.npy"
@@ -167,12 +176,28 @@ def segment_folder(folder: Path, number: int) -> Path:
 
 
 def reclaim(folder: Path, committed: set[int]) -> None:
-    """Remove what no commit names: halves left by a crash, and segments merged away. For the writer alone."""
+    """Remove what no commit names: halves left by a crash, and segments merged away. For the writer alone.
+
+    Only what `write_segment` made: whatever else somebody keeps in the folder stays.
+    """
     for entry in folder.iterdir():
-        if not (entry.name.isdecimal() and int(entry.name) in committed):
-            # what cannot be removed now is found again by the next writer
-            with suppress(OSError):
+        # what cannot be looked at or removed now is found again by the next writer
+        with suppress(OSError):
+            if _is_segment(entry) and not (entry.name.isdecimal() and int(entry.name) in committed):
                 durable.remove_folder(entry)
+
+
+def newest_segment(folder: Path) -> int:
+    """The largest number of a segment that is there, committed or not; 0 without any."""
+    segments = [entry for entry in folder.iterdir() if entry.name.isdecimal() and _is_segment(entry)]
+    return max((int(entry.name) for entry in segments), default=0)
+
+
+def _is_segment(entry: Path) -> bool:
+    """Whether this is a segment or half of one: by its name, and by all that is in it."""
+    if not _NAME.fullmatch(entry.name) or entry.is_symlink() or not entry.is_dir():
+        return False
+    return all(file.is_file() and not file.is_symlink() and file.name in _FILES for file in entry.iterdir())
 
 
 def _compare_checksum(path: Path, record: durable.FileRecord) -> None:
