@@ -85,7 +85,7 @@ class ConceptStore:
                 meta = dict(connection.execute("SELECT key, value FROM meta"))
                 _check_schema(meta, source)
                 _check_signature(source)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
                 raise InputError(f"{source}: not a concept store ({error}); make one with `saelex label`") from error
             if fingerprint is not None and meta["fingerprint"] != fingerprint:
                 raise MismatchError(f"{source}: the labels are of another encoder; make them again with `saelex label`")

@@ -19,7 +19,7 @@ from saelex.corpus.documents import Document
 from saelex.errors import CorruptIndexError, SaelexError
 from saelex.index.disk import durable
 from saelex.index.disk.segments import Manifest
-from saelex.index.disk.tables import Table, check_schema, create_tables
+from saelex.index.disk.tables import DAMAGE, Table, check_schema, create_tables
 
 FORMAT = "saelex-index/2"
 
@@ -86,7 +86,7 @@ class Catalog:
                 {"format": FORMAT, "generation": 1, "next_passage": 0, "next_segment": 1, **settings}
             )
             durable.commit(connection)
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise _readable(path, error) from error
         finally:
             catalog.close()
@@ -140,7 +140,7 @@ class Catalog:
                 if outermost:
                     connection.execute("BEGIN")
                 yield connection
-            except sqlite3.Error as error:
+            except DAMAGE as error:
                 trouble = _readable(self.path, error)
                 if isinstance(trouble, OSError):
                     hint = "; try again" if str(error) in _BUSY else ""
@@ -279,7 +279,7 @@ class Catalog:
                 durable.commit(connection)
                 if self._scanned == generation:
                     self._scanned = generation + 1
-            except sqlite3.Error as error:
+            except DAMAGE as error:
                 raise _readable(self.path, error, writing=True) from error
             finally:
                 if connection is self._shared and connection.in_transaction:
@@ -361,12 +361,12 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = EXTRA")
         # without it a large transaction would lock readers out long before its commit
         connection.execute("PRAGMA cache_spill = OFF")
-    except sqlite3.Error as error:
+    except DAMAGE as error:
         raise _readable(path, error) from error
     return connection
 
 
-def _readable(path: Path, error: sqlite3.Error, *, writing: bool = False) -> SaelexError | OSError:
+def _readable(path: Path, error: Exception, *, writing: bool = False) -> SaelexError | OSError:
     """What SQLite raised, as a file that is busy, a disk or rights that refuse, or a damaged index."""
     if isinstance(error, sqlite3.ProgrammingError):
         return SaelexError(f"{path.parent}: the index is closed; open it again")
@@ -397,7 +397,7 @@ def _noted(problems: list[str]) -> Iterator[None]:
     """Damage as a line instead of an error."""
     try:
         yield
-    except sqlite3.Error as error:
+    except DAMAGE as error:
         problems.append(f"catalogue: {error}")
 
 

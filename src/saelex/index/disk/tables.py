@@ -16,6 +16,9 @@ from typing import Any
 
 Row = tuple[Any, ...]
 
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged file raises; the latter where SQLite's own message quotes it."""
+
 _BATCH = 500  # parameters of one statement
 
 
