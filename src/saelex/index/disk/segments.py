@@ -189,8 +189,8 @@ def reclaim(folder: Path, committed: set[int]) -> None:
 
 def newest_segment(folder: Path) -> int:
     """The largest number of a segment that is there, committed or not; 0 without any."""
-    segments = [entry for entry in folder.iterdir() if entry.name.isdecimal() and _is_segment(entry)]
-    return max((int(entry.name) for entry in segments), default=0)
+    numbers = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and _is_segment(entry)]
+    return max((number for number in numbers if any(segment_folder(folder, number).iterdir())), default=0)
 
 
 def _is_segment(entry: Path) -> bool:
