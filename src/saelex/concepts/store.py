@@ -65,7 +65,7 @@ class ConceptStore:
         except sqlite3.IntegrityError as error:
             raise InputError(f"concepts: a latent is there twice ({error}); give one concept for each") from error
         except (sqlite3.OperationalError, OSError) as error:  # a full disk, missing rights
-            raise SaelexError(f"{target}: cannot be written ({error}); what was there is unchanged") from error
+            raise SaelexError(f"{target}: cannot be written ({error}); the file is as it was, or whole") from error
         return cls.open(target, fingerprint=fingerprint)
 
     @classmethod
