@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,13 +20,24 @@ from saelex.errors import InputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file at; renamed to `path` when the block ends, removed when it fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """A path beside `path` to write a file at; synced and renamed when the block ends, removed when it fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         yield temporary
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's entries, are on the disk: a power cut undoes neither then."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, content: Iterable[str]) -> None:

@@ -175,8 +175,6 @@ def test_what_the_pruned_searches_read_is_kept_on_request(tmp_path: Path) -> Non
         assert arrays(index) == [15]
         exact = index.search(rows, 1).ids
         assert index.search(rows, 1, mode="capped").ids == index.search(rows, 1, mode="two_step").ids == exact
-        with index._storage.catalog.transaction() as transaction:  # as it was before this was a setting of its own
-            transaction._connection.execute("DELETE FROM settings WHERE name = 'pruned'")
     with InvertedIndex.open(tmp_path / "pruned") as index:
         index.add(["d", "e", "f"], rows)
         index.merge()

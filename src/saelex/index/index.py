@@ -289,7 +289,7 @@ class Index:
             found = catalog.find([name])
             if not found:
                 raise InputError(f"id {name!r} is not in the index")
-            return catalog.documents([found[name][0]])[found[name][0]]
+            return catalog.documents([found[name][0]])[found[name][0]].document
 
     @property
     def n_passages(self) -> int:
@@ -401,7 +401,13 @@ class Index:
 
     def check(self) -> CheckReport:
         """Verify checksums, orders and agreement of everything on disk."""
-        return self._storage.check()
+        report = self._storage.check()
+        if (self.path / FILE_NAME).exists():
+            try:
+                ConceptStore.open(self.path / FILE_NAME, fingerprint=self.settings["fingerprint"]).close()
+            except SaelexError as error:
+                report.problems.append(str(error))
+        return report
 
     # ---- searching --------------------------------------------------------------------------------------------------
 

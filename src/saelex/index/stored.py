@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from saelex.concepts.labels import Firing
-from saelex.errors import InputError
+from saelex.errors import CorruptIndexError, InputError
 from saelex.index.disk.catalog import Catalog
 from saelex.index.disk.segments import Segment
 from saelex.index.disk.snapshot import Snapshot
@@ -44,22 +44,27 @@ def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[St
                 low, high = np.searchsorted(drawn, [first_row + first, first_row + last])
                 chosen = drawn[low:high] - first_row
             if len(chosen):
-                yield _with_texts(storage.catalog, segment, chosen, step)
+                yield _with_texts(storage.catalog, snapshot, segment, chosen, step)
 
 
-def _with_texts(catalog: Catalog, segment: Segment, chosen: NDArray[np.int64], step: float) -> StoredRows:
+def _with_texts(
+    catalog: Catalog, snapshot: Snapshot, segment: Segment, chosen: NDArray[np.int64], step: float
+) -> StoredRows:
     """Some rows of a segment (ascending); those of deleted documents are left out."""
     numbers, owners = segment.passages[chosen].tolist(), segment.documents[chosen].tolist()
     with catalog.reading():
-        documents, borders = catalog.documents(set(owners)), catalog.passages(numbers)
+        documents = catalog.documents(set(owners))
+        lost = set(owners) - documents.keys()
+        if lost and not lost <= set(snapshot.tombstones.tolist()) and catalog.generation() == snapshot.generation:
+            raise CorruptIndexError(f"{catalog.path}: document {min(lost)} is missing; restore the index from a copy")
     ids: list[str] = []
     texts: list[str] = []
     for number, owner in zip(numbers, owners):
         if owner in documents:  # else it is deleted
-            content = documents[owner].content
-            start, end = borders.get(number, (0, len(content)))
-            ids.append(documents[owner].id)
-            texts.append(content[start:end])
+            document = documents[owner].document
+            start, end = documents[owner].borders(number)
+            ids.append(document.id)
+            texts.append(document.content[start:end])
     live = np.array([owner in documents for owner in owners])
     return StoredRows(ids, texts, segment.rows_of(chosen[live], step))
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.index.damaging import damage_repeatedly
 from tests.index.fakes import FakeEncoder, make_documents, random_rows
 
 from saelex.errors import CorruptIndexError
+from saelex.index.disk import catalog
 from saelex.index.disk.checking import array_problems
+from saelex.index.disk.tables import Table
 from saelex.index.index import Index
 from saelex.index.inverted import InvertedIndex
 from saelex.index.request import Mode
@@ -167,19 +171,19 @@ def test_random_damages(tmp_path: Path) -> None:
 
 
 def test_foreign_and_damaged_catalogues_are_refused(copy: Path, tmp_path: Path) -> None:
-    catalog = copy / "catalog.sqlite"
-    content = catalog.read_bytes()
-    catalog.write_bytes(b"not a database at all " * 100)
+    file = copy / "catalog.sqlite"
+    content = file.read_bytes()
+    file.write_bytes(b"not a database at all " * 100)
     with pytest.raises(CorruptIndexError, match="not a readable catalogue"):
         InvertedIndex.open(copy)
-    catalog.unlink()
+    file.unlink()
     with pytest.raises(CorruptIndexError, match="not an index"):
         InvertedIndex.open(copy)
-    sqlite3.connect(catalog).execute("CREATE TABLE t (x)").connection.close()
+    sqlite3.connect(file).execute("CREATE TABLE t (x)").connection.close()
     with pytest.raises(CorruptIndexError, match="catalogue"):
         InvertedIndex.open(copy)
-    catalog.write_bytes(content)
-    with sqlite3.connect(catalog) as connection:
+    file.write_bytes(content)
+    with sqlite3.connect(file) as connection:
         connection.execute("UPDATE settings SET value = '\"saelex-index/99\"' WHERE name = 'format'")
     connection.close()
     with pytest.raises(CorruptIndexError, match="saelex-index/99"):
@@ -187,28 +191,67 @@ def test_foreign_and_damaged_catalogues_are_refused(copy: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("lie", "message"),
+    ("table", "deleted", "inserted", "message"),
     [
-        ("INSERT INTO tombstones VALUES (5)", "document 5 is in the catalogue but has no rows"),
-        ("DELETE FROM tombstones", "document 3 has rows but is not in the catalogue"),
-        ("DELETE FROM documents WHERE number = 7", "document 7 has rows but is not in the catalogue"),
-        ("UPDATE documents SET n_passages = 3 WHERE number = 7", "'d7': passages are missing"),
-        ("INSERT INTO passages VALUES (900, 900, 0, 1)", "passage 900 belongs to no document"),
-        ("INSERT INTO tombstones VALUES (900)", "no rows left to hide"),
-        ("DELETE FROM words WHERE dimension = 2", "words: "),
-        ("DELETE FROM words WHERE dimension = 0", "words: "),
-        ("DELETE FROM words WHERE dimension > 3", "columns, the latents and the words in the catalogue are 8196"),
+        (catalog.TOMBSTONES, [], [(5,)], "document 5 is in the catalogue but has no rows"),
+        (catalog.TOMBSTONES, [3], [], "document 3 has rows but is not in the catalogue"),
+        (catalog.DOCUMENTS, [7], [], "id 'd7' is of no document"),
+        (catalog.DOCUMENTS, [7], [(7, "d7", "[[0, 1], [1, 2], [2, 3]]", None, b"")], "document 7 has 1 rows for 3"),
+        (catalog.DOCUMENTS, [7], [(7, "e7", None, None, b"")], "document 7 ('e7') is under another id or none"),
+        (catalog.IDS, [], [("x", 900)], "id 'x' is of no document"),
+        (catalog.TOMBSTONES, [], [(900,)], "no rows left to hide"),
+        (catalog.WORDS, [2], [], "words: "),
+        (catalog.WORDS, [0], [], "words: "),
+        (catalog.WORDS, list(range(4, 100)), [], "columns, the latents and the words in the catalogue are 8196"),
     ],
 )
-def test_the_check_compares_the_catalogue_with_the_segments(tmp_path: Path, lie: str, message: str) -> None:
+def test_the_check_compares_the_catalogue_with_the_segments(
+    tmp_path: Path, table: Table, deleted: list[int], inserted: list[tuple[Any, ...]], message: str
+) -> None:
     with Index.create(tmp_path / "i", FakeEncoder()) as index:
         index.add(make_documents(12))
         index.delete(["d3"])
-        with sqlite3.connect(tmp_path / "i" / "catalog.sqlite") as catalog:
-            catalog.execute(lie)
-            catalog.execute("UPDATE settings SET value = value + 1 WHERE name = 'generation'")
-        catalog.close()
+        with index._storage.catalog.transaction() as lie:
+            table.delete(lie._connection, deleted)
+            table.insert(lie._connection, inserted)
         assert any(message in problem for problem in index.check().problems), str(index.check())
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "UPDATE settings SET value = value + 1 WHERE name = 'generation'",
+        "DELETE FROM settings WHERE name = 'bits'",
+        "DELETE FROM documents WHERE number = 7",
+        "UPDATE documents SET metadata = '{}' WHERE number = 7",
+        "DELETE FROM ids WHERE id = 'd7'",
+        "UPDATE ids SET number = 8 WHERE id = 'd7'",
+        "UPDATE texts SET text = 'other' WHERE number = 7",
+        "DELETE FROM tombstones",
+        "INSERT INTO tombstones VALUES (5, 0)",
+        "DELETE FROM words WHERE dimension = 2",
+        "UPDATE words SET word = 'other' WHERE dimension = 2",
+        "DELETE FROM states",
+        "UPDATE segments SET first_passage = 1",
+        "UPDATE totals SET n_rows = 5 WHERE name = 'words'",
+        "DELETE FROM totals WHERE name = 'texts'",
+        "CREATE TABLE mine (x)",
+        "CREATE INDEX mine ON documents (id)",
+    ],
+)
+def test_what_others_change_in_the_catalogue_is_damage(tmp_path: Path, lie: str) -> None:
+    with Index.create(tmp_path / "i", FakeEncoder()) as index:
+        index.add(make_documents(12))
+        index.delete(["d3"])
+        assert index.check().ok
+    with closing(sqlite3.connect(tmp_path / "i" / "catalog.sqlite")) as connection, connection:
+        connection.execute(lie)
+    try:
+        with Index.open(tmp_path / "i", FakeEncoder()) as index:
+            problems = index.check().problems
+    except CorruptIndexError as error:
+        problems = [str(error)]
+    assert problems and not any("\n" in problem for problem in problems)
 
 
 def test_the_check_compares_arrays_with_each_other(whole: Path) -> None:

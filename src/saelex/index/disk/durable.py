@@ -13,6 +13,8 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
+from saelex.errors import CorruptIndexError
+
 
 def write_file(path: Path, parts: Iterable[memoryview]) -> None:
     """Write a new file out of parts and sync it; on an error nothing of it remains. What is there already stays."""
@@ -58,3 +60,11 @@ def commit(connection: sqlite3.Connection) -> None:
 def remove_file(path: Path) -> None:
     """Remove a segment that no commit names. A reader that has it mapped keeps it until it lets go."""
     path.unlink()
+
+
+def check_own(path: Path) -> None:
+    """Raises CorruptIndexError for a symbolic link: what it points at is somebody else's, to be left alone."""
+    if path.is_symlink():
+        raise CorruptIndexError(
+            f"{path}: is a symbolic link; an index keeps its files in one folder, and a link may lead to that only"
+        )

@@ -240,7 +240,9 @@ def open_segment(folder: Path, number: int, record: FileRecord) -> Segment:
 
     Raises CorruptIndexError when the file is missing, of another size or another segment's.
     """
-    return Segment(number, ArrayFile(segment_path(folder, number), record))
+    path = segment_path(folder, number)
+    durable.check_own(path)
+    return Segment(number, ArrayFile(path, record))
 
 
 def verify_segment(folder: Path, number: int, record: FileRecord) -> SegmentArrays:
@@ -266,6 +268,12 @@ def reclaim(folder: Path, committed: set[int]) -> None:
         with suppress(OSError):
             if name and not (name[1] and int(name[1]) in committed) and is_array_file(entry):
                 durable.remove_file(entry)
+
+
+def newest_segment(folder: Path) -> int:
+    """The largest number of a segment that is there, committed or not; 0 without any."""
+    names = [(_NAME.fullmatch(entry.name), entry) for entry in folder.iterdir()]
+    return max((int(name[1]) for name, entry in names if name and name[1] and is_array_file(entry)), default=0)
 
 
 def _flatten(arrays: SegmentArrays) -> Mapping[str, NDArray[Any]]:

@@ -11,16 +11,15 @@ global rows stay below 2^32.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
 
+import numba
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from saelex.compiling import Function, njit
 from saelex.index.kernels.arrays import Weights
 from saelex.index.kernels.prefetch import prefetch
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 LAST_ROW = 0xFFFFFFFF
 NO_SCORE = LAST_ROW
@@ -42,11 +41,10 @@ def write(dtype: types.Type) -> types.Array:
 
 
 def compiled(*signatures: types.Type) -> Callable[[Function], Function]:
-    decorator: Callable[[Function], Function] = njit(list(signatures), cache=True, nogil=True, error_model="numpy")
-    return decorator
+    return njit(*signatures, error_model="numpy")
 
 
-inlined: Callable[[Function], Function] = njit(inline="always")
+inlined: Callable[[Function], Function] = numba.njit(inline="always")
 
 
 @inlined
