@@ -152,6 +152,13 @@ def test_lines_that_would_leave_their_arrays_are_refused_whatever_their_checksum
         segment = open_segment(tmp_path, 9, write_segment(tmp_path, 9, damaged))
         with pytest.raises(CorruptIndexError, match=message):
             segment.arrays()
+    for damaged, message in (
+        (whole._replace(postings=postings._replace(weights=postings.weights[:-1])), "postings differ in length"),
+        (whole._replace(documents=whole.documents[1:]), "differ in number"),
+        (whole._replace(forward=forward._replace(indptr=forward.indptr[:-1])), "differ in number"),
+    ):
+        with pytest.raises(CorruptIndexError, match=message):
+            open_segment(tmp_path, 9, write_segment(tmp_path, 9, damaged))
 
 
 def test_threads_verify_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from saelex.index.kernels.arrays import CappedPostings, ForwardRows, Matrix, Pos
 from saelex.index.quantise import token_positions
 from saelex.vectors import SparseRows
 
-_AHEAD = 1 << 20  # bytes
+_AHEAD = 1 << 20  # bytes verified beyond what is asked for
 _NAME = re.compile(r"([1-9][0-9]*)\.segment|\.[1-9][0-9]*\.segment\.tmp")
 
 
@@ -58,6 +58,8 @@ class StoredLines(Generic[Matrix]):
         self._matrix = kind(*arrays)
         self._indptr, self._inner = arrays[:2]
         self.n_lines, self.n_entries = len(self._indptr) - 1, len(self._inner)
+        if any(len(array) != self.n_entries for array in arrays[1:]):
+            raise damaged(file.path, f"the arrays of {name} differ in length")
         self._stride = 1 + self.n_lines * _AHEAD // sum(array.nbytes for array in arrays)
         self._next = 0  # the first line that was not verified ahead
         self._verified = np.zeros(self.n_lines, np.bool_)
@@ -133,6 +135,9 @@ class Segment:
         self.capped = self._part(file, "capped", CappedPostings, self.n_rows)
         self.first_step = self._part(file, "first_step", Postings, self.n_rows)
         self._file = file
+        rows = {self.n_rows, len(file.array("documents")), self.forward.n_lines if self.forward else self.n_rows}
+        if len(rows) > 1:
+            raise damaged(file.path, f"passages, documents and forward rows differ in number: {rows}")
 
     @staticmethod
     def _part(file: ArrayFile, name: str, kind: type[Matrix], width: int) -> StoredLines[Matrix] | None:
