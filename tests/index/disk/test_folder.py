@@ -94,6 +94,18 @@ def test_a_link_to_the_whole_folder_will_do(path: Path, tmp_path: Path) -> None:
         assert index.check().ok and len(index) == 11
 
 
+def test_a_copy_by_hard_links_is_read_and_not_written(path: Path, tmp_path: Path) -> None:
+    shutil.copytree(path, tmp_path / "copy", copy_function=os.link)
+    for each in (path, tmp_path / "copy"):
+        with Index.open(each, FakeEncoder()) as index:
+            assert index.check().ok and len(index) == 10
+            with pytest.raises(SaelexError, match=r"catalog\.sqlite: has another name elsewhere"):
+                index.add(make_documents(1, start=50))
+    shutil.rmtree(tmp_path / "copy")
+    with Index.open(path, FakeEncoder()) as index:
+        assert index.add(make_documents(1, start=50)).added == 1
+
+
 def test_a_missing_segments_folder_is_an_error(path: Path) -> None:
     shutil.rmtree(path / "segments")
     with pytest.raises(CorruptIndexError, match="segments: missing"):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.errors import CorruptIndexError
+from saelex.errors import CorruptIndexError, SaelexError
 
 _CHUNK = 1 << 24
 
@@ -90,6 +90,15 @@ def check_own(path: Path) -> None:
     if path.is_symlink():
         raise CorruptIndexError(
             f"{path}: is a symbolic link; an index keeps its files in one folder, and a link may lead to that only"
+        )
+
+
+def check_alone(path: Path) -> None:
+    """Raises SaelexError for a file that is to be changed in place and is another folder's as well, by a hard link."""
+    if path.stat().st_nlink > 1:
+        raise SaelexError(
+            f"{path}: has another name elsewhere (a hard link, as `cp -l` makes), which would change with it; "
+            "copy the index to write to it"
         )
 
 
