@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def njit(*signatures: Any, **options: Any) -> Callable[[Function], Function]:
+def njit(*signatures: Any, **options: Any) -> Any:
     """`numba.njit` that releases the GIL and caches what it compiled, so that a new process loads it.
 
     signatures: compiled at once, and no others later; without any, each when it is first called. Where neither the
@@ -19,7 +17,7 @@ def njit(*signatures: Any, **options: Any) -> Callable[[Function], Function]:
     at its start. A cache that cannot be read is passed over likewise.
     """
 
-    def decorate(function: Function) -> Function:
+    def decorate(function: Callable[..., Any]) -> Any:
         dispatcher: Any = numba.njit(nogil=True, **options)(function)
         if dispatcher is function:  # NUMBA_DISABLE_JIT
             return function
@@ -30,8 +28,7 @@ def njit(*signatures: Any, **options: Any) -> Callable[[Function], Function]:
             dispatcher.compile(signature)
         if signatures:
             dispatcher.disable_compile()
-        compiled: Function = dispatcher
-        return compiled
+        return dispatcher
 
     return decorate
 

@@ -15,7 +15,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -86,9 +86,10 @@ class Watch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Inside the block the calls are watched."""
-        calls = {name: self._watched(name, getattr(os, name)) for name in CALLS}
-        commit = self._watched("commit", durable.commit)
-        with mock.patch.multiple(os, **calls), mock.patch.object(durable, "commit", commit):
+        with ExitStack() as patched:
+            for module, name in [*((os, name) for name in CALLS), (durable, "commit")]:
+                watched = self._watched(name, getattr(module, name))
+                patched.enter_context(mock.patch.object(module, name, watched))
             yield
 
     def _watched(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,7 +116,7 @@ class Watch:
         if isinstance(target, int):
             return Path(f"/proc/self/fd/{target}").readlink()
         if folder is not None:
-            return Path(f"/proc/self/fd/{folder}").readlink() / target
+            return Path(f"/proc/self/fd/{folder}").readlink() / str(target)
         return Path(target).parent.resolve() / Path(target).name
 
     def before(self, name: str, path: Path) -> None:

@@ -276,3 +276,13 @@ def test_the_check_compares_arrays_with_each_other(whole: Path) -> None:
         (arrays._replace(passages=arrays.passages[::-1]), "passages are out of order"),
     ):
         assert any(message in problem for problem in array_problems(damaged)), message
+
+
+def test_the_check_of_an_index_reads_its_labels(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "i", FakeEncoder()) as index:
+        index.add(make_documents(8))
+        index.label()
+        assert index.check().ok
+        path = tmp_path / "i" / "concepts.sqlite"
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        assert any("concepts.sqlite: damaged" in problem for problem in index.check().problems)

@@ -95,6 +95,18 @@ def test_a_link_to_the_whole_folder_will_do(path: Path, tmp_path: Path) -> None:
         assert index.check().ok and len(index) == 11
 
 
+def test_a_copy_by_hard_links_is_read_and_not_written(path: Path, tmp_path: Path) -> None:
+    shutil.copytree(path, tmp_path / "copy", copy_function=os.link)
+    for each in (path, tmp_path / "copy"):
+        with Index.open(each, FakeEncoder()) as index:
+            assert index.check().ok and len(index) == 10
+            with pytest.raises(SaelexError, match=r"catalog\.sqlite: has another name elsewhere"):
+                index.add(make_documents(1, start=50))
+    shutil.rmtree(tmp_path / "copy")
+    with Index.open(path, FakeEncoder()) as index:
+        assert index.add(make_documents(1, start=50)).added == 1
+
+
 def test_a_missing_segments_folder_is_an_error(path: Path) -> None:
     shutil.rmtree(path / "segments")
     with pytest.raises(CorruptIndexError, match="segments: missing"):
@@ -131,7 +143,7 @@ def test_what_is_in_the_next_segments_place_stays(path: Path, tmp_path: Path, ki
     else:
         place.symlink_to(tmp_path)
     with Index.open(path, FakeEncoder()) as index:
-        with pytest.raises(CorruptIndexError, match="segments/3.segment: is where the next segment belongs"):
+        with pytest.raises(CorruptIndexError, match=r"segments/3\.segment: is where the next segment belongs"):
             index.merge()
         assert os.path.lexists(place) and len(index) == 10
         assert kind != "folder" or (place / "mine.txt").read_text() == "mine"
@@ -157,7 +169,7 @@ def test_the_next_segment_never_is_a_committed_one(path: Path) -> None:
     with Index.open(path, FakeEncoder()) as index, index._storage.catalog.transaction() as lie:
         lie.set_settings({"next_segment": 2})
     with Index.open(path, FakeEncoder()) as index:
-        with pytest.raises(CorruptIndexError, match="segments/2.segment: is where the next segment belongs"):
+        with pytest.raises(CorruptIndexError, match=r"segments/2\.segment: is where the next segment belongs"):
             index.add(make_documents(1, start=50))
         assert index.check().ok and len(index) == 10
 

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ class Catalog:
         self.path = path
         self._lock = threading.RLock()
         self._shared: sqlite3.Connection | None = _connect(path, mode)
-        self._scanned = -1  # the generation whose ids were read from end to end
+        self._verified: dict[str, int] = {}  # generations at which tables were read from end to end
         _OPEN.add(self)
 
     @classmethod
@@ -153,7 +154,7 @@ class Catalog:
     def settings(self) -> dict[str, Any]:
         """All settings by name."""
         with self.reading() as connection:
-            return {name: json.loads(value) for name, value in list(SETTINGS.scan(connection))}
+            return {name: json.loads(value) for name, value, _ in SETTINGS.rows(connection)}
 
     def generation(self) -> int:
         """Number of the last commit: a snapshot is of one generation."""
@@ -163,13 +164,13 @@ class Catalog:
     def segments(self) -> list[tuple[int, FileRecord]]:
         """Number and file of every segment, in the order of their passages."""
         with self.reading() as connection:
-            rows = sorted(SEGMENTS.scan(connection), key=lambda row: row[1])
-        return [(number, FileRecord(*json.loads(record))) for number, _, record in rows]
+            rows = sorted(SEGMENTS.rows(connection), key=lambda row: row[1])
+        return [(number, FileRecord(*json.loads(record))) for number, _, record, _ in rows]
 
     def tombstones(self) -> NDArray[np.int64]:
         """Numbers of the deleted documents whose rows are still there."""
         with self.reading() as connection:
-            return np.array([number for (number,) in TOMBSTONES.scan(connection)], np.int64)
+            return np.array([number for number, _ in TOMBSTONES.rows(connection)], np.int64)
 
     def n_documents(self) -> int:
         with self.reading() as connection:
@@ -179,44 +180,44 @@ class Catalog:
         """Number and id of every document with a number above the one given, in the order of the numbers."""
         with self.reading() as connection:
             if above < 0:
-                return [(number, name) for number, name, *_ in DOCUMENTS.scan(connection)]
+                return [row[:2] for piece in DOCUMENTS.scan(connection) for row in piece]
             return [row[:2] for row in DOCUMENTS.select(connection, "number > ? ORDER BY number", (above,))]
 
     def passage_counts(self) -> list[tuple[int, int]]:
         """Number and number of passages of every document."""
         with self.reading() as connection:
-            rows = DOCUMENTS.scan(connection)
+            rows = chain.from_iterable(DOCUMENTS.scan(connection))
             return [(number, len(json.loads(borders)) if borders else 1) for number, _, borders, *_ in rows]
 
     def find(self, ids: Iterable[str]) -> dict[str, tuple[int, bytes | None]]:
         """Number and content digest of those ids that are in the index."""
         wanted = list(ids)
         with self.reading() as connection:
-            numbers = {number: name for name, number in IDS.lookup(connection, wanted)}
+            numbers = {number: name for name, number, _ in IDS.lookup(connection, wanted)}
             if len(numbers) < len(set(wanted)):
-                self._scan_ids(connection)
+                self._verify(IDS, connection)  # that an id is not there, a lookup alone cannot tell
             rows = DOCUMENTS.lookup(connection, list(numbers))
             if {row[0]: row[1] for row in rows} != numbers:
                 raise sqlite3.DatabaseError("ids and documents disagree")
-        return {name: (number, digest) for number, name, _, _, digest in rows}
+        return {name: (number, digest) for number, name, _, _, digest, _ in rows}
 
-    def _scan_ids(self, connection: sqlite3.Connection) -> None:
-        """That an id is not there is believed only of a table that was read from end to end, once a commit."""
+    def _verify(self, table: Table, connection: sqlite3.Connection) -> None:
+        """Read a table from end to end, once a commit: about a second for a million rows."""
         generation = _generation(connection)
-        if generation != self._scanned:
-            IDS.verify(connection)
-            self._scanned = generation
+        if self._verified.get(table.name) != generation:
+            table.verify(connection)
+            self._verified[table.name] = generation
 
     def documents(self, numbers: Iterable[int]) -> dict[int, StoredDocument]:
         """The documents of these numbers; a number that is gone is left out."""
         chosen = list(numbers)
         with self.reading() as connection:
             rows = DOCUMENTS.lookup(connection, chosen)
-            texts = {number: (text, title) for number, title, text in TEXTS.lookup(connection, chosen)}
+            texts = {number: (text, title) for number, title, text, _ in TEXTS.lookup(connection, chosen)}
             if len(texts) != len(rows):
                 raise sqlite3.DatabaseError("documents and their texts disagree")
         documents: dict[int, StoredDocument] = {}
-        for number, name, borders, metadata, digest in rows:
+        for number, name, borders, metadata, digest, _ in rows:
             document = Document(name, *texts[number], json.loads(metadata or "{}"))
             passages = json.loads(borders) if borders else [(0, len(document.content))]
             documents[number] = StoredDocument(number, document, passages, digest)
@@ -225,17 +226,18 @@ class Catalog:
     def filtered(self, condition: str, parameters: Sequence[Any]) -> NDArray[np.int64]:
         """Numbers of the documents for which an SQL condition on `metadata` holds (see `saelex.index.filters`)."""
         with self.reading() as connection:
-            rows = DOCUMENTS.scan(connection, condition, parameters)
-            return np.fromiter((row[0] for row in rows if row[-1]), np.int64)
+            self._verify(DOCUMENTS, connection)  # what SQL makes of damaged metadata would not show
+            rows = connection.execute(f"SELECT number FROM {DOCUMENTS.name} WHERE {condition}", parameters).fetchall()
+        return np.array([number for (number,) in rows], np.int64)
 
     def words(self, start: int) -> list[str]:
         """The words from a dimension on, in order."""
         with self.reading() as connection:
             rows = WORDS.select(connection, "dimension >= ? ORDER BY dimension", (start,))
             last = WORDS.totals(connection)[0]
-            if [dimension for dimension, _ in rows] != list(range(start, last)):
+            if [row[0] for row in rows] != list(range(start, last)):
                 raise sqlite3.DatabaseError(f"words: {len(rows)} for the dimensions {start}..{last - 1}")
-        return [word for _, word in rows]
+        return [word for _, word, _ in rows]
 
     def n_words(self) -> int:
         with self.reading() as connection:
@@ -244,7 +246,7 @@ class Catalog:
     def state(self, name: str) -> str | None:
         """A part's saved state."""
         with self.reading() as connection:
-            return dict(STATES.scan(connection)).get(name)
+            return {row[0]: row[1] for row in STATES.rows(connection)}.get(name)
 
     def problems(self) -> list[str]:
         """What SQLite itself and the tables' checksums and agreement have to say; empty when all is well."""
@@ -274,8 +276,9 @@ class Catalog:
                 if connection is not self._shared:
                     raise SaelexError(f"{self.path}: a forked process cannot end its parent's commit")
                 durable.commit(connection)
-                if self._scanned == generation:
-                    self._scanned = generation + 1
+                for table, verified in self._verified.items():
+                    if verified == generation:  # the changes are our own
+                        self._verified[table] = generation + 1
             except DAMAGE as error:
                 raise _readable(self.path, error, writing=True) from error
             finally:
@@ -400,19 +403,19 @@ def _noted(problems: list[str]) -> Iterator[None]:
 
 def _pages(connection: sqlite3.Connection) -> list[str]:
     """What SQLite finds wrong with its pages."""
-    return [f"catalogue: {text}" for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
+    return [f"catalogue: {text}" for (text,) in connection.execute("PRAGMA integrity_check").fetchall() if text != "ok"]
 
 
 def _disagreements(connection: sqlite3.Connection) -> list[str]:
     """Where the tables do not fit together."""
-    ids = {number: name for name, number in IDS.scan(connection)}
+    ids = {number: name for name, number, _ in IDS.rows(connection)}
     found = [
         f"document {number} ({name!r}) is under another id or none"
-        for number, name, *_ in DOCUMENTS.scan(connection)
+        for number, name, *_ in chain.from_iterable(DOCUMENTS.scan(connection))
         if ids.pop(number, None) != name
     ]
     found += [f"id {name!r} is of no document" for name in ids.values()]
-    dimensions = [dimension for dimension, _ in WORDS.scan(connection)]
+    dimensions = [row[0] for row in WORDS.rows(connection)]
     if dimensions != list(range(len(dimensions))):
         found.append(f"words: {len(dimensions)} for the dimensions 0..{dimensions[-1]}")
     return found

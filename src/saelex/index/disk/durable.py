@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from saelex.errors import CorruptIndexError
+from saelex.errors import CorruptIndexError, SaelexError
 
 
 def write_file(path: Path, parts: Iterable[memoryview]) -> None:
@@ -67,4 +67,13 @@ def check_own(path: Path) -> None:
     if path.is_symlink():
         raise CorruptIndexError(
             f"{path}: is a symbolic link; an index keeps its files in one folder, and a link may lead to that only"
+        )
+
+
+def check_alone(path: Path) -> None:
+    """Raises SaelexError for a file that is to be changed in place and is another folder's as well, by a hard link."""
+    if path.stat().st_nlink > 1:
+        raise SaelexError(
+            f"{path}: has another name elsewhere (a hard link, as `cp -l` makes), which would change with it; "
+            "copy the index to write to it"
         )

@@ -163,6 +163,7 @@ class Storage:
         Whatever fails inside, the index stays at its last commit; a full disk is one SaelexError.
         """
         with _one_clear_error(self.folder, "the index is as it was at its last commit"), writer_lock(self.folder):
+            durable.check_alone(self.folder / _CATALOG)
             self.refresh()
             self._reclaim()
             self._writer = os.getpid()

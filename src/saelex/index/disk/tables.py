@@ -8,10 +8,13 @@ after it, a key that a lookup does not find is not there.
 
 from __future__ import annotations
 
+import operator
 import sqlite3
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import chain
 from typing import Any
 
 Row = tuple[Any, ...]
@@ -20,6 +23,7 @@ DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 """What reading a damaged file raises; the latter where SQLite's own message quotes it."""
 
 _BATCH = 500  # parameters of one statement
+_PIECE = 1000  # rows of a scan that are compared at once
 
 
 class Table:
@@ -34,18 +38,19 @@ class Table:
         kinds = ", ".join(f"{column} {kind}" for column, kind in columns.items())
         self.schema = f"CREATE TABLE {name} ({kinds}, checksum INTEGER NOT NULL){options}"
         self._form = "\0".join(["%s"] * len(columns))  # of a row as text
+        self._stored_form = self._form + "%.0s"  # the same of a row with its checksum, which it leaves out
         self._seed = zlib.crc32(name.encode())  # a row that shows up in another table is damage as well
+        self._all = f"SELECT {', '.join(columns)}, checksum FROM {name}"
 
     def checksum(self, row: Row) -> int:
         """crc32 of a row's values."""
-        return zlib.crc32((self._form % row).encode("utf-8", "surrogatepass"), self._seed)
+        return zlib.crc32((self._form % row).encode(), self._seed)
 
-    # ---- reading ----------------------------------------------------------------------------------------------------
+    # ---- reading: rows come with their checksum as the last value ---------------------------------------------------
 
     def select(self, connection: sqlite3.Connection, condition: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows for which a condition holds; none may be wanting, but that only a scan can tell."""
-        query = f"SELECT {', '.join(self._columns)}, checksum FROM {self.name} WHERE {condition}"
-        return [self._verified(row) for row in connection.execute(query, parameters)]
+        return self._verified(connection.execute(f"{self._all} WHERE {condition}", parameters).fetchall())
 
     def lookup(self, connection: sqlite3.Connection, keys: Sequence[Any]) -> list[Row]:
         """The rows of these keys, as far as there are any."""
@@ -55,26 +60,30 @@ class Table:
             found += self.select(connection, f"{self.key} IN ({','.join('?' * len(part))})", part)
         return found
 
-    def scan(self, connection: sqlite3.Connection, extra: str = "", parameters: Sequence[Any] = ()) -> Iterator[Row]:
-        """All rows in the order of their keys. extra: one more expression, whose value follows each row's.
+    def scan(self, connection: sqlite3.Connection) -> Iterator[list[Row]]:
+        """All rows in the order of their keys, in pieces.
 
         What the caller made of the rows holds only when the scan has come to its end.
         """
         total = n_rows = 0
-        last: Any = None
-        values = ", ".join([*self._columns, "checksum", *([extra] if extra else [])])
-        width = len(self._columns)
-        for row in connection.execute(f"SELECT {values} FROM {self.name} ORDER BY {self.key}", parameters):
-            content = self._verified(row[: width + 1])
-            if n_rows and not last < content[0]:
-                raise sqlite3.DatabaseError(f"{self.name}: {content[0]!r} is out of order")
-            last = content[0]
-            total += row[width]
-            n_rows += 1
-            yield content + row[width + 1 :]
+        last: list[Any] = []
+        # closed whatever happens: an error that somebody keeps would keep its statement, and that the lock of a reader
+        with closing(connection.execute(f"{self._all} ORDER BY {self.key}")) as cursor:
+            while rows := self._verified(cursor.fetchmany(_PIECE)):
+                keys = last + [row[0] for row in rows]
+                if not all(map(operator.lt, keys, keys[1:])):
+                    raise sqlite3.DatabaseError(f"{self.name}: its rows are out of order")
+                last = keys[-1:]
+                total += sum([row[-1] for row in rows])
+                n_rows += len(rows)
+                yield rows
         expected = self.totals(connection)
         if (n_rows, total) != expected:
             raise sqlite3.DatabaseError(f"{self.name}: {n_rows} rows, not the {expected[0]} that were written")
+
+    def rows(self, connection: sqlite3.Connection) -> list[Row]:
+        """All rows in the order of their keys."""
+        return list(chain.from_iterable(self.scan(connection)))
 
     def verify(self, connection: sqlite3.Connection) -> None:
         """Read it from end to end."""
@@ -85,13 +94,15 @@ class Table:
         found = _TOTALS.select(connection, "name = ?", (self.name,))
         if len(found) != 1:
             raise sqlite3.DatabaseError(f"{self.name}: its totals are missing")
-        return found[0][1], found[0][2]
+        _, n_rows, checksums, _ = found[0]
+        return n_rows, checksums
 
-    def _verified(self, row: Row) -> Row:
-        content = row[:-1]
-        if self.checksum(content) != row[-1]:
-            raise sqlite3.DatabaseError(f"{self.name}: the row of {content[0]!r:.60} is damaged")
-        return content
+    def _verified(self, rows: list[Row]) -> list[Row]:
+        form, seed, crc32 = self._stored_form, self._seed, zlib.crc32
+        if [crc32((form % row).encode(), seed) for row in rows] != [row[-1] for row in rows]:
+            damaged = next(row for row in rows if self.checksum(row[:-1]) != row[-1])
+            raise sqlite3.DatabaseError(f"{self.name}: the row of {damaged[0]!r:.60} is damaged")
+        return rows
 
     # ---- writing, inside a transaction ------------------------------------------------------------------------------
 
@@ -104,7 +115,7 @@ class Table:
         """Remove the rows of these keys, as far as there are any."""
         gone = self.lookup(connection, keys)
         connection.executemany(f"DELETE FROM {self.name} WHERE {self.key} = ?", [(row[0],) for row in gone])
-        self._count(connection, -len(gone), -sum(map(self.checksum, gone)))
+        self._count(connection, -len(gone), -sum(row[-1] for row in gone))
 
     def replace(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         """Rows in place of those with the same keys, if there are any."""

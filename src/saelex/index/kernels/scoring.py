@@ -11,15 +11,18 @@ global rows stay below 2^32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from saelex.compiling import Function, njit
+from saelex.compiling import njit
 from saelex.index.kernels.arrays import Weights
 from saelex.index.kernels.prefetch import prefetch
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 LAST_ROW = 0xFFFFFFFF
 NO_SCORE = LAST_ROW
@@ -41,7 +44,8 @@ def write(dtype: types.Type) -> types.Array:
 
 
 def compiled(*signatures: types.Type) -> Callable[[Function], Function]:
-    return njit(*signatures, error_model="numpy")
+    decorator: Callable[[Function], Function] = njit(*signatures, error_model="numpy")
+    return decorator
 
 
 inlined: Callable[[Function], Function] = numba.njit(inline="always")
