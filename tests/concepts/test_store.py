@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from saelex.concepts.concept import Concept, Evidence, Example
 from saelex.concepts.store import ConceptStore
-from saelex.errors import InputError, MismatchError, SaelexError
+from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 
 CONCEPTS = [
     Concept(
@@ -116,3 +117,22 @@ def test_a_closed_store_says_so(store: ConceptStore) -> None:
     store.close()
     with pytest.raises(SaelexError, match="the labels are closed; open the index and search again"):
         store.label(CONCEPTS[0].latent)
+
+
+def test_a_damaged_store_is_an_error_to_the_last_bit(tmp_path: Path, store: ConceptStore) -> None:
+    path = tmp_path / "concepts.sqlite"
+    content = path.read_bytes()
+    label = content.index(CONCEPTS[0].label.encode())
+    for place in (label, len(content) - 1, 60, 63, 96):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptIndexError, match=r"damaged \(checksum\); make the labels again"):
+            ConceptStore.open(path)
+    path.write_bytes(content)
+    with ConceptStore.open(path) as opened:
+        assert list(opened) == CONCEPTS
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="not a concept store"):
+        ConceptStore.open(path)

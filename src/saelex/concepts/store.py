@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import os
 import re
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
-from saelex.errors import InputError, MismatchError, SaelexError
+from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 from saelex.files import expanded, replacing
 
 FILE_NAME = "concepts.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MOST_MEANT = 8
 """A name that fits more latents than this means too much to steer by."""
 
@@ -27,6 +30,7 @@ CREATE TABLE concept (
 );
 CREATE VIRTUAL TABLE concept_text USING fts5(label, evidence, tokenize = 'porter unicode61');
 """
+_SIGNATURE = slice(60, 64)  # bytes of the file that SQLite leaves to the application ("user version")
 _COLUMNS = "latent, label, evidence, examples, density, mean_weight"
 
 
@@ -36,8 +40,10 @@ class ConceptStore:
     fingerprint: of the encoder whose latents these are.
     """
 
-    def __init__(self, connection: sqlite3.Connection, fingerprint: str) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, fingerprint: str) -> None:
+        self._path = path
         self._connection = connection
+        self._process = os.getpid()
         self.fingerprint = fingerprint
 
     @classmethod
@@ -48,39 +54,42 @@ class ConceptStore:
         """
         target = expanded(path)
         try:
-            with (
-                replacing(target) as temporary,
-                contextlib.closing(sqlite3.connect(temporary)) as connection,
-                connection,
-            ):
-                connection.executescript(_SCHEMA)
-                settings = {"schema_version": str(SCHEMA_VERSION), "fingerprint": fingerprint}
-                connection.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
-                for concept in concepts:
-                    _insert(connection, concept)
+            with replacing(target) as temporary:
+                with contextlib.closing(sqlite3.connect(temporary)) as connection, connection:
+                    connection.executescript(_SCHEMA)
+                    settings = {"schema_version": str(SCHEMA_VERSION), "fingerprint": fingerprint}
+                    connection.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
+                    for concept in concepts:
+                        _insert(connection, concept)
+                _sign(temporary)
         except sqlite3.IntegrityError as error:
             raise InputError(f"concepts: a latent is there twice ({error}); give one concept for each") from error
         except (sqlite3.OperationalError, OSError) as error:  # a full disk, missing rights
-            raise SaelexError(f"{target}: cannot be written ({error}); what was there is unchanged") from error
+            raise SaelexError(f"{target}: cannot be written ({error}); the file is as it was, or whole") from error
         return cls.open(target, fingerprint=fingerprint)
 
     @classmethod
     def open(cls, path: str | Path, *, fingerprint: str | None = None) -> ConceptStore:
-        """Open a store, checking that it belongs to the encoder with this fingerprint (None: any).
+        """Open a store, checking that it is as it was written, and that it is of this encoder (None: any).
 
-        Raises InputError for a file that is missing or not a concept store, MismatchError for another encoder's.
+        Raises InputError for a file that is missing or not a concept store, CorruptIndexError for a damaged one,
+        MismatchError for another encoder's.
         """
         source = expanded(path)
-        # immutable: a store is never changed in place, so readers need no locks
-        uri = f"{source.resolve().as_uri()}?mode=ro&immutable=1"
         with contextlib.ExitStack() as on_failure:
             try:
-                connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+                if source.exists() and not source.is_file():  # a pipe would never end
+                    raise OSError("not a file")
+                connection = _connect(source)
                 on_failure.callback(connection.close)
                 meta = dict(connection.execute("SELECT key, value FROM meta"))
-            except sqlite3.Error as error:
+                _check_schema(meta, source)
+                _check_signature(source)
+            except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
                 raise InputError(f"{source}: not a concept store ({error}); make one with `saelex label`") from error
-            store = cls(connection, _check(meta, source, fingerprint))
+            if fingerprint is not None and meta["fingerprint"] != fingerprint:
+                raise MismatchError(f"{source}: the labels are of another encoder; make them again with `saelex label`")
+            store = cls(source, connection, meta["fingerprint"])
             on_failure.pop_all()
         return store
 
@@ -95,7 +104,7 @@ class ConceptStore:
         self.close()
 
     def __len__(self) -> int:
-        return int(self._execute("SELECT count(*) FROM concept").fetchone()[0])
+        return int(self._execute("SELECT count(*) FROM concept")[0][0])
 
     def __iter__(self) -> Iterator[Concept]:
         for row in self._execute(f"SELECT {_COLUMNS} FROM concept ORDER BY latent"):
@@ -103,20 +112,20 @@ class ConceptStore:
 
     def __getitem__(self, latent: int) -> Concept:
         """The concept of a latent. Raises KeyError when the corpus showed nothing of it."""
-        row = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,)).fetchone()
-        if row is None:
+        rows = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,))
+        if not rows:
             raise KeyError(latent)
-        return _concept(*row)
+        return _concept(*rows[0])
 
     def label(self, latent: int) -> str:
         """The latent's label, or "latent 4711" where there is none."""
-        row = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,)).fetchone()
-        return row[0] if row else f"latent {latent}"
+        rows = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,))
+        return rows[0][0] if rows else f"latent {latent}"
 
     def examples(self, latent: int) -> tuple[Example, ...]:
         """Passages in which the latent fired strongly; none where the corpus showed nothing of it."""
-        row = self._execute("SELECT examples FROM concept WHERE latent = ?", (latent,)).fetchone()
-        return tuple(Example(*example) for example in json.loads(row[0])) if row else ()
+        rows = self._execute("SELECT examples FROM concept WHERE latent = ?", (latent,))
+        return tuple(Example(*example) for example in json.loads(rows[0][0])) if rows else ()
 
     def find(self, text: str, limit: int = 10) -> list[int]:
         """Latents whose label or evidence has any of the text's words, best first; the label counts five times."""
@@ -143,11 +152,15 @@ class ConceptStore:
             raise InputError(f"no concept is labelled {name!r}{hint}")
         return found
 
-    def _execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        if self._process != os.getpid():  # a connection is not to be used after a fork
+            self._connection, self._process = _connect(self._path), os.getpid()
         try:
-            return self._connection.execute(sql, values)
+            return self._connection.execute(sql, values).fetchall()
         except sqlite3.ProgrammingError as error:  # of a hit that outlived its index, say
             raise SaelexError("the labels are closed; open the index and search again") from error
+        except sqlite3.Error as error:
+            raise _damaged(self._path, str(error)) from error
 
     def _where(self, condition: str, *values: object) -> list[int]:
         rows = self._execute(
@@ -177,16 +190,48 @@ class ConceptStore:
         return ", ".join(f"{latent} ({self.label(latent)})" for latent in latents)
 
 
-def _check(meta: dict[str, str], source: Path, fingerprint: str | None) -> str:
-    """The store's fingerprint, when this version reads it and it is the one wanted."""
+def _connect(path: Path) -> sqlite3.Connection:
+    # immutable: a store is never changed in place, so readers need no locks
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+
+
+def _check_schema(meta: dict[str, str], source: Path) -> None:
     if meta.get("schema_version") != str(SCHEMA_VERSION):
         raise InputError(
             f"{source}: concepts of schema {meta.get('schema_version')}, this version reads {SCHEMA_VERSION}; "
             "make them again with `saelex label`"
         )
-    if fingerprint is not None and meta["fingerprint"] != fingerprint:
-        raise MismatchError(f"{source}: the labels are of another encoder; make them again with `saelex label`")
-    return meta["fingerprint"]
+
+
+def _sign(path: Path) -> None:
+    """Put the file's checksum where SQLite's header has room for a number of the application's."""
+    checksum = _checksum(path)
+    with path.open("r+b") as file:
+        file.seek(_SIGNATURE.start)
+        file.write(checksum)
+
+
+def _check_signature(path: Path) -> None:
+    """Raises CorruptIndexError unless the file is to the last bit as it was written."""
+    with path.open("rb") as file:
+        signature = file.read(_SIGNATURE.stop)[_SIGNATURE]
+    if signature != _checksum(path):
+        raise _damaged(path, "checksum")
+
+
+def _checksum(path: Path) -> bytes:
+    """crc32 of the file, taking the place that it is kept at for zeros: about 1 GB/s."""
+    with path.open("rb") as file:
+        header = bytearray(file.read(_SIGNATURE.stop))
+        header[_SIGNATURE] = bytes(4)
+        value = zlib.crc32(header)
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value.to_bytes(4, "big")
+
+
+def _damaged(path: Path, reason: str) -> CorruptIndexError:
+    return CorruptIndexError(f"{path}: damaged ({reason}); make the labels again with `saelex label`")
 
 
 def _insert(connection: sqlite3.Connection, concept: Concept) -> None:

@@ -84,7 +84,7 @@ class Index:
         name unless LexicalSettings say otherwise. language: of these words, an ISO 639-1 code, "none" or "auto" (see
         `saelex.encoder.words.languages`), where LexicalSettings do not name it. forward: keep the vectors row by row as
         well; it doubles the size, makes explanations instant, and labels are derived from them. pruned: keep what the
-        `capped` and `two_step` searches read, too: six more files a segment. bits: 8 or 16 for a stored weight.
+        `capped` and `two_step` searches read, too. bits: 8 or 16 for a stored weight.
         passage_tokens, passage_overlap: longer documents are split into passages of so many tokens (default: what the
         encoder reads, at most 512) that overlap by so many (default: an eighth).
 
@@ -310,7 +310,7 @@ class Index:
             found = catalog.find([name])
             if not found:
                 raise InputError(f"id {name!r} is not in the index")
-            return catalog.documents([found[name][0]])[found[name][0]]
+            return catalog.documents([found[name][0]])[found[name][0]].document
 
     @property
     def n_passages(self) -> int:
@@ -432,7 +432,13 @@ class Index:
 
     def check(self) -> CheckReport:
         """Verify checksums, orders and agreement of everything on disk."""
-        return self._storage.check()
+        report = self._storage.check()
+        if (self.path / FILE_NAME).exists():
+            try:
+                ConceptStore.open(self.path / FILE_NAME, fingerprint=self.settings["fingerprint"]).close()
+            except SaelexError as error:
+                report.problems.append(str(error))
+        return report
 
     # ---- searching --------------------------------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ def _sparse_encoder(folder: Path) -> _Layout:
 
 
 def _module(dotted: str, folder: Path, path: str) -> tuple[str, Path]:
-    """The bare name of a module's class, which says what it computes only if it is the library's own, and its folder."""
+    """The bare name of a module's class, which says what it computes only if it is the library's, and its folder."""
     if not dotted.startswith(_PACKAGE):
         raise InputError(f"module {dotted!r} is code of the model's own, which saelex never runs; give another model")
     place = folder / path
