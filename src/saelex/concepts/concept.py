@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 SEPARATOR = " · "
+CONTEXT_MARK = " (context)"
+"""Ends the label of a latent that fires at function words or signs: the label's words are those around."""
 
 
 class Evidence(NamedTuple):

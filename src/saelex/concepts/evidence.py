@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from saelex.errors import InputError
 
 # a character of an unspaced script, a word, or any other character that is not a space
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])*|[^\w\s]")
+
+_APOSTROPHE = re.compile("['’]")
 
 _TERM_BITS = 21
 MOST_TERMS = 1 << _TERM_BITS
@@ -53,12 +56,34 @@ class TextTokens(NamedTuple):
         return np.where((found <= last) & (self.starts[last] < spans[:, 1]), last, -1)
 
 
+class ContentWords:
+    """Tells words that say what a text is about from function words, signs and lone letters, in any case.
+
+    Of a language without a list of stop words (see `saelex.encoder.words.languages`) only the two last are told.
+    """
+
+    def __init__(self, language: str) -> None:
+        self._function_words = WordAnalyser(language).stop_words | _WEAK_WORDS.get(language, frozenset())
+
+    def __call__(self, word: str) -> bool:
+        return any(map(self._says_something, _APOSTROPHE.split(word.lower())))
+
+    def _says_something(self, part: str) -> bool:
+        if not any(map(str.isalnum, part)) or part in self._function_words:
+            return False
+        return len(part) > 1 or is_unspaced(part)
+
+
+content_words = cache(ContentWords)
+"""The content words of a language."""
+
+
 class Terms:
     """Numbers the words of the texts it splits, inflections together, and remembers how each is mostly spelt."""
 
     def __init__(self, language: str) -> None:
-        self._analyser = WordAnalyser(language)
-        self._function_words = self._analyser.stop_words | _WEAK_WORDS.get(language, frozenset())
+        self._stem = WordAnalyser(language).stem
+        self._is_content = content_words(language)
         self._terms: dict[str, int] = {}
         self._spellings: dict[str, int] = {}
         self._term_of: list[int] = []
@@ -81,15 +106,10 @@ class Terms:
         number = self._spellings.get(word)
         if number is None:
             number = self._spellings[word] = len(self._spellings)
-            term = self._analyser.stem(word)
+            term = self._stem(word)
             self._term_of.append(self._terms.setdefault(term, min(len(self._terms), MOST_TERMS - 2)))
             self._content_of.append(self._is_content(word))
         return number
-
-    def _is_content(self, word: str) -> bool:
-        if word in self._function_words:
-            return False
-        return word[0].isalnum() and (len(word) > 1 or is_unspaced(word))
 
     def names(self) -> dict[int, str]:
         """Every term as it is spelt most often."""
