@@ -61,7 +61,7 @@ def crash_repeatedly(folder: Path, kills: int, seed: int = 0) -> Iterator[Killed
         yield Killed(finished, committed, len(found))
     with Index.open(path, FakeEncoder(_LATENTS)) as index:
         index.merge()  # the next writer clears away what the kills left
-        segments = {str(segment.number) for segment in index._storage.snapshot.segments}
+        segments = {f"{segment.number}.segment" for segment in index._storage.snapshot.segments}
         assert {entry.name for entry in (path / "segments").iterdir()} == segments, "orphans stayed"
         assert _documents(index) == state, "the merge lost documents"
         _find_again(index, state, None)

@@ -133,15 +133,12 @@ class SearchedQuery:
 
     def _fired_document(self, text: str, row: int) -> FiredText:
         segment, i = self.snapshot.segment_of(row)
-        forward = segment.arrays.forward
-        if forward is None:
-            latents, weights = segment.arrays.weights_of(i, self.quantised.latents)
+        stored = None
+        if segment.forward is None:
+            latents, weights = segment.weights_of(i, self.quantised.latents)
         else:
-            entries = slice(forward.indptr[i], forward.indptr[i + 1])
-            latents, weights = forward.latents[entries], forward.weights[entries]
-        positions = np.full(len(latents), -1, np.int32)
-        if forward is not None and forward.positions is not None:
-            positions = token_positions(forward.positions[entries])
+            _, latents, weights, stored = segment.entries_of(np.array([i]))
+        positions = np.full(len(latents), -1, np.int32) if stored is None else token_positions(stored)
         if not np.any(positions >= 0):  # vectors made elsewhere, or looked up, have none
             fired = self.encoder().encode_document([text])
             known = dict(zip(fired.latents.tolist(), [] if fired.positions is None else fired.positions.tolist()))

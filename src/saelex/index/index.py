@@ -76,7 +76,7 @@ class Index:
         name unless LexicalSettings say otherwise. language: of these words, an ISO 639-1 code, "none" or "auto" (see
         `saelex.encoder.words.languages`), where LexicalSettings do not name it. forward: keep the vectors row by row as
         well; it doubles the size, makes explanations instant, and labels are derived from them. pruned: keep what the
-        `capped` and `two_step` searches read, too: six more files a segment. bits: 8 or 16 for a stored weight.
+        `capped` and `two_step` searches read, too. bits: 8 or 16 for a stored weight.
         passage_tokens, passage_overlap: longer documents are split into passages of so many tokens (default: what the
         encoder reads, at most 512) that overlap by so many (default: an eighth).
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from saelex.concepts.labels import Firing
 from saelex.errors import CorruptIndexError, InputError
 from saelex.index.disk.catalog import Catalog
-from saelex.index.disk.segments import SegmentArrays
+from saelex.index.disk.segments import Segment
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.disk.storage import Storage
 from saelex.index.text_encoder import TextEncoder
@@ -37,21 +37,21 @@ def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[St
     if sample is not None and sample < snapshot.n_rows:
         drawn = np.sort(np.random.default_rng(0).choice(snapshot.n_rows, sample, replace=False))
     for segment, first_row in zip(snapshot.segments, snapshot.first_rows):
-        for first in range(0, segment.arrays.n_rows, chunk):
-            last = min(first + chunk, segment.arrays.n_rows)
+        for first in range(0, segment.n_rows, chunk):
+            last = min(first + chunk, segment.n_rows)
             chosen = np.arange(first, last)
             if drawn is not None:
                 low, high = np.searchsorted(drawn, [first_row + first, first_row + last])
                 chosen = drawn[low:high] - first_row
             if len(chosen):
-                yield _with_texts(storage.catalog, snapshot, segment.arrays, chosen, step)
+                yield _with_texts(storage.catalog, snapshot, segment, chosen, step)
 
 
 def _with_texts(
-    catalog: Catalog, snapshot: Snapshot, arrays: SegmentArrays, chosen: NDArray[np.int64], step: float
+    catalog: Catalog, snapshot: Snapshot, segment: Segment, chosen: NDArray[np.int64], step: float
 ) -> StoredRows:
     """Some rows of a segment (ascending); those of deleted documents are left out."""
-    numbers, owners = arrays.passages[chosen].tolist(), arrays.documents[chosen].tolist()
+    numbers, owners = segment.passages[chosen].tolist(), segment.documents[chosen].tolist()
     with catalog.reading():
         documents = catalog.documents(set(owners))
         lost = set(owners) - documents.keys()
@@ -66,16 +66,16 @@ def _with_texts(
             ids.append(document.id)
             texts.append(document.content[start:end])
     live = np.array([owner in documents for owner in owners])
-    return StoredRows(ids, texts, arrays.rows_of(chosen[live], step))
+    return StoredRows(ids, texts, segment.rows_of(chosen[live], step))
 
 
 def vectors_of_passages(snapshot: Snapshot, step: float, numbers: NDArray[np.int64]) -> SparseRows:
     """The stored vectors of these passages of the snapshot (ascending, each once), [passages, columns]."""
     rows = np.searchsorted(snapshot.passages, numbers)
     borders = np.searchsorted(rows, [*snapshot.first_rows, snapshot.n_rows])
-    n_columns = max(segment.arrays.postings.n_columns for segment in snapshot.segments)
+    n_columns = max(segment.n_columns for segment in snapshot.segments)
     parts = [
-        segment.arrays.rows_of(rows[low:high] - first_row, step)
+        segment.rows_of(rows[low:high] - first_row, step)
         for segment, first_row, low, high in zip(snapshot.segments, snapshot.first_rows, borders, borders[1:])
         if low < high
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.index.damaging import damage_repeatedly
 from tests.index.fakes import FakeEncoder, make_documents, random_rows
 
 from saelex.errors import CorruptIndexError
@@ -18,6 +19,10 @@ from saelex.index.disk.checking import array_problems
 from saelex.index.disk.tables import Table
 from saelex.index.index import Index
 from saelex.index.inverted import InvertedIndex
+from saelex.index.request import Mode
+from saelex.vectors import SparseRows
+
+MODES: tuple[Mode, ...] = ("exact", "capped", "two_step")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,15 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def files(path: Path) -> list[Path]:
-    return sorted((path / "segments").rglob("*.npy"))
+    return sorted((path / "segments").glob("*.segment"))
+
+
+def change(file: Path, place: int) -> None:
+    """Flip a bit and keep the time of change, as rot does."""
+    status, content = file.stat(), bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_a_copied_index_opens(copy: Path) -> None:
@@ -53,33 +66,108 @@ def test_a_short_or_long_file_is_an_error_on_opening(copy: Path) -> None:
     InvertedIndex.open(copy).close()
 
 
-def test_a_changed_byte_is_an_error_on_opening(copy: Path) -> None:
-    for file in files(copy):
-        content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 4
+def test_a_changed_byte_is_never_served(copy: Path) -> None:
+    """Wherever it is: nothing that reads it answers, a merge refuses to write it anew, and the check names the file."""
+    queries = random_rows(5, 400, 20, seed=2)
+    with InvertedIndex.open(copy) as index:
+        truth = [index.search(queries, 5, mode).ids for mode in MODES]
+    (file,) = files(copy)
+    content = bytearray(file.read_bytes())
+    refused = 0
+    for place in range(0, len(content), len(content) // 40):
+        content[place] ^= 4
         file.write_bytes(content)
-        with pytest.raises(CorruptIndexError, match=f"{file.name}: its content is damaged"):
-            InvertedIndex.open(copy)
-        content[len(content) // 2] ^= 4
-        file.write_bytes(content)
+        try:
+            with InvertedIndex.open(copy) as index:
+                assert any(file.name in problem for problem in index.check().problems)
+                with pytest.raises(CorruptIndexError, match=f"{file.name}: .*damaged"):
+                    index._storage.snapshot.segments[0].arrays()
+                for mode, expected in zip(MODES, truth):
+                    try:
+                        assert index.search(queries, 5, mode).ids == expected
+                    except CorruptIndexError as error:
+                        refused += 1
+                        assert "content is damaged" in str(error)
+        except CorruptIndexError as error:
+            assert f"{file.name}: its content is damaged" in str(error)
+        content[place] ^= 4
+    assert refused > 40
+    file.write_bytes(content)
+    assert [InvertedIndex.open(copy).search(queries, 5, mode).ids for mode in MODES] == truth
+
+
+def test_a_merge_never_makes_damage_look_whole(tmp_path: Path) -> None:
+    rows = random_rows(40, 400, 40, seed=1, positions=True)
+    with InvertedIndex.create(tmp_path / "i", 400) as index:
+        for first in range(0, 14, 2):
+            index.add([f"d{first}", f"d{first + 1}"], rows[first : first + 2])
+        index.delete(["d1"])
+    file = files(tmp_path / "i")[3]
+    change(file, 600)
+    before = {file: file.read_bytes() for file in files(tmp_path / "i")}
+    with InvertedIndex.open(tmp_path / "i") as index:
+        with pytest.raises(CorruptIndexError, match=file.name):
+            index.merge()
+        with pytest.raises(CorruptIndexError, match=file.name):
+            index.add(["last"], rows[20:21])  # would merge eight segments into one, after its commit
+        assert "last" in index and index.check().segments == 8 and not index.check().ok
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_damage_elsewhere_is_met_when_it_is_read(tmp_path: Path) -> None:
+    """What a search does not read is not compared, so that opening a large index takes no time."""
+    with InvertedIndex.create(tmp_path / "i", 3000) as index:
+        index.add([f"d{i}" for i in range(3000)], random_rows(3000, 3000, 600, seed=1))
+        queries = [SparseRows.from_dicts([{column: 1.0}], 3000) for column in (40, 1500, 2960)]
+        truth = [index.search(query, 5).ids for query in queries]
+        postings = index._storage.snapshot.segments[0]._file
+    _, _, start = postings._places["postings.rows"]
+    change(files(tmp_path / "i")[0], start + postings.sizes["postings.rows"] // 2)
+    with InvertedIndex.open(tmp_path / "i") as index:
+        assert [index.search(queries[i], 5).ids for i in (0, 2)] == [truth[0], truth[2]]
+        with pytest.raises(CorruptIndexError, match="content is damaged"):
+            index.search(queries[1], 5)
+        assert index.search(queries[0], 5).ids == truth[0]
 
 
 def test_rot_that_leaves_no_trace_is_found_by_the_check(whole: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(whole, tmp_path / "i", copy_function=shutil.copy2))
-    file = next(file for file in files(path) if file.name == "postings.weights.npy")
-    status, content = file.stat(), bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (file,) = files(path)
     with InvertedIndex.open(path) as index:
+        index.search(random_rows(5, 400, 20, seed=2), 5)  # all of it has been read and compared
+        assert index.check().ok
+        change(file, 600)
         report = index.check()
-    assert not report.ok and "postings.weights.npy" in str(report)
+    assert not report.ok and file.name in str(report)
 
 
-def test_a_missing_file_is_an_error(copy: Path) -> None:
-    files(copy)[0].unlink()
+def test_other_files_in_its_place_are_refused(copy: Path) -> None:
+    (file,) = files(copy)
+    content = file.read_bytes()
+    file.unlink()
     with pytest.raises(CorruptIndexError, match="missing"):
         InvertedIndex.open(copy)
+    file.mkdir()
+    with pytest.raises(CorruptIndexError, match="not a file"):
+        InvertedIndex.open(copy)
+    file.rmdir()
+    os.mkfifo(file)  # which would wait for a writer
+    with pytest.raises(CorruptIndexError, match="not a file"):
+        InvertedIndex.open(copy)
+    file.unlink()
+    with InvertedIndex.create(copy.with_name("other"), 400, pruned=True) as index:
+        index.add([f"d{i}" for i in range(300)], random_rows(300, 400, 40, seed=3, positions=True))
+    shutil.copy(files(copy.with_name("other"))[0], file)
+    os.truncate(file, len(content))
+    with pytest.raises(CorruptIndexError, match="content is damaged"):
+        InvertedIndex.open(copy)
+
+
+def test_random_damages(tmp_path: Path) -> None:
+    """`benchmarks/damage.py` does thousands."""
+    trials = list(damage_repeatedly(tmp_path, 12, seed=1, kinds=["segments"]))
+    assert [f"{trial.damage}: {fault}" for trial in trials for fault in trial.faults] == []
+    assert sum(trial.refused > 0 for trial in trials) > 6
 
 
 def test_foreign_and_damaged_catalogues_are_refused(copy: Path, tmp_path: Path) -> None:
@@ -168,7 +256,7 @@ def test_what_others_change_in_the_catalogue_is_damage(tmp_path: Path, lie: str)
 
 def test_the_check_compares_arrays_with_each_other(whole: Path) -> None:
     with InvertedIndex.open(whole) as index:
-        arrays = index._storage.snapshot.segments[0].arrays
+        arrays = index._storage.snapshot.segments[0].arrays()
     assert list(array_problems(arrays)) == []
     assert arrays.forward is not None
     other = arrays.postings.weights.copy()

@@ -41,7 +41,8 @@ def user_folder(folder: Path) -> Path:
     (folder / "7").mkdir(parents=True)
     (folder / "photo.jpg").write_text("mine")
     (folder / "7" / "passages.npy.txt").write_text("mine")
-    (folder / "8").write_text("mine")
+    for name in ("8", "7.segment", ".8.segment.tmp"):
+        (folder / name).write_text("mine")
     return folder
 
 
@@ -53,7 +54,7 @@ def everything(folder: Path, *, without: Sequence[str] = ()) -> dict[str, bytes]
 # ---- links --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["segments", "segments/1", "catalog.sqlite", "writer.lock"])
+@pytest.mark.parametrize("name", ["segments", "segments/1.segment", "catalog.sqlite", "writer.lock"])
 def test_a_link_inside_the_folder_is_refused_and_nothing_behind_it_is_touched(
     path: Path, tmp_path: Path, name: str
 ) -> None:
@@ -105,23 +106,23 @@ def test_a_missing_segments_folder_is_an_error(path: Path) -> None:
 
 def test_only_what_the_writer_made_is_removed(path: Path, tmp_path: Path) -> None:
     mine = user_folder(path / "segments" / "mine")
-    for name in ("7", "8", "photo.jpg"):
+    for name in ("7", "8", "photo.jpg", "7.segment", ".8.segment.tmp"):
         (mine / name).rename(path / "segments" / name)
-    orphan = path / "segments" / ".3.tmp"
-    orphan.mkdir()
-    (orphan / "passages.npy").write_text("half")
-    (path / "segments" / "9").symlink_to(tmp_path)
-    before = everything(path / "segments", without=["1", "2", ".3.tmp"])
+    orphan = path / "segments" / ".3.segment.tmp"
+    orphan.write_bytes((path / "segments" / "1.segment").read_bytes()[:500])
+    (path / "segments" / "9.segment").symlink_to(tmp_path)
+    before = everything(path / "segments", without=["1.segment", "2.segment", ".3.segment.tmp"])
     with Index.open(path, FakeEncoder()) as index:
         index.merge()
         assert index.check().ok
-    assert {entry.name for entry in (path / "segments").iterdir()} == {"mine", "7", "8", "9", "photo.jpg", "3"}
-    assert everything(path / "segments", without=["3"]) == before
+    kept = {"mine", "7", "8", "photo.jpg", "7.segment", ".8.segment.tmp", "9.segment"}
+    assert {entry.name for entry in (path / "segments").iterdir()} == {*kept, "3.segment"}
+    assert everything(path / "segments", without=["3.segment"]) == before
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
 def test_what_is_in_the_next_segments_place_stays(path: Path, tmp_path: Path, kind: str) -> None:
-    place = path / "segments" / "3"
+    place = path / "segments" / "3.segment"
     if kind == "folder":
         place.mkdir()
         (place / "mine.txt").write_text("mine")
@@ -130,7 +131,7 @@ def test_what_is_in_the_next_segments_place_stays(path: Path, tmp_path: Path, ki
     else:
         place.symlink_to(tmp_path)
     with Index.open(path, FakeEncoder()) as index:
-        with pytest.raises(CorruptIndexError, match="segments/3: is where the next segment belongs"):
+        with pytest.raises(CorruptIndexError, match="segments/3.segment: is where the next segment belongs"):
             index.merge()
         assert os.path.lexists(place) and len(index) == 10
         assert kind != "folder" or (place / "mine.txt").read_text() == "mine"
@@ -156,7 +157,7 @@ def test_the_next_segment_never_is_a_committed_one(path: Path) -> None:
     with Index.open(path, FakeEncoder()) as index, index._storage.catalog.transaction() as lie:
         lie.set_settings({"next_segment": 2})
     with Index.open(path, FakeEncoder()) as index:
-        with pytest.raises(CorruptIndexError, match="segments/2: is where the next segment belongs"):
+        with pytest.raises(CorruptIndexError, match="segments/2.segment: is where the next segment belongs"):
             index.add(make_documents(1, start=50))
         assert index.check().ok and len(index) == 10
 

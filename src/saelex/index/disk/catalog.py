@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from saelex.corpus.documents import Document
 from saelex.errors import CorruptIndexError, SaelexError
 from saelex.index.disk import durable
-from saelex.index.disk.segments import Manifest
+from saelex.index.disk.array_file import FileRecord
 from saelex.index.disk.tables import DAMAGE, Table, check_schema, create_tables
 
 FORMAT = "saelex-index/2"
 
 SETTINGS = Table("settings", {"name": "TEXT PRIMARY KEY", "value": "TEXT"}, " WITHOUT ROWID")
-SEGMENTS = Table("segments", {"number": "INTEGER PRIMARY KEY", "first_passage": "INTEGER", "manifest": "TEXT"})
+SEGMENTS = Table("segments", {"number": "INTEGER PRIMARY KEY", "first_passage": "INTEGER", "file": "TEXT"})
 # A document's number is that of its first passage and never used again. passages: the borders of each in
 # Document.content, NULL where it has one only, which is all of it. digest: of the content, for `resume`.
 DOCUMENTS = Table(
@@ -160,14 +160,11 @@ class Catalog:
         with self.reading() as connection:
             return _generation(connection)
 
-    def segments(self) -> list[tuple[int, Manifest]]:
-        """Number and manifest of every segment, in the order of their passages."""
+    def segments(self) -> list[tuple[int, FileRecord]]:
+        """Number and file of every segment, in the order of their passages."""
         with self.reading() as connection:
             rows = sorted(SEGMENTS.scan(connection), key=lambda row: row[1])
-        return [
-            (number, {name: durable.FileRecord(*record) for name, record in json.loads(manifest).items()})
-            for number, _, manifest in rows
-        ]
+        return [(number, FileRecord(*json.loads(record))) for number, _, record in rows]
 
     def tombstones(self) -> NDArray[np.int64]:
         """Numbers of the deleted documents whose rows are still there."""
@@ -297,9 +294,9 @@ class Transaction:
         rows = [(name, json.dumps(value, ensure_ascii=False)) for name, value in settings.items()]
         SETTINGS.replace(self._connection, rows)
 
-    def add_segment(self, number: int, first_passage: int, manifest: Manifest) -> None:
-        """Name a segment whose files are durable already."""
-        SEGMENTS.insert(self._connection, [(number, first_passage, json.dumps(manifest))])
+    def add_segment(self, number: int, first_passage: int, file: FileRecord) -> None:
+        """Name a segment whose file is durable already."""
+        SEGMENTS.insert(self._connection, [(number, first_passage, json.dumps(file))])
         self.set_settings({"next_segment": number + 1})
 
     def remove_segments(self, numbers: Iterable[int]) -> None:

@@ -1,4 +1,4 @@
-"""Segments: folders of immutable arrays. Written whole or not at all, checked before they are memory-mapped.
+"""Segments: files of immutable arrays. Written whole or not at all; of what is read every byte is verified first.
 
 A segment holds the vectors of a run of consecutive passages: their postings, if wanted the same matrix row by row and
 what the faster searches need, and two arrays that say which passage and which document each row is.
@@ -7,26 +7,23 @@ what the faster searches need, and two arrays that say which passage and which d
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.errors import CorruptIndexError
 from saelex.index.disk import durable
-from saelex.index.kernels.arrays import CappedPostings, ForwardRows, Postings
+from saelex.index.disk.array_file import ArrayFile, FileRecord, damaged, is_array_file, ranges, write_arrays
+from saelex.index.kernels.arrays import CappedPostings, ForwardRows, Matrix, Postings
 from saelex.index.quantise import token_positions
 from saelex.vectors import SparseRows
 
-_SMALL = 4096  # bytes; smaller files are read instead of mapped, empty arrays cannot be mapped at all
-
-Manifest = Mapping[str, durable.FileRecord]
-"""What a commit recorded of each file of a segment, by the file's name without `.npy`."""
+_AHEAD = 1 << 20  # bytes
+_NAME = re.compile(r"([1-9][0-9]*)\.segment|\.[1-9][0-9]*\.segment\.tmp")
 
 
 class SegmentArrays(NamedTuple):
@@ -43,11 +40,145 @@ class SegmentArrays(NamedTuple):
     def n_rows(self) -> int:
         return len(self.passages)
 
+
+class StoredLines(Generic[Matrix]):
+    """A matrix in a segment's file, as `kernels.arrays.Lines`: its lines are verified when they are first asked for.
+
+    Whoever waits for some waits for a MiB more, so that soon all are, and asking costs nothing.
+
+    width: what the other coordinate must stay below. Beside the checksums the order of all entries is checked, so that
+    compiled code stays inside its arrays whatever was written.
+    """
+
+    def __init__(self, file: ArrayFile, name: str, kind: type[Matrix], width: int) -> None:
+        self._file = file
+        self._names = [f"{name}.{field}" for field in kind._fields if f"{name}.{field}" in file.sizes]
+        self._width = width
+        arrays = [file.array(name) for name in self._names]
+        self._matrix = kind(*arrays)
+        self._indptr, self._inner = arrays[:2]
+        self.n_lines, self.n_entries = len(self._indptr) - 1, len(self._inner)
+        self._stride = 1 + self.n_lines * _AHEAD // sum(array.nbytes for array in arrays)
+        self._next = 0  # the first line that was not verified ahead
+        self._verified = np.zeros(self.n_lines, np.bool_)
+        self._whole = False
+
+    def lines(self, numbers: NDArray[Any]) -> Matrix:
+        """The matrix, of which these lines may be read. Raises CorruptIndexError where one of them is damaged."""
+        if not self._whole and len(numbers):
+            known = numbers[numbers < self.n_lines]
+            unread = known[~self._verified[known]]
+            if len(unread):
+                self._verify(unread)
+                self._verify_ahead()
+        return self._matrix
+
+    def whole(self) -> Matrix:
+        """The matrix, all of which may be read. Raises CorruptIndexError."""
+        if not self._whole:
+            self._verify(np.arange(self.n_lines))
+            self._end()
+        return self._matrix
+
+    def _verify_ahead(self) -> None:
+        first = self._next  # another thread may be at it as well
+        stop = min(first + self._stride, self.n_lines)
+        self._verify(np.arange(first, stop))
+        self._next = stop
+        if stop == self.n_lines:
+            self._end()
+
+    def _end(self) -> None:
+        """All may be verified: if another thread has left nothing out."""
+        if not self._verified.all():
+            self._next = 0
+            return
+        if self._indptr[0] != 0 or self._indptr[-1] != self.n_entries:
+            raise damaged(self._file.path, f"{self._names[0]}: the borders are wrong")
+        self._whole = True
+
+    def _verify(self, lines: NDArray[Any]) -> None:
+        if not len(lines):
+            return
+        self._file.verify(self._names[0], lines, lines + 2)
+        first, last = self._indptr[lines], self._indptr[lines + 1]
+        if np.any(first < 0) or np.any(first > last) or np.any(last > self.n_entries):
+            raise damaged(self._file.path, f"{self._names[0]}: the borders are wrong")
+        apart = first[1:] != last[:-1]  # neighbouring lines are one range
+        starts, stops = first[np.append(True, apart)], last[np.append(apart, True)]
+        for name in self._names[1:]:
+            self._file.verify(name, starts, stops)
+        one = len(starts) == 1  # of a whole matrix no copy is made
+        inner = self._inner[starts[0] : stops[0]] if one else self._inner[ranges(starts, stops)]
+        descents = np.flatnonzero(inner[1:] <= inner[:-1]) + 1
+        outside = len(inner) and (inner.min() < 0 or inner.max() >= self._width)
+        if outside or not np.isin(descents, np.cumsum(last - first)).all():
+            what = f"{self._names[1]}: entries out of order, or outside 0..{self._width - 1}"
+            raise damaged(self._file.path, what)
+        self._verified[lines] = True
+
+
+class Segment:
+    """A committed segment. What it gives has been compared with its checksums, when it was first asked for.
+
+    So whatever asks may meet a CorruptIndexError.
+    """
+
+    def __init__(self, number: int, file: ArrayFile) -> None:
+        self.number = number
+        self.n_rows = len(file.array("passages"))
+        self.postings = StoredLines(file, "postings", Postings, self.n_rows)
+        self.n_columns, self.n_nonzero = self.postings.n_lines, self.postings.n_entries
+        self.forward = self._part(file, "forward", ForwardRows, self.n_columns)
+        self.capped = self._part(file, "capped", CappedPostings, self.n_rows)
+        self.first_step = self._part(file, "first_step", Postings, self.n_rows)
+        self._file = file
+
+    @staticmethod
+    def _part(file: ArrayFile, name: str, kind: type[Matrix], width: int) -> StoredLines[Matrix] | None:
+        return StoredLines(file, name, kind, width) if f"{name}.indptr" in file.sizes else None
+
+    @property
+    def record(self) -> FileRecord:
+        """What the commit recorded of its file."""
+        return self._file.record
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.record.size
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each array."""
+        return self._file.sizes
+
+    @cached_property
+    def passages(self) -> NDArray[np.int64]:
+        """See `SegmentArrays`."""
+        return self._file.whole("passages")
+
+    @cached_property
+    def documents(self) -> NDArray[np.int64]:
+        """See `SegmentArrays`."""
+        return self._file.whole("documents")
+
+    def arrays(self, *, pruned: bool = True) -> SegmentArrays:
+        """All of it. pruned: with what the faster searches read, which a merge makes anew."""
+
+        def whole(part: StoredLines[Matrix] | None) -> Matrix | None:
+            return None if part is None else part.whole()
+
+        arrays = SegmentArrays(self.passages, self.documents, self.postings.whole(), whole(self.forward))
+        if pruned:
+            return arrays._replace(capped=whole(self.capped), first_step=whole(self.first_step))
+        return arrays
+
     def weights_of(self, row: int, columns: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[Any]]:
         """Those of the columns that a row has, and their weights, out of the postings: for where no rows are kept."""
-        indptr, rows, weights = self.postings
+        indptr, rows, weights = self.postings.lines(columns)
         found = []
-        for column in columns[columns < self.postings.n_columns].tolist():
+        for column in columns[columns < self.n_columns].tolist():
             first, last = indptr[column], indptr[column + 1]
             entry = first + np.searchsorted(rows[first:last], row)
             if entry < last and rows[entry] == row:
@@ -55,124 +186,75 @@ class SegmentArrays(NamedTuple):
         entries = np.array(found, np.int64).reshape(-1, 2)
         return entries[:, 0].astype(np.int32), weights[entries[:, 1]]
 
-    def rows_of(self, rows: NDArray[np.int64], step: float) -> SparseRows:
-        """Some rows (ascending) as vectors: integers times the step.
+    def entries_of(self, rows: NDArray[np.int64]) -> ForwardRows:
+        """Some rows (ascending) as stored.
 
         Where no forward rows are kept they are gathered from the postings, all of which that reads, and have no
         positions.
         """
-        entries = self._entries_of(rows) if self.forward is None else self.forward.entries_of(rows)
+        return self._gathered(rows) if self.forward is None else self.forward.lines(rows).entries_of(rows)
+
+    def rows_of(self, rows: NDArray[np.int64], step: float) -> SparseRows:
+        """Some rows (ascending) as vectors: integers times the step; see `entries_of`."""
+        entries = self.entries_of(rows)
         return SparseRows(
             entries.indptr,
             entries.latents,
             entries.weights.astype(np.float32) * np.float32(step),
-            self.postings.n_columns,
+            self.n_columns,
             None if entries.positions is None else token_positions(entries.positions),
         )
 
-    def _entries_of(self, rows: NDArray[np.int64]) -> ForwardRows:
+    def _gathered(self, rows: NDArray[np.int64]) -> ForwardRows:
+        postings = self.postings.whole()
         place = np.full(self.n_rows, -1, np.int32)  # of a row among those wanted
         place[rows] = np.arange(len(rows))
-        owners = place[self.postings.rows]
+        owners = place[postings.rows]
         entries = np.flatnonzero(owners >= 0)
-        columns = np.searchsorted(self.postings.indptr, entries, side="right") - 1
+        columns = np.searchsorted(postings.indptr, entries, side="right") - 1
         order = np.argsort(owners[entries], kind="stable")  # columns stay ascending inside a row
         indptr = np.concatenate([[0], np.cumsum(np.bincount(owners[entries], minlength=len(rows)))]).astype(np.int64)
-        return ForwardRows(indptr, columns[order].astype(np.int32), self.postings.weights[entries[order]])
+        return ForwardRows(indptr, columns[order].astype(np.int32), postings.weights[entries[order]])
 
 
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """A committed segment, its arrays memory-mapped."""
+def write_segment(folder: Path, number: int, arrays: SegmentArrays) -> FileRecord:
+    """Make `folder/<number>.segment` durable: written and synced under a temporary name, then renamed.
 
-    number: int
-    manifest: Manifest
-    arrays: SegmentArrays
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        return sum(record.size for record in self.manifest.values())
-
-
-_GROUPS: dict[str, type[Postings] | type[ForwardRows] | type[CappedPostings]] = {
-    "postings": Postings,
-    "forward": ForwardRows,
-    "capped": CappedPostings,
-    "first_step": Postings,
-}
-
-
-_NAME = re.compile(r"[1-9][0-9]*|\.[1-9][0-9]*\.tmp")
-_FILES = {"passages.npy", "documents.npy"} | {
-    f"{group}.{name}.npy" for group, kind in _GROUPS.items() for name in kind._fields
-}
-
-
-def write_segment(folder: Path, number: int, arrays: SegmentArrays) -> Manifest:
-    """Make `folder/<number>` durable: files written and synced under a temporary name, then renamed.
-
-    Nothing refers to it before the caller commits the manifest. On any error nothing of it remains.
+    Nothing refers to it before the caller commits the record. On any error nothing of it remains.
     """
-    temporary, target = folder / f".{number}.tmp", segment_folder(folder, number)
-    durable.make_folder(temporary)
-    half = temporary
+    target = segment_path(folder, number)
+    half = target.with_name(f".{target.name}.tmp")
+    record = write_arrays(half, _flatten(arrays))
     try:
-        manifest = {
-            name: durable.write_array(temporary / f"{name}.npy", array) for name, array in _flatten(arrays).items()
-        }
-        durable.sync_folder(temporary)
-        durable.rename(temporary, target)
+        durable.rename(half, target)
         half = target
         durable.sync_folder(folder)
     except BaseException:
-        shutil.rmtree(half, ignore_errors=True)
+        half.unlink(missing_ok=True)
         raise
-    return manifest
+    return record
 
 
-def open_segment(folder: Path, number: int, manifest: Manifest) -> Segment:
-    """Map a committed segment into memory.
+def open_segment(folder: Path, number: int, record: FileRecord) -> Segment:
+    """Open a committed segment, of which only the directory of its file is read.
 
-    Every file's size is compared with the manifest first: reading a mapped file beyond its end would kill the process.
-    A file that has another modification time than the writer recorded (a copied or restored index, or somebody's
-    editor) is read once and its checksum compared as well; `verify_segment` does that for all files.
-
-    Raises CorruptIndexError when a file is missing or damaged.
+    Raises CorruptIndexError when the file is missing, of another size or another segment's.
     """
-    durable.check_own(segment_folder(folder, number))
-    mapped: dict[str, NDArray[Any]] = {}
-    for name, record in manifest.items():
-        path = segment_folder(folder, number) / f"{name}.npy"
-        try:
-            status = path.stat()
-        except FileNotFoundError as error:
-            raise CorruptIndexError(f"{path}: missing; restore the index from a copy or build it anew") from error
-        if status.st_size != record.size:
-            raise CorruptIndexError(
-                f"{path}: {status.st_size} bytes, not {record.size}; restore the index from a copy or build it anew"
-            )
-        if status.st_mtime_ns != record.modified:
-            _compare_checksum(path, record)
-        try:
-            # a plain array over the map: numba treats memmap as a type of its own
-            mapped[name] = np.load(path, mmap_mode="r" if record.size > _SMALL else None, allow_pickle=False).view(
-                np.ndarray
-            )
-        except ValueError as error:
-            raise CorruptIndexError(f"{path}: not an array file ({error}); build the index anew") from error
-    return Segment(number, manifest, _gather(mapped, segment_folder(folder, number)))
+    path = segment_path(folder, number)
+    durable.check_own(path)
+    return Segment(number, ArrayFile(path, record))
 
 
-def verify_segment(folder: Path, segment: Segment) -> None:
-    """Read every file and compare its checksum. Raises CorruptIndexError."""
-    for name, record in segment.manifest.items():
-        _compare_checksum(segment_folder(folder, segment.number) / f"{name}.npy", record)
+def verify_segment(folder: Path, number: int, record: FileRecord) -> SegmentArrays:
+    """Read a committed segment once more, all of its file, and what it holds. Raises CorruptIndexError."""
+    file = ArrayFile(segment_path(folder, number), record)
+    file.verify_all()
+    return Segment(number, file).arrays()
 
 
-def segment_folder(folder: Path, number: int) -> Path:
-    """Where a segment's files are."""
-    return folder / str(number)
+def segment_path(folder: Path, number: int) -> Path:
+    """Where a segment is."""
+    return folder / f"{number}.segment"
 
 
 def reclaim(folder: Path, committed: set[int]) -> None:
@@ -181,48 +263,24 @@ def reclaim(folder: Path, committed: set[int]) -> None:
     Only what `write_segment` made: whatever else somebody keeps in the folder stays.
     """
     for entry in folder.iterdir():
+        name = _NAME.fullmatch(entry.name)
         # what cannot be looked at or removed now is found again by the next writer
         with suppress(OSError):
-            if _is_segment(entry) and not (entry.name.isdecimal() and int(entry.name) in committed):
-                durable.remove_folder(entry)
+            if name and not (name[1] and int(name[1]) in committed) and is_array_file(entry):
+                durable.remove_file(entry)
 
 
 def newest_segment(folder: Path) -> int:
     """The largest number of a segment that is there, committed or not; 0 without any."""
-    numbers = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and _is_segment(entry)]
-    return max((number for number in numbers if any(segment_folder(folder, number).iterdir())), default=0)
+    names = [(_NAME.fullmatch(entry.name), entry) for entry in folder.iterdir()]
+    return max((int(name[1]) for name, entry in names if name and name[1] and is_array_file(entry)), default=0)
 
 
-def _is_segment(entry: Path) -> bool:
-    """Whether this is a segment or half of one: by its name, and by all that is in it."""
-    if not _NAME.fullmatch(entry.name) or entry.is_symlink() or not entry.is_dir():
-        return False
-    return all(file.is_file() and not file.is_symlink() and file.name in _FILES for file in entry.iterdir())
-
-
-def _compare_checksum(path: Path, record: durable.FileRecord) -> None:
-    if durable.checksum(path) != record.checksum:
-        raise CorruptIndexError(
-            f"{path}: its content is damaged (checksum); restore the index from a copy or build it anew"
-        )
-
-
-def _flatten(arrays: SegmentArrays) -> dict[str, NDArray[Any]]:
-    """Array by file name: `passages`, `documents`, `postings.rows`, ..."""
-    files: dict[str, NDArray[Any]] = {"passages": arrays.passages, "documents": arrays.documents}
-    for group in _GROUPS:
-        values = getattr(arrays, group)
-        if values is not None:
-            files.update({f"{group}.{name}": array for name, array in values._asdict().items() if array is not None})
-    return files
-
-
-def _gather(files: Mapping[str, NDArray[Any]], where: Path) -> SegmentArrays:
-    try:
-        groups: dict[str, Any] = {}
-        for group, kind in _GROUPS.items():
-            found = {name: files[f"{group}.{name}"] for name in kind._fields if f"{group}.{name}" in files}
-            groups[group] = kind(**found) if found else None
-        return SegmentArrays(files["passages"], files["documents"], **groups)
-    except (KeyError, TypeError) as error:
-        raise CorruptIndexError(f"{where}: the segment lacks arrays ({error}); build the index anew") from error
+def _flatten(arrays: SegmentArrays) -> Mapping[str, NDArray[Any]]:
+    """Array by name: `passages`, `documents`, `postings.rows`, ..."""
+    flat: dict[str, NDArray[Any]] = {"passages": arrays.passages, "documents": arrays.documents}
+    for name in ("postings", "forward", "capped", "first_step"):
+        matrix = getattr(arrays, name)
+        if matrix is not None:
+            flat.update({f"{name}.{field}": array for field, array in matrix._asdict().items() if array is not None})
+    return flat

@@ -1,8 +1,8 @@
 """What both indexes stand on: commits, snapshots, merges and checks of one index folder.
 
-A folder holds `catalog.sqlite`, `writer.lock` and `segments/<number>/*.npy`. A commit makes the files of a segment
+A folder holds `catalog.sqlite`, `writer.lock` and `segments/<number>.segment`. A commit makes the file of a segment
 durable and then names it in one SQLite transaction together with everything that belongs to it; before the transaction
-nothing refers to the files, after it all of them are there. Old segments are removed only after the transaction that
+nothing refers to the file, after it the file is there. Old segments are removed only after the transaction that
 drops their names.
 """
 
@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 
 from saelex.errors import CorruptIndexError, InputError, SaelexError
 from saelex.index.disk import durable
+from saelex.index.disk.array_file import FileRecord
 from saelex.index.disk.catalog import Catalog, Transaction
 from saelex.index.disk.lock import writer_lock
 from saelex.index.disk.segments import (
-    Manifest,
     Segment,
     SegmentArrays,
     newest_segment,
     open_segment,
     reclaim,
-    segment_folder,
+    segment_path,
     write_segment,
 )
 from saelex.index.disk.snapshot import Snapshot
@@ -145,8 +145,8 @@ class Storage:
         with self.catalog.reading():
             generation, tombstones = self.catalog.generation(), self.catalog.tombstones()
             segments = []
-            for number, manifest in self.catalog.segments():
-                segments.append(opened.get(number) or open_segment(self.segments_folder, number, manifest))
+            for number, record in self.catalog.segments():
+                segments.append(opened.get(number) or open_segment(self.segments_folder, number, record))
         return Snapshot(generation, tuple(segments), tombstones)
 
     def _check_segments_folder(self) -> None:
@@ -192,7 +192,7 @@ class Storage:
         from saelex.index.disk.building import build_segment  # loads compiled code that only a writer needs
 
         changed: dict[str, Any] = {}
-        manifest, number = None, 0
+        record, number = None, 0
         if new is not None and len(new.passages):
             quantiser = self.quantiser
             if "step" not in self.settings:
@@ -208,14 +208,14 @@ class Storage:
                 forward=self.settings["forward"],
                 pruned=self.settings["pruned"],
             )
-            manifest, number = self._write(arrays)
+            record, number = self._write(arrays)
         with self._transaction() as transaction:
             if deleted:
                 transaction.delete_documents(deleted)
             fill(transaction)
             transaction.set_settings(changed)
-            if new is not None and manifest is not None:
-                transaction.add_segment(number, int(new.passages[0]), manifest)
+            if new is not None and record is not None:
+                transaction.add_segment(number, int(new.passages[0]), record)
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -268,23 +268,23 @@ class Storage:
     def _replace(self, chosen: Sequence[Segment]) -> None:
         from saelex.index.disk.building import merge_segments
 
-        old = [segment.arrays for segment in chosen]
+        old = [segment.arrays(pruned=False) for segment in chosen]
         arrays = merge_segments(old, self.snapshot.tombstones, pruned=self.settings["pruned"])
-        present = np.concatenate([segment.arrays.documents for segment in chosen])
+        present = np.concatenate([segment.documents for segment in old])
         dropped = np.intersect1d(self.snapshot.tombstones, present)
-        manifest, number = self._write(arrays) if arrays.n_rows else (None, 0)
+        record, number = self._write(arrays) if arrays.n_rows else (None, 0)
         with self._transaction() as transaction:
             transaction.remove_segments([segment.number for segment in chosen])
             transaction.drop_tombstones(dropped.tolist())
-            if manifest is not None:
-                transaction.add_segment(number, int(arrays.passages[0]), manifest)
+            if record is not None:
+                transaction.add_segment(number, int(arrays.passages[0]), record)
         with suppress(OSError):  # the next writer finds them again
             self._reclaim()
 
-    def _write(self, arrays: SegmentArrays) -> tuple[Manifest, int]:
+    def _write(self, arrays: SegmentArrays) -> tuple[FileRecord, int]:
         self._check_writing()
         number = int(self.settings["next_segment"])
-        place = segment_folder(self.segments_folder, number)
+        place = segment_path(self.segments_folder, number)
         if os.path.lexists(place):  # of a commit that failed a moment ago
             self._reclaim()
         if os.path.lexists(place):
