@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from saelex.concepts.explanation import Contribution, Explanation
+    from saelex.index.concept_views import ConceptView
     from saelex.index.hits import Hit
 
 SNIPPET = 240  # characters
@@ -45,6 +46,22 @@ def show_explanation(explanation: Explanation) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{explanation.score:.3f}[/]", _escaped(explanation.document_id), style="default")
     _print_reasons(console, explanation.by_label, explanation.banned, numbered=True)
+
+
+def show_concept(view: ConceptView) -> None:
+    """Print all that is known of one concept."""
+    known = view.concept
+    source = " (named by a user)" if known is not None and known.source == "user" else ""
+    typer.echo(f"#{view.latent}  {view.label}{source}")
+    typer.echo(f"  fires in {view.density:.2%} of the passages")
+    if known is not None and known.evidence:
+        typer.echo("  evidence: " + ", ".join(f"{word} ({strength:.1f})" for word, strength in known.evidence[:10]))
+    for example in () if known is None else known.examples:
+        marked = example.passage.replace(example.word, f"[{example.word}]", 1)
+        typer.echo(f"  {example.weight:8.3f}  {example.document_id}: {marked}")
+    for title, near in (("near it", view.neighbours), ("fires with", view.fires_with)):
+        for latent, label, value in near:
+            typer.echo(f"  {title:<10}  {value:5.2f}  {label} #{latent}")
 
 
 def snippet(hit: Hit, words: Iterable[str] = ()) -> str:

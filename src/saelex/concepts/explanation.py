@@ -24,8 +24,8 @@ _ALWAYS = {"latent", "label", "contribution", "query_words", "document_words"}  
 class FiredWords(NamedTuple):
     """Where one latent fired in a text.
 
-    words: the whole content words, each once. context: where it fired at a function word or a sign, which tell nobody
-    anything, the strongest content word of the text.
+    words: the whole content words, each once. context: where it fired at a function word, a sign or a special token,
+    which tell nobody anything, the strongest content word of the text.
     """
 
     words: list[str]
@@ -58,17 +58,16 @@ class FiredText:
         if exact := self._spans_of_word.get(int(self.latents[entry])):
             return FiredWords(list(dict.fromkeys(whole_word(self.text, start, end) for start, end in exact)), [])
         word = self._word_of(entry)
-        if not word or self.is_content(word):
-            return FiredWords([word] if word else [], [])
-        return FiredWords([], self._strongest_word)
+        if word is None:
+            return FiredWords([], [])
+        return FiredWords([word], []) if self.is_content(word) else FiredWords([], self._strongest_word)
 
-    def _word_of(self, entry: int) -> str:
-        """The whole word at the entry's token; "" where it is not known or a special token."""
+    def _word_of(self, entry: int) -> str | None:
+        """The whole word at the entry's token: "" for a special token, None where the token is not known."""
         position = -1 if self.positions is None else int(self.positions[entry])
         if not 0 <= position < len(self.token_spans):
-            return ""
-        start, end = self.token_spans[position]
-        return whole_word(self.text, start, end) if start < end else ""
+            return None
+        return whole_word(self.text, *self.token_spans[position])
 
     @cached_property
     def _strongest_word(self) -> list[str]:

@@ -47,8 +47,8 @@ def derive_labels(
 ) -> Iterator[Concept]:
     """Concepts of all latents that fire at or near some content word, in order of latent.
 
-    A label is made of content words alone. Of a latent that fires at a function word or a sign they are those that stand
-    near, and the label says so ("wing · lift (context)"); the evidence names the word that it fires at.
+    A label is made of content words alone. Of a latent that fires at a function word or a sign they are those that
+    stand near, and the label says so ("wing · lift (context)"); the evidence names the word that it fires at.
 
     One pass; what is held grows with the vocabulary, not with the corpus. language: whose stop words and inflections
     count, as in `LexicalSettings`. words: most words (or pairs of words) of a label. capacity: most masses of (latent,
