@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saelex.concepts.evidence import content_words
+from saelex.concepts.content import content_words
 from saelex.concepts.explanation import REST, FiredText, explain, whole_word
 from saelex.concepts.steering import Steering
 

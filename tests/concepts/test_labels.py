@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from saelex.concepts.evidence import content_words
+from saelex.concepts.content import content_words
 from saelex.concepts.labels import Firing, derive_labels, passage
 
 AVIATION = ["wing", "airfoil", "lift", "flutter"]

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.words.analyser import MARKS, UNSPACED, WordAnalyser, is_unspaced
+from saelex.concepts.content import TOKEN, content_words
+from saelex.encoder.words.analyser import WordAnalyser
 from saelex.errors import InputError
-
-# a character of an unspaced script, a word, or any other character that is not a space
-_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])*|[^\w\s]")
-
-_APOSTROPHE = re.compile("['’]")
 
 _TERM_BITS = 21
 MOST_TERMS = 1 << _TERM_BITS
 MOST_LATENTS = 1 << 20
 CONTEXT = 3
 CONTEXT_SHARE = 0.25
-# Words that say nothing alone, beside the stop words: a search may need them, a label is better without.
-_WEAK_WORDS = {
-    "en": frozenset({
-        "also", "although", "among", "another", "cannot", "could", "done", "either", "else", "etc", "even", "ever",
-        "every", "hence", "however", "indeed", "instead", "least", "less", "like", "made", "make", "makes", "many",
-        "may", "might", "much", "must", "neither", "never", "often", "one", "others", "otherwise", "per", "perhaps",
-        "quite", "rather", "said", "several", "shall", "since", "still", "therefore", "though", "thus", "together",
-        "toward", "towards", "upon", "us", "via", "well", "whether", "whose", "within", "without", "would", "yet",
-    })
-}  # fmt: skip
 
 
 class TextTokens(NamedTuple):
@@ -56,28 +40,6 @@ class TextTokens(NamedTuple):
         return np.where((found <= last) & (self.starts[last] < spans[:, 1]), last, -1)
 
 
-class ContentWords:
-    """Tells words that say what a text is about from function words, signs and lone letters, in any case.
-
-    Of a language without a list of stop words (see `saelex.encoder.words.languages`) only the two last are told.
-    """
-
-    def __init__(self, language: str) -> None:
-        self._function_words = WordAnalyser(language).stop_words | _WEAK_WORDS.get(language, frozenset())
-
-    def __call__(self, word: str) -> bool:
-        return any(map(self._says_something, _APOSTROPHE.split(word.lower())))
-
-    def _says_something(self, part: str) -> bool:
-        if not any(map(str.isalnum, part)) or part in self._function_words:
-            return False
-        return len(part) > 1 or is_unspaced(part)
-
-
-content_words = cache(ContentWords)
-"""The content words of a language."""
-
-
 class Terms:
     """Numbers the words of the texts it splits, inflections together, and remembers how each is mostly spelt."""
 
@@ -92,7 +54,7 @@ class Terms:
 
     def split(self, text: str) -> TextTokens:
         """The tokens of a text. Words beyond the two millionth share the last number."""
-        matches = list(_TOKEN.finditer(text))
+        matches = list(TOKEN.finditer(text))
         spellings = [self._spelling(match.group().lower()) for match in matches]
         self._counts.update(spellings)
         return TextTokens(

@@ -42,7 +42,7 @@ class FiredText:
     positions: int [non-zeros], the token at which each latent was strongest; -1 for words and where unknown.
     token_spans: characters [start, end) in the text of every token a position may name; (0, 0) for special tokens.
     word_spans: (dimension, start, end) of the words, dimensions numbered as in `latents`.
-    is_content: whether a word says what a text is about (see `saelex.concepts.evidence.content_words`).
+    is_content: whether a word says what a text is about (see `saelex.concepts.content`).
     """
 
     text: str

@@ -65,7 +65,7 @@ def derive_labels(
     table = counter.table()
     scores, log_odds = particularity(table)
     names, content = terms.names(), terms.is_content()
-    for latent, best in _strongest(table, scores):
+    for latent, best in _strongest(table, scores, content):
         candidates = [
             _Candidate(int(table.first[i]), int(table.second[i]), float(scores[i]), float(log_odds[i])) for i in best
         ]
@@ -167,17 +167,25 @@ class _Candidate(NamedTuple):
     log_odds: float
 
 
-def _strongest(table: EvidenceTable, scores: NDArray[np.float64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _strongest(
+    table: EvidenceTable, scores: NDArray[np.float64], content: NDArray[np.bool_]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """For each latent of the table the entries with the largest positive scores, largest first.
 
-    A pair met less than thrice is left out: it says no more than its words.
+    A pair met less than thrice is left out: it says no more than its words. Where function words and signs fill the
+    list, the best content words take the last places.
     """
     order = np.lexsort((-scores, table.latents))
     order = order[(scores[order] > 0) & ((table.second[order] < 0) | (table.masses[order] >= _LEAST_PAIR))]
     latents, starts = np.unique(table.latents[order], return_index=True)
     ends = np.append(starts[1:], len(order))
     for latent, start, end in zip(latents.tolist(), starts.tolist(), ends.tolist()):
-        yield latent, order[start : min(end, start + _EVIDENCE)]
+        entries = order[start:end]
+        best, rest = entries[:_EVIDENCE], entries[_EVIDENCE:]
+        if not content[table.first[best]].any():
+            rest = rest[content[table.first[rest]]][:_EXAMPLES]
+            best = np.concatenate([best[: _EVIDENCE - len(rest)], rest])
+        yield latent, best
 
 
 def _choose(candidates: list[_Candidate], content: NDArray[np.bool_], most: int) -> list[_Candidate]:

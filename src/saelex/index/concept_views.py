@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.concepts.concept import Concept
-from saelex.concepts.evidence import content_words
+from saelex.concepts.content import content_words
 from saelex.concepts.explanation import FiredText
 from saelex.concepts.store import ConceptStore
 from saelex.encoder.settings import Side

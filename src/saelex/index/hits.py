@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from saelex.concepts.evidence import ContentWords, content_words
+from saelex.concepts.content import ContentWords, content_words
 from saelex.concepts.explanation import Explanation, FiredText, explain
 from saelex.concepts.steering import WORD_PREFIX, Steering
 from saelex.concepts.store import ConceptStore
