@@ -63,16 +63,19 @@ def test_names_mean_the_label_then_its_first_word_then_any(store: ConceptStore) 
 
 
 def test_names_that_mean_nothing_or_too_much(tmp_path: Path, store: ConceptStore) -> None:
-    with pytest.raises(InputError, match=r"no concept is labelled 'feather'; nearest: 9 \(bird · wing\)"):
+    with pytest.raises(InputError, match=r"no concept is labelled 'feather'; nearest: #9 \(bird · wing\)"):
         store.resolve("feather")
-    with pytest.raises(InputError, match=r"'brid'; nearest: 9"):
+    with pytest.raises(InputError, match=r"'brid'; nearest: #9"):
         store.resolve("brid")
     with pytest.raises(InputError, match="'qqqq'; see"):
         store.resolve("qqqq")
     many = [Concept(i, f"music · word{i}", (), (), 0.1, 1.0) for i in range(9)]
     with (
         ConceptStore.write(tmp_path / "many.sqlite", many, fingerprint="abc") as crowded,
-        pytest.raises(InputError, match="fits more than 8 concepts; name one by id: 0 "),
+        pytest.raises(
+            InputError,
+            match=r"'music' fits 9 concepts, .* name one by its id or whole label: #0 \(music · word0\), #1 .*, \.\.\.",
+        ),
     ):
         crowded.resolve("music")
 
@@ -136,3 +139,12 @@ def test_a_damaged_store_is_an_error_to_the_last_bit(tmp_path: Path, store: Conc
     os.mkfifo(path)
     with pytest.raises(InputError, match="not a concept store"):
         ConceptStore.open(path)
+
+
+def test_names_in_any_case_and_of_labels_that_say_context(tmp_path: Path) -> None:
+    given = [Concept(1, "Zürich", (), (), 0.1, 1.0, "user"), Concept(2, "gull (context)", (), (), 0.1, 1.0)]
+    with ConceptStore.write(tmp_path / "c.sqlite", given, fingerprint="abc") as store:
+        assert store.resolve("zÜRICH ") == [1]
+        assert store.resolve("gull") == [2]
+        assert store.users() == {1: given[0]}
+        assert store.get(2) == given[1] and store.get(3) is None

@@ -44,6 +44,7 @@ _ERRORS: dict[str, BaseException] = {
     "interrupt": KeyboardInterrupt(),
     "power cut": KeyboardInterrupt(),
 }
+_LONG = Document("d100", "only100 " + 300 * "turbine ", "", {"lang": "en"})  # moves the mean length of passages
 _ENCODER = FakeEncoder(1 << 16)  # so many latents that the words of two documents do not fire the same ones
 
 
@@ -59,9 +60,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "create": lambda path: Index.create(path, _ENCODER).close(),
     "add": _changing(lambda index: index.add(make_documents(5, start=100))),
     "update": _changing(lambda index: index.update([Document("d1", "only1 with turbines.", "", {"lang": "en"})])),
-    "reweigh": _changing(
-        lambda index: index.add([Document("d100", f"only100 {'turbine ' * 300}", "", {"lang": "en"})])
-    ),
+    "reweigh": _changing(lambda index: index.add([_LONG])),
     "delete": _changing(lambda index: index.delete(["d0", "d9"])),
     "merge": _changing(lambda index: index.merge()),
     "fill": _changing(lambda index: index.fill(make_documents(3, start=200))),

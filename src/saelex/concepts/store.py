@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
+from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example
 from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 from saelex.files import expanded, replacing
 
@@ -21,17 +21,18 @@ FILE_NAME = "concepts.sqlite"
 SCHEMA_VERSION = 2
 MOST_MEANT = 8
 """A name that fits more latents than this means too much to steer by."""
+_MOST_COUNTED = 1000
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE concept (
     latent INTEGER PRIMARY KEY, label TEXT NOT NULL, evidence TEXT NOT NULL, examples TEXT NOT NULL,
-    density REAL NOT NULL, mean_weight REAL NOT NULL
+    density REAL NOT NULL, mean_weight REAL NOT NULL, source TEXT NOT NULL
 );
 CREATE VIRTUAL TABLE concept_text USING fts5(label, evidence, tokenize = 'porter unicode61');
 """
 _SIGNATURE = slice(60, 64)  # bytes of the file that SQLite leaves to the application ("user version")
-_COLUMNS = "latent, label, evidence, examples, density, mean_weight"
+_COLUMNS = "latent, label, evidence, examples, density, mean_weight, source"
 
 
 class ConceptStore:
@@ -117,6 +118,18 @@ class ConceptStore:
             raise KeyError(latent)
         return _concept(*rows[0])
 
+    def get(self, latent: int) -> Concept | None:
+        """The concept of a latent; None where the corpus showed nothing of it."""
+        try:
+            return self[latent]
+        except KeyError:
+            return None
+
+    def users(self) -> dict[int, Concept]:
+        """The concepts that a user has named, by latent."""
+        rows = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE source = 'user' ORDER BY latent")
+        return {row[0]: _concept(*row) for row in rows}
+
     def label(self, latent: int) -> str:
         """The latent's label, or "latent 4711" where there is none."""
         rows = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,))
@@ -132,25 +145,27 @@ class ConceptStore:
         return self._match(" OR ".join(_quoted(text)), limit)
 
     def resolve(self, name: str) -> list[int]:
-        """The latents a user means by a label or by words of it.
+        """The latents a user means by a label or by words of it, in any case.
 
         A whole label means the latents that carry it, else the first word of labels those that it leads, else any words
         every latent whose label has all of them. Raises InputError, with the nearest labels, when there is none or when
         there are more than eight.
         """
-        lower = name.strip().lower()
-        found = self._where("label = ?", lower) or self._where(
-            "substr(label, 1, ?) = ?", len(lower + SEPARATOR), lower + SEPARATOR
-        )
-        if not found and (words := _quoted(name)):
-            found = self._match("label : (" + " AND ".join(words) + ")", MOST_MEANT + 1)
-        if len(found) > MOST_MEANT:
-            raise InputError(f"{name!r} fits more than {MOST_MEANT} concepts; name one by id: {self._listed(found)}")
-        if not found:
+        folded = name.strip().casefold()
+        latents = self._labelled(folded, whole=True) or self._labelled(folded, whole=False)
+        if not latents and (words := _quoted(name)):
+            latents = self._match("label : (" + " AND ".join(words) + ")", _MOST_COUNTED)
+        if len(latents) > MOST_MEANT:
+            count = f"{len(latents)}" if len(latents) < _MOST_COUNTED else f"{_MOST_COUNTED} or more"
+            raise InputError(
+                f"{name!r} fits {count} concepts, which is too many to steer; name one by its id or whole label: "
+                f"{self.listed(latents[:MOST_MEANT])}, ..."
+            )
+        if not latents:
             nearest = self.find(name, limit=5) or self._similar(name)
-            hint = f"; nearest: {self._listed(nearest)}" if nearest else "; see `saelex label`"
+            hint = f"; nearest: {self.listed(nearest)}" if nearest else "; see `saelex label`"
             raise InputError(f"no concept is labelled {name!r}{hint}")
-        return found
+        return latents
 
     def _execute(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         if self._process != os.getpid():  # a connection is not to be used after a fork
@@ -162,11 +177,12 @@ class ConceptStore:
         except sqlite3.Error as error:
             raise _damaged(self._path, str(error)) from error
 
-    def _where(self, condition: str, *values: object) -> list[int]:
-        rows = self._execute(
-            f"SELECT latent FROM concept WHERE {condition} ORDER BY latent LIMIT {MOST_MEANT + 1}", values
-        )
-        return [latent for (latent,) in rows]
+    def _labelled(self, folded: str, *, whole: bool) -> list[int]:
+        """Latents of this label, or of one that these words lead; compared without regard to case."""
+        rows = self._execute("SELECT latent, label FROM concept ORDER BY latent")
+        labels = ((latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows)
+        start = folded + SEPARATOR
+        return [latent for latent, label in labels if (label == folded if whole else label.startswith(start))]
 
     def _match(self, expression: str, limit: int) -> list[int]:
         if not expression:
@@ -182,12 +198,13 @@ class ConceptStore:
         """Latents with a word in their label that is spelt much like the name: for typing errors."""
         latents: dict[str, int] = {}
         for latent, label in self._execute("SELECT latent, label FROM concept ORDER BY density DESC"):
-            for word in label.split(SEPARATOR):
+            for word in label.removesuffix(CONTEXT_MARK).split(SEPARATOR):
                 latents.setdefault(word, latent)
         return [latents[word] for word in difflib.get_close_matches(name.lower(), latents, n=5, cutoff=0.7)]
 
-    def _listed(self, latents: list[int]) -> str:
-        return ", ".join(f"{latent} ({self.label(latent)})" for latent in latents)
+    def listed(self, latents: Sequence[int]) -> str:
+        """Some latents with their labels, to choose from: "#4711 (wing), #815 (lift)"."""
+        return ", ".join(f"#{latent} ({self.label(latent)})" for latent in latents)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -237,17 +254,17 @@ def _damaged(path: Path, reason: str) -> CorruptIndexError:
 def _insert(connection: sqlite3.Connection, concept: Concept) -> None:
     evidence = json.dumps(concept.evidence, ensure_ascii=False)
     examples = json.dumps(concept.examples, ensure_ascii=False)
-    row = (concept.latent, concept.label, evidence, examples, concept.density, concept.mean_weight)
-    connection.execute(f"INSERT INTO concept ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row)
+    row = (concept.latent, concept.label, evidence, examples, concept.density, concept.mean_weight, concept.source)
+    connection.execute(f"INSERT INTO concept ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     words = " ".join(evidence.word for evidence in concept.evidence)
     connection.execute(
         "INSERT INTO concept_text (rowid, label, evidence) VALUES (?, ?, ?)", (concept.latent, concept.label, words)
     )
 
 
-def _concept(latent: int, label: str, evidence: str, examples: str, density: float, mean_weight: float) -> Concept:
+def _concept(latent: int, label: str, evidence: str, examples: str, *numbers: Any) -> Concept:
     words = tuple(Evidence(*pair) for pair in json.loads(evidence))
-    return Concept(latent, label, words, tuple(Example(*row) for row in json.loads(examples)), density, mean_weight)
+    return Concept(latent, label, words, tuple(Example(*row) for row in json.loads(examples)), *numbers)
 
 
 def _quoted(text: str) -> list[str]:
