@@ -31,6 +31,7 @@ from report import Report, table
 from saelex.engines.qdrant import QdrantEngine
 from saelex.engines.scipy import ScipyEngine
 from saelex.engines.seismic import SeismicEngine
+from saelex.index.disk.storage import Storage
 from saelex.index.engine import Engine, Hits
 from saelex.index.inverted import InvertedIndex
 from saelex.index.request import Mode
@@ -172,9 +173,10 @@ def fill(engine: Engine, chunks: Iterable[SparseRows]) -> float:
 
 def add_sizes(report: Report, suffix: str, seconds: float, path: Path) -> None:
     """Build time and size; the size without forward rows is what such an index would not have, taken away."""
-    files = {file: file.stat().st_size / 2**20 for file in path.rglob("*") if file.is_file()}
-    whole = sum(files.values())
-    pruned = sum(size for file, size in files.items() if file.name.startswith(("forward", "capped", "first_step")))
+    whole = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**20
+    with closing(Storage.open(path)) as storage:
+        arrays = [array for segment in storage.snapshot.segments for array in segment.sizes.items()]
+    pruned = sum(size for name, size in arrays if name.startswith(("forward", "capped", "first_step"))) / 2**20
     goals = GOALS_200K if not suffix else {}
     report.add(f"build_s{suffix}", seconds, "s", goals.get("build_s"), "with forward rows, merged")
     report.add(f"disk_mib{suffix}", whole - pruned, "MiB", goals.get("disk_mib"), "postings and catalogue")

@@ -20,6 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from saelex.compiling import njit
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ def top_k_entries(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: in
     return _top_k_entries(np.ascontiguousarray(indptr), np.ascontiguousarray(weights), k)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _select_rows(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
     """Top-k of each row of values [rows, width] into best and columns [rows, k], largest first, ties by column."""
     for row in range(values.shape[0]):
         _select_row(values[row], best[row], columns[row])
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
+@njit(parallel=True)
 def _select_rows_in_parallel(
     values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]
 ) -> None:
@@ -76,7 +77,7 @@ def _select_rows_in_parallel(
         _select_row(values[row], best[row], columns[row])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _top_k_entries(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     entries = np.empty(np.minimum(np.diff(indptr), k).sum(), np.int64)
     best, columns = np.empty(k, np.float32), np.empty(k, np.int32)
@@ -93,7 +94,7 @@ def _top_k_entries(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: i
     return entries
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _select_row(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
     """The len(best) largest of values, largest first, and their columns; numbers first, then NaN."""
     k = len(best)
@@ -129,7 +130,7 @@ def _select_row(values: NDArray[np.float32], best: NDArray[np.float32], columns:
         column += 1
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _lower_bound(values: NDArray[np.float32], k: int) -> np.float32:
     """A value that at least k entries reach: the smallest of the maxima of k lanes (column modulo k)."""
     lanes = min(k * (1 + _LANES // k), len(values) // k * k)  # a multiple of k, long enough for vector instructions
@@ -148,7 +149,7 @@ def _lower_bound(values: NDArray[np.float32], k: int) -> np.float32:
     return bound
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _key(value: np.float32, column: int) -> np.uint64:
     """An integer that orders entries by value, then lower columns first: monotone bits of the float, then column."""
     bits = np.int64(np.float32(value + np.float32(0)).view(np.int32))  # + 0 turns -0 into 0
@@ -156,6 +157,6 @@ def _key(value: np.float32, column: int) -> np.uint64:
     return (np.uint64(ordered) << np.uint64(32)) | np.uint64(0xFFFFFFFF - column)
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _column(key: np.uint64) -> int:
     return np.int64(0xFFFFFFFF) - np.int64(key & np.uint64(0xFFFFFFFF))

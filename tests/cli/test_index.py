@@ -99,7 +99,7 @@ def test_upkeep_by_the_flags_of_old(saelex: Saelex, index: Path) -> None:
 
 
 def test_check_finds_damage(saelex: Saelex, index: Path) -> None:
-    victim = max((index / "segments").rglob("*.npy"), key=lambda path: path.stat().st_size)
+    victim = max((index / "segments").glob("*.segment"), key=lambda path: path.stat().st_size)
     content = bytearray(victim.read_bytes())
     content[-1] ^= 1
     victim.write_bytes(content)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saelex.concepts.content import content_words
 from saelex.concepts.explanation import REST, FiredText, explain, whole_word
 from saelex.concepts.steering import Steering
 
@@ -81,7 +83,7 @@ def test_short_list_ends_with_the_rest(query: FiredText, document: FiredText) ->
     found = explain(query, document, document_id="d7", scale=0.5, n_latents=100, label=str)
     top = found.top(2)
     assert [row.contribution for row in top] == [500.0, 300.0, 8.5]
-    assert (top[-1].latent, top[-1].label) == (REST, "… 2 more")
+    assert (top[-1].latent, top[-1].label) == (REST, "… 2 more, 1% of the score")
     assert found.top(3) == found.contributions  # a rest of one row is that row
     printed = str(found).splitlines()
     assert printed[0] == "d7  808.500  for 'How do wings create lift?'"
@@ -123,3 +125,48 @@ def test_contributions_sum_to_the_score_to_the_last_bit(
 def test_whole_word(text: str, piece: str, word: str) -> None:
     start = text.index(piece)
     assert whole_word(text, start, start + len(piece)) == word
+
+
+def test_equal_labels_are_one_row_that_names_its_latents(query: FiredText, document: FiredText) -> None:
+    found = explain(query, document, document_id="d7", scale=0.5, n_latents=100, label=lambda latent: "wing")
+    assert [(row.label, row.latents, row.contribution) for row in found.by_label] == [
+        ("wing", (3, 5, 6), 803.5),
+        ("word:lift", (), 5.0),
+    ]
+    assert found.by_label[0].numbered_label == "wing #3 #5 #6"
+    assert found.by_label[0].query_words[0] == "wings"
+    assert [row.latent for row in found.contributions] == [3, 5, 102, 6]
+
+
+@given(weights, weights, st.floats(1e-9, 1e3), st.integers(1, 12), st.integers(1, 5))
+def test_rows_of_labels_sum_to_the_score_to_the_last_bit(
+    query: dict[int, int], document: dict[int, int], scale: float, n: int, labels: int
+) -> None:
+    found = explain(
+        fired(query),
+        fired(document),
+        document_id="d",
+        scale=scale,
+        n_latents=41,
+        label=lambda latent: str(latent % labels),
+    )
+    assert math.fsum(row.contribution for row in found.by_label) == found.score
+    assert math.fsum(row.contribution for row in found.top(n)) == found.score
+    assert len({row.label for row in found.by_label}) == len(found.by_label) <= labels
+
+
+def test_a_latent_at_a_function_word_shows_the_strongest_content_word() -> None:
+    text = "The wing , lift and the drag"
+    spans = [(match.start(), match.end()) for match in re.finditer(r"\w+|,", text)]
+    positions = np.array([0, 1, 2, 3, 3])
+    weights = np.array([9, 4, 9, 3, 2], np.int64)
+    fired_text = FiredText(text, np.arange(5), weights, positions, spans, is_content=content_words("en"))
+    assert [fired_text.fired(i) for i in range(4)] == [
+        ([], ["lift"]), (["wing"], []), ([], ["lift"]), (["lift"], []),
+    ]  # fmt: skip
+    nothing = FiredText("the , and", np.arange(1), weights[:1], positions[:1], [(0, 3)], is_content=content_words("en"))
+    assert nothing.fired(0) == ([], [])
+    found = explain(fired_text, fired_text, document_id="d", scale=1.0, n_latents=5, label=str)
+    row = next(row for row in found.contributions if row.latent == 2)
+    assert (row.query_words, row.query_context, row.fired) == ([], ["lift"], "near lift → near lift")
+    assert found.to_json()[0]["query_context"] == ["lift"]

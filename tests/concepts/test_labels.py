@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from saelex.concepts.content import content_words
 from saelex.concepts.labels import Firing, derive_labels, passage
 
 AVIATION = ["wing", "airfoil", "lift", "flutter"]
@@ -36,7 +37,10 @@ def test_labels_are_the_words_where_a_latent_fires() -> None:
     assert sorted(concepts) == [0, 1, 2, 3]
     assert set(re.findall(r"\w+", concepts[0].label)) <= set(AVIATION)
     assert set(re.findall(r"\w+", concepts[1].label)) <= set(MUSIC)
-    assert concepts[2].label.split(" · ")[-1] == "the"
+    label = concepts[2].label
+    assert label.endswith(" (context)")  # it fires at "the": its label is what stands around, and says so
+    assert set(re.findall(r"\w+", label)) - {"context"} <= {*FILLER, *AVIATION, *MUSIC}
+    assert concepts[2].evidence[0].word == "the"
     assert concepts[0].density == 0.5
     weights = [firing.weights[0] for firing in firings if firing.latents[0] == 0]
     assert concepts[0].mean_weight == pytest.approx(np.mean(weights))
@@ -91,3 +95,38 @@ def test_passage_is_cut_between_words() -> None:
     assert " WORD after " in cut
     assert len(cut) < 175
     assert passage("a short one", 2, 7) == "a short one"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "fired"),
+    [
+        ("en", "the wing , and it is lift .", ["the", ",", "it", "."]),
+        ("de", "der Flügel , und es ist Auftrieb .", ["der", ",", "und", "es"]),
+        ("ru", "это крыло , и он не там .", ["и", "он", "не", ","]),
+        ("none", "wing ( lift ) ; a - b", ["(", ")", ";", "-"]),
+        ("zh", "机翼，升力。", ["，", "。"]),
+    ],
+)
+def test_no_label_is_made_of_function_words_or_signs(language: str, text: str, fired: list[str]) -> None:
+    is_content = content_words(language)
+    firings = []
+    for number, word in enumerate(fired * 3):
+        start = text.index(word)
+        spans = [(start, start + len(word))]
+        latent = np.array([number % len(fired)])
+        firings.append(Firing(f"d{number}", text, latent, np.ones(1), np.zeros(1, np.int64), spans))
+    concepts = list(derive_labels(firings, len(fired), language=language))
+    for concept in concepts:
+        assert concept.label.endswith(" (context)")
+        for word in concept.label.removesuffix(" (context)").replace(" · ", " ").split():
+            assert is_content(word), (language, concept.label)
+
+
+@pytest.mark.parametrize("word", ["the", "The", ",", "«", "a", "don't", "It’s", "_", "--", "q"])
+def test_words_that_say_nothing(word: str) -> None:
+    assert not content_words("en")(word)
+
+
+@pytest.mark.parametrize("word", ["wing", "wing's", "42", "read_text", "lift-induced", "東", "U-boat"])
+def test_words_that_say_something(word: str) -> None:
+    assert content_words("en")(word)

@@ -70,10 +70,18 @@ def test_resolver_knows_ids_labels_and_words(tmp_path: Path) -> None:
     words = LexicalChannel().fit(["lift and drag"])
     with ConceptStore.write(tmp_path / "concepts.sqlite", [concept], fingerprint="f") as concepts:
         resolve = resolver(100, concepts, words)
-        assert resolve("42") == [42]
+        assert resolve("42") == resolve("#42") == resolve(" latent 42 ") == [42]
+        assert resolve("'aviation · aircraft'") == [7]
         assert resolve("aviation") == [7]
         assert resolve("word:Lifts") == [100 + words.find("lift")[0]]
-        for name, message in [("100", "no latent 100"), ("word:wing", "no document has it"), ("music", "no concept")]:
+        for name, message in [
+            ("100", "no latent 100"),
+            ("9" * 5000, "no latent 999"),
+            ("word:wing", "no document has it"),
+            ("music", "no concept"),
+            (" ", "an empty name"),
+            ('"42"', "no concept is labelled '42'"),
+        ]:
             with pytest.raises(InputError, match=message):
                 resolve(name)
     with pytest.raises(InputError, match="no labels"):

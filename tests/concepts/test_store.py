@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from saelex.concepts.concept import Concept, Evidence, Example
 from saelex.concepts.store import ConceptStore
-from saelex.errors import InputError, MismatchError, SaelexError
+from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 
 CONCEPTS = [
     Concept(
@@ -62,16 +63,19 @@ def test_names_mean_the_label_then_its_first_word_then_any(store: ConceptStore) 
 
 
 def test_names_that_mean_nothing_or_too_much(tmp_path: Path, store: ConceptStore) -> None:
-    with pytest.raises(InputError, match=r"no concept is labelled 'feather'; nearest: 9 \(bird · wing\)"):
+    with pytest.raises(InputError, match=r"no concept is labelled 'feather'; nearest: #9 \(bird · wing\)"):
         store.resolve("feather")
-    with pytest.raises(InputError, match=r"'brid'; nearest: 9"):
+    with pytest.raises(InputError, match=r"'brid'; nearest: #9"):
         store.resolve("brid")
     with pytest.raises(InputError, match="'qqqq'; see"):
         store.resolve("qqqq")
     many = [Concept(i, f"music · word{i}", (), (), 0.1, 1.0) for i in range(9)]
     with (
         ConceptStore.write(tmp_path / "many.sqlite", many, fingerprint="abc") as crowded,
-        pytest.raises(InputError, match="fits more than 8 concepts; name one by id: 0 "),
+        pytest.raises(
+            InputError,
+            match=r"'music' fits 9 concepts, .* name one by its id or whole label: #0 \(music · word0\), #1 .*, \.\.\.",
+        ),
     ):
         crowded.resolve("music")
 
@@ -116,3 +120,31 @@ def test_a_closed_store_says_so(store: ConceptStore) -> None:
     store.close()
     with pytest.raises(SaelexError, match="the labels are closed; open the index and search again"):
         store.label(CONCEPTS[0].latent)
+
+
+def test_a_damaged_store_is_an_error_to_the_last_bit(tmp_path: Path, store: ConceptStore) -> None:
+    path = tmp_path / "concepts.sqlite"
+    content = path.read_bytes()
+    label = content.index(CONCEPTS[0].label.encode())
+    for place in (label, len(content) - 1, 60, 63, 96):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptIndexError, match=r"damaged \(checksum\); make the labels again"):
+            ConceptStore.open(path)
+    path.write_bytes(content)
+    with ConceptStore.open(path) as opened:
+        assert list(opened) == CONCEPTS
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="not a concept store"):
+        ConceptStore.open(path)
+
+
+def test_names_in_any_case_and_of_labels_that_say_context(tmp_path: Path) -> None:
+    given = [Concept(1, "Zürich", (), (), 0.1, 1.0, "user"), Concept(2, "gull (context)", (), (), 0.1, 1.0)]
+    with ConceptStore.write(tmp_path / "c.sqlite", given, fingerprint="abc") as store:
+        assert store.resolve("zÜRICH ") == [1]
+        assert store.resolve("gull") == [2]
+        assert store.users() == {1: given[0]}
+        assert store.get(2) == given[1] and store.get(3) is None

@@ -1,6 +1,7 @@
 """A writer that is killed at random instants, and the comparison of what it leaves with what it had committed.
 
-The writer's operations are a fixed series: add documents (some of several passages), replace and delete some, merge.
+The writer's operations are a fixed series: add documents (some of several passages), replace and delete some, merge;
+every other addition is a `fill`, which derives labels after it.
 It says after each that it is through. After a kill the index must be as it was after the last operation acknowledged,
 or after the one that was under way: whole in either case.
 """
@@ -54,13 +55,13 @@ def crash_repeatedly(folder: Path, kills: int, seed: int = 0) -> Iterator[Killed
             committed = found != state
             assert found == (following if committed else state), f"operation {finished} is half there"
             _find_again(index, found, finished)
-            report = index.check()
+            report = index.check()  # the labels are whole, too
             assert report.ok, str(report)
         state, operation = found, finished + committed
         yield Killed(finished, committed, len(found))
     with Index.open(path, FakeEncoder(_LATENTS)) as index:
         index.merge()  # the next writer clears away what the kills left
-        segments = {str(segment.number) for segment in index._storage.snapshot.segments}
+        segments = {f"{segment.number}.segment" for segment in index._storage.snapshot.segments}
         assert {entry.name for entry in (path / "segments").iterdir()} == segments, "orphans stayed"
         assert _documents(index) == state, "the merge lost documents"
         _find_again(index, state, None)
@@ -80,8 +81,10 @@ def applied(state: State, operation: int) -> State:
 
 
 def _perform(index: Index, operation: int) -> None:
-    if operation % 4 in (0, 1):
+    if operation % 4 == 0:
         index.add(_new_documents(operation))
+    elif operation % 4 == 1:
+        index.fill(_new_documents(operation))
     elif operation % 4 == 2:
         index.update(_replacements(operation))
     else:

@@ -53,6 +53,9 @@ class FakeEncoder:
     def label(self, latent: int) -> str:
         return f"latent {latent}"
 
+    def neighbours(self, latent: int, n: int) -> list[tuple[int, float]]:
+        return [((latent + step) % self.n_latents, 1 / (1 + step)) for step in range(1, n + 1)]
+
     def _encode(self, texts: str | Sequence[str]) -> SparseRows:
         chosen = [texts] if isinstance(texts, str) else texts
         self.encoded += len(chosen)

@@ -346,7 +346,9 @@ def test_vectors_made_elsewhere_are_stored_as_if_encoded_here(tmp_path: Path, wo
     ):
         index.add(documents)
         borders = [[hit.passage for hit in [index.find(text, name, words=False)]] for name, text in TEXTS.items()]
-        borders[-1] = [Passage(*ends) for ends in index._storage.catalog.passages(range(100)).values()]
+        number, _ = index._storage.catalog.find([documents[-1].id])[documents[-1].id]
+        stored = index._storage.catalog.documents([number])[number]
+        borders[-1] = [Passage(*ends) for ends in stored.passages]
         texts = [TEXTS[name][start:end] for name, parts in zip(TEXTS, borders) for start, end in parts]
         before, rows = encoder.encoded, encoder.encode_document(texts)
         assert other.add_vectors(documents, rows, passages=borders) == (4, 0, 0)

@@ -152,11 +152,12 @@ def test_a_commit_that_fails_leaves_words_and_weights_as_they_were(
 
 
 def test_an_index_with_words_of_another_format_says_so_in_one_line(tmp_path: Path) -> None:
-    import sqlite3
-
     with Index.create(tmp_path / "i", FakeEncoder()) as index:
         index.add(corpus()[:3])
-    with sqlite3.connect(tmp_path / "i" / "catalog.sqlite") as catalog:
-        catalog.execute("UPDATE states SET value = replace(value, 'saelex-words/3', 'saelex-words/2')")
+        catalog = index._storage.catalog
+        state = catalog.state("words")
+        assert state is not None and "saelex-words/3" in state
+        with catalog.transaction() as transaction:
+            transaction.set_state("words", state.replace("saelex-words/3", "saelex-words/2"))
     with pytest.raises(Exception, match=r"^[^\n]*kept as 'saelex-words/2'[^\n]*index the documents anew$"):
         Index.open(tmp_path / "i", FakeEncoder())

@@ -10,6 +10,7 @@ from saelex import __version__
 from saelex.cli.average import average
 from saelex.cli.check import check
 from saelex.cli.compare import compare
+from saelex.cli.concepts import concept, concepts
 from saelex.cli.curves import app as curves
 from saelex.cli.delete import delete
 from saelex.cli.demo import demo
@@ -68,6 +69,8 @@ app.command()(check)
 app.command()(search)
 app.command()(explain)
 app.command()(label)
+app.command()(concepts)
+app.command()(concept)
 app.command()(encode)
 app.command()(evaluate)
 app.command()(compare)

@@ -58,12 +58,13 @@ def demo(
 
 
 def demo_path(encoder: Encoder) -> Path:
-    """Where the demo's index lies: one for every version of Python, every encoder and every way to cut words."""
-    from saelex.encoder.words.channel import FORMAT
+    """Where the demo's index lies: one for every version of Python, encoder, way to cut words and format of indexes."""
+    from saelex.encoder.words import channel
     from saelex.files import cache_folder
+    from saelex.index.disk import catalog
 
-    name = f"python-{platform.python_version()}-{encoder.fingerprint[:12]}-{FORMAT.replace('/', '-')}"
-    return cache_folder() / "demo" / name
+    parts = ["python", platform.python_version(), encoder.fingerprint[:12], channel.FORMAT, catalog.FORMAT]
+    return cache_folder() / "demo" / "-".join(parts).replace("/", "-")
 
 
 def open_demo(path: Path, encoder: Encoder) -> Index:

@@ -24,10 +24,30 @@ def label(
             "--language", metavar="CODE", help="Whose stop words and inflections count; the index's own unless given."
         ),
     ] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write the labels as JSON lines, and derive none.")
+    ] = None,
+    import_: Annotated[
+        Path | None,
+        typer.Option(
+            "--import", metavar="FILE", help="Take over labels from JSON lines (latent, label), and derive none."
+        ),
+    ] = None,
     model: Moved = None,
 ) -> None:
-    """Derive labels of the concepts from the index's documents, without a language model, and store them beside it."""
+    """Derive labels of the concepts from the index's documents, without a language model, and store them beside it.
+
+    A label that a user gave by --import stays when labels are derived again.
+    """
+    if export is not None and import_ is not None:
+        raise InputError("--export and --import are two runs")
     with open_index(path, model) as index:
+        if export is not None:
+            typer.echo(f"{export}: {index.export_labels(export):,} labels")
+            return
+        if import_ is not None:
+            typer.echo(f"{path}: {index.import_labels(import_):,} concepts have a label")
+            return
         spoken = index.language if language is None else named_language(language)
         labelled = index.label(language=spoken, progress=True)
         typer.echo(f"{path}: {labelled:,} concepts have a label")

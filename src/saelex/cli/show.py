@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from saelex.concepts.steering import WORD_PREFIX
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
     from saelex.concepts.explanation import Contribution, Explanation
+    from saelex.index.concept_views import ConceptView
     from saelex.index.hits import Hit
 
 SNIPPET = 240  # characters
@@ -34,11 +33,11 @@ def show_hits(query: str, hits: Sequence[Hit], explain: bool) -> None:
 
 
 def show_explanation(explanation: Explanation) -> None:
-    """Print every contribution to one hit's score, with the latents' ids: several may carry one label."""
+    """Print every label's contribution to one hit's score, with the ids of its latents."""
     if not sys.stdout.isatty():
         typer.echo(f"{explanation.document_id}  {explanation.score:.3f}  for {explanation.query!r}")
-        for row in explanation.contributions:
-            typer.echo(_plain_reason(row, _number(row)))
+        for row in explanation.by_label:
+            typer.echo(_plain_reason(row, numbered=True))
         for label in _counted(explanation.banned):
             typer.echo(f"      banned  {label}")
         return
@@ -46,7 +45,23 @@ def show_explanation(explanation: Explanation) -> None:
 
     console = Console(highlight=False)
     console.print(f"[bold]{explanation.score:.3f}[/]", _escaped(explanation.document_id), style="default")
-    _print_reasons(console, explanation.contributions, explanation.banned, numbered=True)
+    _print_reasons(console, explanation.by_label, explanation.banned, numbered=True)
+
+
+def show_concept(view: ConceptView) -> None:
+    """Print all that is known of one concept."""
+    known = view.concept
+    source = " (named by a user)" if known is not None and known.source == "user" else ""
+    typer.echo(f"#{view.latent}  {view.label}{source}")
+    typer.echo(f"  fires in {view.density:.2%} of the passages")
+    if known is not None and known.evidence:
+        typer.echo("  evidence: " + ", ".join(f"{word} ({strength:.1f})" for word, strength in known.evidence[:10]))
+    for example in () if known is None else known.examples:
+        marked = example.passage.replace(example.word, f"[{example.word}]", 1)
+        typer.echo(f"  {example.weight:8.3f}  {example.document_id}: {marked}")
+    for title, near in (("near it", view.neighbours), ("fires with", view.fires_with)):
+        for latent, label, value in near:
+            typer.echo(f"  {title:<10}  {value:5.2f}  {label} #{latent}")
 
 
 def snippet(hit: Hit, words: Iterable[str] = ()) -> str:
@@ -81,13 +96,7 @@ def _fired(explanation: Explanation | None) -> list[str]:
     """The document's words behind the reasons that are shown."""
     if explanation is None:
         return []
-    return [word for row in explanation.top(REASONS) for word in row.document_words]
-
-
-def _number(row: Contribution) -> str:
-    """A latent's id behind its label, " #4711"; nothing for a word, or where the label is the id."""
-    known = row.label.startswith(WORD_PREFIX) or row.label == f"latent {row.latent}"
-    return "" if known else f" #{row.latent}"
+    return [word for row in explanation.top(REASONS) for word in (*row.document_words, *row.document_context)]
 
 
 def _counted(labels: Sequence[str]) -> list[str]:
@@ -113,15 +122,10 @@ def _show_plain(query: str, explained: Sequence[tuple[Hit, Explanation | None]])
                 typer.echo(f"      banned  {label}")
 
 
-def _plain_reason(row: Contribution, number: str = "") -> str:
+def _plain_reason(row: Contribution, numbered: bool = False) -> str:
     note = f"  [{row.note}]" if row.note else ""
-    fired = _fired_at(row)
-    return f"    {row.contribution:8.3f}  {row.label}{number}{f'  ({fired})' if fired else ''}{note}"
-
-
-def _fired_at(row: Contribution) -> str:
-    """Where it fired: query words → document words."""
-    return " → ".join(", ".join(words) for words in (row.query_words, row.document_words) if words)
+    fired = f"  ({row.fired})" if row.fired else ""
+    return f"    {row.contribution:8.3f}  {row.numbered_label if numbered else row.label}{fired}{note}"
 
 
 # ---- coloured -------------------------------------------------------------------------------------------------------
@@ -164,8 +168,8 @@ def _print_reasons(
             "━" * max(1, round(_BAR * row.contribution / heaviest)) if row.latent >= 0 and row.contribution > 0 else ""
         )
         note = f" [yellow]{_escaped(row.note)}[/]" if row.note else ""
-        label = f"{_escaped(row.label)}[dim]{_number(row) if numbered else ''}[/]{note}"
-        table.add_row(f"{row.contribution:.2f}", bar, label, _escaped(_fired_at(row)))
+        label = _escaped(row.numbered_label if numbered else row.label) + note
+        table.add_row(f"{row.contribution:.2f}", bar, label, _escaped(row.fired))
     for label in _counted(banned):
         table.add_row("", "", f"[strike]{_escaped(label)}[/] [yellow]banned[/]", "")
     console.print(Padding(table, (0, 0, 0, 11)))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 SEPARATOR = " · "
+CONTEXT_MARK = " (context)"
+"""Ends the label of a latent that fires at function words or signs: the label's words are those around."""
+
+
+Source = Literal["derived", "user"]
 
 
 class Evidence(NamedTuple):
@@ -33,7 +38,7 @@ class Concept:
 
     latent: int
     label: str
-    """Two to four words, as in "wing · airfoil · aerodynamic"."""
+    """One to three words, as in "wing · airfoil · aerodynamic"."""
     evidence: tuple[Evidence, ...]
     """Strongest first; the label's words are among them."""
     examples: tuple[Example, ...]
@@ -41,3 +46,12 @@ class Concept:
     """Share of the documents in which the latent fires."""
     mean_weight: float
     """Mean weight over the documents in which it fires."""
+    source: Source = "derived"
+    """Who named it: the corpus, or a user, whose label stays when labels are derived again."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self) | {
+            "evidence": [row._asdict() for row in self.evidence],
+            "examples": [row._asdict() for row in self.examples],
+        }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,27 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.words.analyser import MARKS, UNSPACED, WordAnalyser, is_unspaced
+from saelex.concepts.content import TOKEN, content_words
+from saelex.encoder.words.analyser import WordAnalyser
 from saelex.errors import InputError
-
-# a character of an unspaced script, a word, or any other character that is not a space
-_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])*|[^\w\s]")
 
 _TERM_BITS = 21
 MOST_TERMS = 1 << _TERM_BITS
 MOST_LATENTS = 1 << 20
 CONTEXT = 3
 CONTEXT_SHARE = 0.25
-# Words that say nothing alone, beside the stop words: a search may need them, a label is better without.
-_WEAK_WORDS = {
-    "en": frozenset({
-        "also", "although", "among", "another", "cannot", "could", "done", "either", "else", "etc", "even", "ever",
-        "every", "hence", "however", "indeed", "instead", "least", "less", "like", "made", "make", "makes", "many",
-        "may", "might", "much", "must", "neither", "never", "often", "one", "others", "otherwise", "per", "perhaps",
-        "quite", "rather", "said", "several", "shall", "since", "still", "therefore", "though", "thus", "together",
-        "toward", "towards", "upon", "us", "via", "well", "whether", "whose", "within", "without", "would", "yet",
-    })
-}  # fmt: skip
 
 
 class TextTokens(NamedTuple):
@@ -57,8 +44,8 @@ class Terms:
     """Numbers the words of the texts it splits, inflections together, and remembers how each is mostly spelt."""
 
     def __init__(self, language: str) -> None:
-        self._analyser = WordAnalyser(language)
-        self._function_words = self._analyser.stop_words | _WEAK_WORDS.get(language, frozenset())
+        self._stem = WordAnalyser(language).stem
+        self._is_content = content_words(language)
         self._terms: dict[str, int] = {}
         self._spellings: dict[str, int] = {}
         self._term_of: list[int] = []
@@ -67,7 +54,7 @@ class Terms:
 
     def split(self, text: str) -> TextTokens:
         """The tokens of a text. Words beyond the two millionth share the last number."""
-        matches = list(_TOKEN.finditer(text))
+        matches = list(TOKEN.finditer(text))
         spellings = [self._spelling(match.group().lower()) for match in matches]
         self._counts.update(spellings)
         return TextTokens(
@@ -81,15 +68,10 @@ class Terms:
         number = self._spellings.get(word)
         if number is None:
             number = self._spellings[word] = len(self._spellings)
-            term = self._analyser.stem(word)
+            term = self._stem(word)
             self._term_of.append(self._terms.setdefault(term, min(len(self._terms), MOST_TERMS - 2)))
             self._content_of.append(self._is_content(word))
         return number
-
-    def _is_content(self, word: str) -> bool:
-        if word in self._function_words:
-            return False
-        return word[0].isalnum() and (len(word) > 1 or is_unspaced(word))
 
     def names(self) -> dict[int, str]:
         """Every term as it is spelt most often."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,18 @@ from saelex.encoder.words.analyser import MARKS, UNSPACED
 
 _PIECE = re.compile(rf"(?:[^\W{UNSPACED}]|[{MARKS}'’])+")
 REST = -1
+_ALWAYS = {"latent", "label", "contribution", "query_words", "document_words"}  # in a contribution's JSON
+
+
+class FiredWords(NamedTuple):
+    """Where one latent fired in a text.
+
+    words: the whole content words, each once. context: where it fired at a function word, a sign or a special token,
+    which tell nobody anything, the strongest content word of the text.
+    """
+
+    words: list[str]
+    context: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +42,7 @@ class FiredText:
     positions: int [non-zeros], the token at which each latent was strongest; -1 for words and where unknown.
     token_spans: characters [start, end) in the text of every token a position may name; (0, 0) for special tokens.
     word_spans: (dimension, start, end) of the words, dimensions numbered as in `latents`.
+    is_content: whether a word says what a text is about (see `saelex.concepts.content`).
     """
 
     text: str
@@ -38,14 +51,33 @@ class FiredText:
     positions: NDArray[Any] | None = None
     token_spans: Sequence[tuple[int, int]] = ()
     word_spans: Sequence[tuple[int, int, int]] = ()
+    is_content: Callable[[str], bool] = bool
 
-    def words(self, entry: int) -> list[str]:
-        """The whole words at which the entry's latent (or word dimension) fired, each once."""
-        spans = list(self._spans_of_word.get(int(self.latents[entry]), ()))
+    def fired(self, entry: int) -> FiredWords:
+        """Where the entry's latent (or word dimension) fired."""
+        if exact := self._spans_of_word.get(int(self.latents[entry])):
+            return FiredWords(list(dict.fromkeys(whole_word(self.text, start, end) for start, end in exact)), [])
+        word = self._word_of(entry)
+        if word is None:
+            return FiredWords([], [])
+        return FiredWords([word], []) if self.is_content(word) else FiredWords([], self._strongest_word)
+
+    def _word_of(self, entry: int) -> str | None:
+        """The whole word at the entry's token: "" for a special token, None where the token is not known."""
         position = -1 if self.positions is None else int(self.positions[entry])
-        if 0 <= position < len(self.token_spans):
-            spans.append(self.token_spans[position])
-        return list(dict.fromkeys(whole_word(self.text, start, end) for start, end in spans if start < end))
+        if not 0 <= position < len(self.token_spans):
+            return None
+        return whole_word(self.text, *self.token_spans[position])
+
+    @cached_property
+    def _strongest_word(self) -> list[str]:
+        """The content word at which latents fired with the most weight in all; none where there is no such word."""
+        weights: dict[str, int] = {}
+        for entry in range(len(self.latents)):
+            word = self._word_of(entry)
+            if word and self.is_content(word):
+                weights[word] = weights.get(word, 0) + int(self.weights[entry])
+        return [max(weights, key=weights.__getitem__)] if weights else []
 
     @cached_property
     def _spans_of_word(self) -> dict[int, list[tuple[int, int]]]:
@@ -57,16 +89,46 @@ class FiredText:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one latent adds to a score: the product of its weights in query and document."""
+    """What one latent adds to a score, the product of its weights in query and document; or all latents of one label.
+
+    The query's and document's words are those at which it fired; the context is the strongest content word of the text
+    where it fired at a function word or a sign.
+    """
 
     latent: int
-    """The latent, or the word's dimension; -1 for the row that stands for the rest."""
+    """The latent, or the word's dimension; of several with one label the heaviest; -1 for the rest's row."""
     label: str
     contribution: float
     query_words: list[str] = field(default_factory=list)
     document_words: list[str] = field(default_factory=list)
     note: str = ""
     """What steering did to it: "boost x2", "added at 1.5"."""
+    query_context: list[str] = field(default_factory=list)
+    document_context: list[str] = field(default_factory=list)
+    latents: tuple[int, ...] = ()
+    """All latents of the label, heaviest first, where the row stands for several."""
+
+    @property
+    def numbered_label(self) -> str:
+        """The label with the ids of its latents, "wing #4711 #815"; a word, the rest, and "latent 4711" as they are."""
+        if self.latent < 0 or self.label.startswith(WORD_PREFIX) or self.label == f"latent {self.latent}":
+            return self.label
+        return self.label + "".join(f" #{latent}" for latent in self.latents or (self.latent,))
+
+    @property
+    def fired_query(self) -> str:
+        """Where it fired in the query, to be read: "wing, near drag"; "" where that is not known."""
+        return _shown(self.query_words, self.query_context)
+
+    @property
+    def fired_document(self) -> str:
+        """Where it fired in the document, as `fired_query`."""
+        return _shown(self.document_words, self.document_context)
+
+    @property
+    def fired(self) -> str:
+        """Both: "lift → wing, near drag"."""
+        return " → ".join(filter(None, (self.fired_query, self.fired_document)))
 
 
 @dataclass(frozen=True)
@@ -80,27 +142,40 @@ class Explanation:
     banned: list[str] = field(default_factory=list)
     """Labels of the concepts that the user banned from the query."""
 
+    @cached_property
+    def by_label(self) -> list[Contribution]:
+        """The contributions, those of equal label as one row, largest first; they sum to the score as well."""
+        groups: dict[str, list[Contribution]] = {}
+        for row in self.contributions:
+            groups.setdefault(row.label, []).append(row)
+        rows = sorted(map(_as_one, groups.values()), key=lambda row: -row.contribution)
+        return _closed(rows, self.score)
+
     def top(self, n: int = 5) -> list[Contribution]:
-        """The n largest contributions and, where there are more, one row for the rest: they too sum to the score."""
-        if len(self.contributions) <= n + 1:
-            return list(self.contributions)
-        rest = math.fsum([self.score, *(-row.contribution for row in self.contributions[:n])])
-        row = Contribution(REST, f"… {len(self.contributions) - n} more", rest)
-        return _closed([*self.contributions[:n], row], self.score)
+        """The n labels that contribute most and, where there are more, one row that names the share of the rest.
+
+        These rows too sum to the score.
+        """
+        rows = self.by_label
+        if len(rows) <= n + 1:
+            return list(rows)
+        rest = math.fsum([self.score, *(-row.contribution for row in rows[:n])])
+        share = f", {rest / self.score:.0%} of the score" if self.score > 0 else ""
+        row = Contribution(REST, f"… {len(rows) - n} more{share}", rest)
+        return _closed([*rows[:n], row], self.score)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """All contributions as JSON values; "note" only where there is one."""
+        """All contributions, latent by latent, as JSON values; "note" and contexts only where there are some."""
         rows = [dataclasses.asdict(row) for row in self.contributions]
-        return [{key: value for key, value in row.items() if key != "note" or value} for row in rows]
+        return [{key: value for key, value in row.items() if value or key in _ALWAYS} for row in rows]
 
     def __str__(self) -> str:
         rows = self.top(10)
         width = max((len(row.label) for row in rows), default=0)
         lines = [f"{self.document_id}  {self.score:.3f}  for {self.query!r}"]
         for row in rows:
-            fired = " → ".join(", ".join(words) for words in (row.query_words, row.document_words) if words)
             note = f"  [{row.note}]" if row.note else ""
-            lines.append(f"{row.contribution:9.3f}  {row.label:<{width}}  {fired}{note}".rstrip())
+            lines.append(f"{row.contribution:9.3f}  {row.label:<{width}}  {row.fired}{note}".rstrip())
         lines += [f"   banned  {label}" for label in self.banned]
         return "\n".join(lines)
 
@@ -129,13 +204,47 @@ def explain(
     notes = steering.notes
     for i in np.argsort(-products, kind="stable"):
         latent = int(query.latents[left[i]])
-        query_words, document_words = query.words(left[i]), document.words(right[i])
-        name = WORD_PREFIX + query_words[0].lower() if latent >= n_latents and query_words else label(latent)
-        value = int(products[i]) * scale
-        row = Contribution(latent, name, value, query_words, document_words, notes.get(latent, ""))
-        contributions.append(row)
+        asked, answered = query.fired(left[i]), document.fired(right[i])
+        name = WORD_PREFIX + asked.words[0].lower() if latent >= n_latents and asked.words else label(latent)
+        contributions.append(
+            Contribution(
+                latent,
+                name,
+                int(products[i]) * scale,
+                asked.words,
+                answered.words,
+                notes.get(latent, ""),
+                asked.context,
+                answered.context,
+            )
+        )
     banned = [label(latent) for latent in sorted(steering.ban)]
     return Explanation(query.text, document_id, score, _closed(contributions, score), banned)
+
+
+def _shown(words: Sequence[str], context: Sequence[str]) -> str:
+    return ", ".join([*words, *(f"near {word}" for word in context)])
+
+
+def _as_one(rows: list[Contribution]) -> Contribution:
+    """Rows of one label, heaviest first, as one row."""
+    if len(rows) == 1:
+        return rows[0]
+
+    def union(name: str) -> list[str]:
+        return list(dict.fromkeys(word for row in rows for word in getattr(row, name)))
+
+    return Contribution(
+        rows[0].latent,
+        rows[0].label,
+        math.fsum(row.contribution for row in rows),
+        union("query_words"),
+        union("document_words"),
+        ", ".join(dict.fromkeys(row.note for row in rows if row.note)),
+        union("query_context"),
+        union("document_context"),
+        tuple(row.latent for row in rows),
+    )
 
 
 def whole_word(text: str, start: int, end: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
+from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example
 from saelex.concepts.evidence import EvidenceCounter, EvidenceTable, Terms, TextTokens, as_spans, particularity
 from saelex.encoder.words.analyser import is_unspaced
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
@@ -45,7 +45,10 @@ def derive_labels(
     words: int = 3,
     capacity: int = 4_000_000,
 ) -> Iterator[Concept]:
-    """Concepts of all latents that fire at some word, in order of latent.
+    """Concepts of all latents that fire at or near some content word, in order of latent.
+
+    A label is made of content words alone. Of a latent that fires at a function word or a sign they are those that
+    stand near, and the label says so ("wing · lift (context)"); the evidence names the word that it fires at.
 
     One pass; what is held grows with the vocabulary, not with the corpus. language: whose stop words and inflections
     count, as in `LexicalSettings`. words: most words (or pairs of words) of a label. capacity: most masses of (latent,
@@ -62,14 +65,19 @@ def derive_labels(
     table = counter.table()
     scores, log_odds = particularity(table)
     names, content = terms.names(), terms.is_content()
-    for latent, best in _strongest(table, scores):
+    for latent, best in _strongest(table, scores, content):
         candidates = [
             _Candidate(int(table.first[i]), int(table.second[i]), float(scores[i]), float(log_odds[i])) for i in best
         ]
-        chosen = _choose(candidates, content, words)
+        label = SEPARATOR.join(_spell(candidate, names) for candidate in _choose(candidates, content, words))
+        if not label:
+            continue
+        fires_at = candidates[0]
+        if fires_at.second < 0 and not content[fires_at.first]:
+            label += CONTEXT_MARK
         yield Concept(
             latent,
-            SEPARATOR.join(_spell(candidate, names) for candidate in chosen),
+            label,
             tuple(Evidence(_spell(candidate, names), candidate.log_odds) for candidate in candidates),
             examples.best(latent),
             float(activity.documents[latent] / activity.n_documents),
@@ -159,31 +167,39 @@ class _Candidate(NamedTuple):
     log_odds: float
 
 
-def _strongest(table: EvidenceTable, scores: NDArray[np.float64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _strongest(
+    table: EvidenceTable, scores: NDArray[np.float64], content: NDArray[np.bool_]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """For each latent of the table the entries with the largest positive scores, largest first.
 
-    A pair met less than thrice is left out: it says no more than its words.
+    A pair met less than thrice is left out: it says no more than its words. Where function words and signs fill the
+    list, the best content words take the last places.
     """
     order = np.lexsort((-scores, table.latents))
     order = order[(scores[order] > 0) & ((table.second[order] < 0) | (table.masses[order] >= _LEAST_PAIR))]
     latents, starts = np.unique(table.latents[order], return_index=True)
     ends = np.append(starts[1:], len(order))
     for latent, start, end in zip(latents.tolist(), starts.tolist(), ends.tolist()):
-        yield latent, order[start : min(end, start + _EVIDENCE)]
+        entries = order[start:end]
+        best, rest = entries[:_EVIDENCE], entries[_EVIDENCE:]
+        if not content[table.first[best]].any():
+            rest = rest[content[table.first[rest]]][:_EXAMPLES]
+            best = np.concatenate([best[: _EVIDENCE - len(rest)], rest])
+        yield latent, best
 
 
 def _choose(candidates: list[_Candidate], content: NDArray[np.bool_], most: int) -> list[_Candidate]:
-    """The label's words: the best single words that share nothing with a better one.
+    """The label's words: the best content words that share nothing with a better one; none where there is no such word.
 
-    A pair takes the place of its better word when it is half as particular. A function word or a sign stands only where
-    it is the best of all, and then last. What is less than a tenth as particular as the best is left out.
+    A pair takes the place of its better word when it is half as particular. What is less than a tenth as particular as
+    the best content word is left out.
     """
     words = [candidate for candidate in candidates if candidate.second < 0 and content[candidate.first]]
     pairs = [candidate for candidate in candidates if candidate.second >= 0]
     chosen: list[_Candidate] = []
     taken: set[int] = set()
     for word in words:
-        if len(chosen) == most or word.score < candidates[0].score / 10:
+        if len(chosen) == most or word.score < words[0].score / 10:
             break
         if word.first in taken:
             continue
@@ -191,10 +207,7 @@ def _choose(candidates: list[_Candidate], content: NDArray[np.bool_], most: int)
         pair = next(better, word)
         chosen.append(pair if pair.score > word.score / 2 else word)
         taken.update(chosen[-1][:2])
-    best = candidates[0]
-    if best.second < 0 and not content[best.first]:
-        chosen = [*chosen[: most - 1], best]
-    return chosen or [best]
+    return chosen
 
 
 def _spell(candidate: _Candidate, names: dict[int, str]) -> str:

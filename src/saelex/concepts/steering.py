@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from saelex.errors import InputError
 from saelex.vectors import SparseRows
 
 WORD_PREFIX = "word:"
+_ID = re.compile(r"(?:#|latent )?([0-9]+)", re.IGNORECASE)
 Resolve = Callable[[str], list[int]]
 
 
@@ -90,25 +92,30 @@ class Steering:
 
 
 def resolver(n_latents: int, concepts: ConceptStore | None = None, words: LexicalChannel | None = None) -> Resolve:
-    """What names mean: an id ("4711"), a label ("aviation"), or a word ("word:lift").
+    """What names mean: an id ("4711", "#4711"), a label ("aviation", or in quotes where it is a number), "word:lift".
 
     The function returned raises InputError for a name that means nothing here, or too much.
     """
 
     def resolve(name: str) -> list[int]:
+        name = name.strip()
+        if not name:
+            raise InputError("steering: an empty name; give a label, an id as in #4711, or word:NAME")
         if name.startswith(WORD_PREFIX):
             found = [] if words is None else words.find(name[len(WORD_PREFIX) :])
             if not found:
                 why = "the index was made without words" if words is None else "no document has it"
                 raise InputError(f"{name!r}: {why}; name a concept instead")
             return [n_latents + dimension for dimension in found]
-        if name.isdecimal():
-            if int(name) >= n_latents:
-                raise InputError(f"no latent {name}; they run from 0 to {n_latents - 1}")
-            return [int(name)]
+        if number := _ID.fullmatch(name):
+            latent = int(number[1][:12])  # no index has so many latents, and thousands of digits are no integer
+            if latent >= n_latents:
+                raise InputError(f"no latent {number[1]:.12}; they run from 0 to {n_latents - 1}")
+            return [latent]
         if concepts is None:
             raise InputError(f"{name!r}: this index has no labels; make them with `saelex label`, or give latent ids")
-        return concepts.resolve(name)
+        quoted = len(name) > 2 and name[0] == name[-1] and name[0] in "'\""
+        return concepts.resolve(name[1:-1] if quoted else name)
 
     return resolve
 

@@ -5,34 +5,35 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import os
 import re
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from saelex.concepts.concept import SEPARATOR, Concept, Evidence, Example
-from saelex.errors import InputError, MismatchError, SaelexError
+from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example
+from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 from saelex.files import expanded, replacing
-from saelex.reading.json_object import JsonObject, parse_json, settings_from
 from saelex.reading.regular import regular_file
 
-Row = TypeVar("Row", Evidence, Example)
-
 FILE_NAME = "concepts.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MOST_MEANT = 8
 """A name that fits more latents than this means too much to steer by."""
+_MOST_COUNTED = 1000
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE concept (
     latent INTEGER PRIMARY KEY, label TEXT NOT NULL, evidence TEXT NOT NULL, examples TEXT NOT NULL,
-    density REAL NOT NULL, mean_weight REAL NOT NULL
+    density REAL NOT NULL, mean_weight REAL NOT NULL, source TEXT NOT NULL
 );
 CREATE VIRTUAL TABLE concept_text USING fts5(label, evidence, tokenize = 'porter unicode61');
 """
-_COLUMNS = "latent, label, evidence, examples, density, mean_weight"
+_SIGNATURE = slice(60, 64)  # bytes of the file that SQLite leaves to the application ("user version")
+_COLUMNS = "latent, label, evidence, examples, density, mean_weight, source"
 
 
 class ConceptStore:
@@ -41,8 +42,10 @@ class ConceptStore:
     fingerprint: of the encoder whose latents these are.
     """
 
-    def __init__(self, connection: sqlite3.Connection, fingerprint: str) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, fingerprint: str) -> None:
+        self._path = path
         self._connection = connection
+        self._process = os.getpid()
         self.fingerprint = fingerprint
 
     @classmethod
@@ -53,39 +56,40 @@ class ConceptStore:
         """
         target = expanded(path)
         try:
-            with (
-                replacing(target) as temporary,
-                contextlib.closing(sqlite3.connect(temporary)) as connection,
-                connection,
-            ):
-                connection.executescript(_SCHEMA)
-                settings = {"schema_version": str(SCHEMA_VERSION), "fingerprint": fingerprint}
-                connection.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
-                for concept in concepts:
-                    _insert(connection, concept)
+            with replacing(target) as temporary:
+                with contextlib.closing(sqlite3.connect(temporary)) as connection, connection:
+                    connection.executescript(_SCHEMA)
+                    settings = {"schema_version": str(SCHEMA_VERSION), "fingerprint": fingerprint}
+                    connection.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
+                    for concept in concepts:
+                        _insert(connection, concept)
+                _sign(temporary)
         except sqlite3.IntegrityError as error:
             raise InputError(f"concepts: a latent is there twice ({error}); give one concept for each") from error
         except (sqlite3.OperationalError, OSError) as error:  # a full disk, missing rights
-            raise SaelexError(f"{target}: cannot be written ({error}); what was there is unchanged") from error
+            raise SaelexError(f"{target}: cannot be written ({error}); the file is as it was, or whole") from error
         return cls.open(target, fingerprint=fingerprint)
 
     @classmethod
     def open(cls, path: str | Path, *, fingerprint: str | None = None) -> ConceptStore:
-        """Open a store, checking that it belongs to the encoder with this fingerprint (None: any).
+        """Open a store, checking that it is as it was written, and that it is of this encoder (None: any).
 
-        Raises InputError for a file that is missing or not a concept store, MismatchError for another encoder's.
+        Raises InputError for a file that is missing or not a concept store, CorruptIndexError for a damaged one,
+        MismatchError for another encoder's.
         """
         source = regular_file(expanded(path))
-        # immutable: a store is never changed in place, so readers need no locks
-        uri = f"{source.resolve().as_uri()}?mode=ro&immutable=1"
         with contextlib.ExitStack() as on_failure:
             try:
-                connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+                connection = _connect(source)
                 on_failure.callback(connection.close)
                 meta = dict(connection.execute("SELECT key, value FROM meta"))
-            except (sqlite3.Error, ValueError) as error:  # ValueError: a row of other than two columns
+                _check_schema(meta, source)
+                _check_signature(source)
+            except (sqlite3.Error, ValueError, OSError) as error:
                 raise InputError(f"{source}: not a concept store ({error}); make one with `saelex label`") from error
-            store = cls(connection, _check(meta, source, fingerprint))
+            if fingerprint is not None and meta["fingerprint"] != fingerprint:
+                raise MismatchError(f"{source}: the labels are of another encoder; make them again with `saelex label`")
+            store = cls(source, connection, meta["fingerprint"])
             on_failure.pop_all()
         return store
 
@@ -100,7 +104,7 @@ class ConceptStore:
         self.close()
 
     def __len__(self) -> int:
-        return int(next(self._execute("SELECT count(*) FROM concept"))[0])
+        return int(self._execute("SELECT count(*) FROM concept")[0][0])
 
     def __iter__(self) -> Iterator[Concept]:
         for row in self._execute(f"SELECT {_COLUMNS} FROM concept ORDER BY latent"):
@@ -108,59 +112,76 @@ class ConceptStore:
 
     def __getitem__(self, latent: int) -> Concept:
         """The concept of a latent. Raises KeyError when the corpus showed nothing of it."""
-        row = next(self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,)), None)
-        if row is None:
+        rows = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,))
+        if not rows:
             raise KeyError(latent)
-        return _concept(*row)
+        return _concept(*rows[0])
+
+    def get(self, latent: int) -> Concept | None:
+        """The concept of a latent; None where the corpus showed nothing of it."""
+        try:
+            return self[latent]
+        except KeyError:
+            return None
+
+    def users(self) -> dict[int, Concept]:
+        """The concepts that a user has named, by latent."""
+        rows = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE source = 'user' ORDER BY latent")
+        return {row[0]: _concept(*row) for row in rows}
 
     def label(self, latent: int) -> str:
         """The latent's label, or "latent 4711" where there is none."""
-        row = next(self._execute("SELECT label FROM concept WHERE latent = ?", (latent,)), None)
-        return _text(row[0]) if row else f"latent {latent}"
+        rows = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,))
+        return rows[0][0] if rows else f"latent {latent}"
 
     def examples(self, latent: int) -> tuple[Example, ...]:
         """Passages in which the latent fired strongly; none where the corpus showed nothing of it."""
-        row = next(self._execute("SELECT examples FROM concept WHERE latent = ?", (latent,)), None)
-        return _rows(Example, row[0]) if row else ()
+        rows = self._execute("SELECT examples FROM concept WHERE latent = ?", (latent,))
+        return tuple(Example(*example) for example in json.loads(rows[0][0])) if rows else ()
 
     def find(self, text: str, limit: int = 10) -> list[int]:
         """Latents whose label or evidence has any of the text's words, best first; the label counts five times."""
         return self._match(" OR ".join(_quoted(text)), limit)
 
     def resolve(self, name: str) -> list[int]:
-        """The latents a user means by a label or by words of it.
+        """The latents a user means by a label or by words of it, in any case.
 
         A whole label means the latents that carry it, else the first word of labels those that it leads, else any words
         every latent whose label has all of them. Raises InputError, with the nearest labels, when there is none or when
         there are more than eight.
         """
-        lower = name.strip().lower()
-        found = self._where("label = ?", lower) or self._where(
-            "substr(label, 1, ?) = ?", len(lower + SEPARATOR), lower + SEPARATOR
-        )
-        if not found and (words := _quoted(name)):
-            found = self._match("label : (" + " AND ".join(words) + ")", MOST_MEANT + 1)
-        if len(found) > MOST_MEANT:
-            raise InputError(f"{name!r} fits more than {MOST_MEANT} concepts; name one by id: {self._listed(found)}")
-        if not found:
+        folded = name.strip().casefold()
+        latents = self._labelled(folded, whole=True) or self._labelled(folded, whole=False)
+        if not latents and (words := _quoted(name)):
+            latents = self._match("label : (" + " AND ".join(words) + ")", _MOST_COUNTED)
+        if len(latents) > MOST_MEANT:
+            count = f"{len(latents)}" if len(latents) < _MOST_COUNTED else f"{_MOST_COUNTED} or more"
+            raise InputError(
+                f"{name!r} fits {count} concepts, which is too many to steer; name one by its id or whole label: "
+                f"{self.listed(latents[:MOST_MEANT])}, ..."
+            )
+        if not latents:
             nearest = self.find(name, limit=5) or self._similar(name)
-            hint = f"; nearest: {self._listed(nearest)}" if nearest else "; see `saelex label`"
+            hint = f"; nearest: {self.listed(nearest)}" if nearest else "; see `saelex label`"
             raise InputError(f"no concept is labelled {name!r}{hint}")
-        return found
+        return latents
 
-    def _execute(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        if self._process != os.getpid():  # a connection is not to be used after a fork
+            self._connection, self._process = _connect(self._path), os.getpid()
         try:
-            yield from self._connection.execute(sql, values)
+            return self._connection.execute(sql, values).fetchall()
         except sqlite3.ProgrammingError as error:  # of a hit that outlived its index, say
             raise SaelexError("the labels are closed; open the index and search again") from error
-        except (sqlite3.Error, OverflowError) as error:
-            raise InputError(f"{FILE_NAME}: damaged ({error}); make it again with `saelex label`") from error
+        except sqlite3.Error as error:
+            raise _damaged(self._path, str(error)) from error
 
-    def _where(self, condition: str, *values: object) -> list[int]:
-        rows = self._execute(
-            f"SELECT latent FROM concept WHERE {condition} ORDER BY latent LIMIT {MOST_MEANT + 1}", values
-        )
-        return [latent for (latent,) in rows]
+    def _labelled(self, folded: str, *, whole: bool) -> list[int]:
+        """Latents of this label, or of one that these words lead; compared without regard to case."""
+        rows = self._execute("SELECT latent, label FROM concept ORDER BY latent")
+        labels = ((latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows)
+        start = folded + SEPARATOR
+        return [latent for latent, label in labels if (label == folded if whole else label.startswith(start))]
 
     def _match(self, expression: str, limit: int) -> list[int]:
         if not expression:
@@ -176,60 +197,75 @@ class ConceptStore:
         """Latents with a word in their label that is spelt much like the name: for typing errors."""
         latents: dict[str, int] = {}
         for latent, label in self._execute("SELECT latent, label FROM concept ORDER BY density DESC"):
-            for word in _text(label).split(SEPARATOR):
+            for word in label.removesuffix(CONTEXT_MARK).split(SEPARATOR):
                 latents.setdefault(word, latent)
         return [latents[word] for word in difflib.get_close_matches(name.lower(), latents, n=5, cutoff=0.7)]
 
-    def _listed(self, latents: list[int]) -> str:
-        return ", ".join(f"{latent} ({self.label(latent)})" for latent in latents)
+    def listed(self, latents: Sequence[int]) -> str:
+        """Some latents with their labels, to choose from: "#4711 (wing), #815 (lift)"."""
+        return ", ".join(f"#{latent} ({self.label(latent)})" for latent in latents)
 
 
-def _check(meta: dict[str, str], source: Path, fingerprint: str | None) -> str:
-    """The store's fingerprint, when this version reads it and it is the one wanted."""
+def _connect(path: Path) -> sqlite3.Connection:
+    # immutable: a store is never changed in place, so readers need no locks
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+
+
+def _check_schema(meta: dict[str, str], source: Path) -> None:
     if meta.get("schema_version") != str(SCHEMA_VERSION):
         raise InputError(
             f"{source}: concepts of schema {meta.get('schema_version')}, this version reads {SCHEMA_VERSION}; "
             "make them again with `saelex label`"
         )
     if not isinstance(meta.get("fingerprint"), str):
-        raise InputError(f"{source}: names no encoder; make it again with `saelex label`")
-    if fingerprint is not None and meta["fingerprint"] != fingerprint:
-        raise MismatchError(f"{source}: the labels are of another encoder; make them again with `saelex label`")
-    return meta["fingerprint"]
+        raise InputError(f"{source}: names no encoder; make them again with `saelex label`")
+
+
+def _sign(path: Path) -> None:
+    """Put the file's checksum where SQLite's header has room for a number of the application's."""
+    checksum = _checksum(path)
+    with path.open("r+b") as file:
+        file.seek(_SIGNATURE.start)
+        file.write(checksum)
+
+
+def _check_signature(path: Path) -> None:
+    """Raises CorruptIndexError unless the file is to the last bit as it was written."""
+    with path.open("rb") as file:
+        signature = file.read(_SIGNATURE.stop)[_SIGNATURE]
+    if signature != _checksum(path):
+        raise _damaged(path, "checksum")
+
+
+def _checksum(path: Path) -> bytes:
+    """crc32 of the file, taking the place that it is kept at for zeros: about 1 GB/s."""
+    with path.open("rb") as file:
+        header = bytearray(file.read(_SIGNATURE.stop))
+        header[_SIGNATURE] = bytes(4)
+        value = zlib.crc32(header)
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value.to_bytes(4, "big")
+
+
+def _damaged(path: Path, reason: str) -> CorruptIndexError:
+    return CorruptIndexError(f"{path}: damaged ({reason}); make the labels again with `saelex label`")
 
 
 def _insert(connection: sqlite3.Connection, concept: Concept) -> None:
     evidence = json.dumps(concept.evidence, ensure_ascii=False)
     examples = json.dumps(concept.examples, ensure_ascii=False)
-    row = (concept.latent, concept.label, evidence, examples, concept.density, concept.mean_weight)
-    connection.execute(f"INSERT INTO concept ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row)
+    row = (concept.latent, concept.label, evidence, examples, concept.density, concept.mean_weight, concept.source)
+    connection.execute(f"INSERT INTO concept ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     words = " ".join(evidence.word for evidence in concept.evidence)
     connection.execute(
         "INSERT INTO concept_text (rowid, label, evidence) VALUES (?, ?, ?)", (concept.latent, concept.label, words)
     )
 
 
-def _concept(latent: int, label: Any, evidence: Any, examples: Any, density: Any, mean_weight: Any) -> Concept:
-    if not all(isinstance(value, float) for value in (density, mean_weight)):
-        raise InputError(f"{FILE_NAME}: concept {latent} is damaged; make it again with `saelex label`")
-    return Concept(latent, _text(label), _rows(Evidence, evidence), _rows(Example, examples), density, mean_weight)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise InputError(
-            f"{FILE_NAME}: a damaged concept, {value!r:.60} in place of a text; `saelex label` makes it again"
-        )
-    return value
-
-
-def _rows(kind: type[Row], text: Any) -> tuple[Row, ...]:
-    """The named tuples that a column holds as JSON lists, each value of its type."""
-    lists = parse_json(_text(text), FILE_NAME)
-    names = kind._fields
-    if not isinstance(lists, list) or not all(isinstance(row, list) and len(row) == len(names) for row in lists):
-        raise InputError(f"{FILE_NAME}: a damaged concept; make them again with `saelex label`")
-    return tuple(settings_from(kind, JsonObject(dict(zip(names, row)), FILE_NAME)) for row in lists)
+def _concept(latent: int, label: str, evidence: str, examples: str, *numbers: Any) -> Concept:
+    words = tuple(Evidence(*pair) for pair in json.loads(evidence))
+    return Concept(latent, label, words, tuple(Example(*row) for row in json.loads(examples)), *numbers)
 
 
 def _quoted(text: str) -> list[str]:

@@ -197,6 +197,13 @@ class Encoder(EncoderParts):
         """What is known of a latent, or its number."""
         return self.labels.get(latent, f"latent {latent}")
 
+    def neighbours(self, latent: int, n: int) -> list[tuple[int, float]]:
+        """The n latents whose directions in the head are nearest to that of this one, with the cosines, nearest first.
+
+        Raises InputError where there is no latent of that number.
+        """
+        return self.head.neighbours(latent, n)
+
     # ---- identity and files -----------------------------------------------------------------------------------------
 
     def save_pretrained(

@@ -149,6 +149,22 @@ class LinearHead(nn.Module):
             return JumpReLU(self.activation.threshold[start:stop])
         return self.activation
 
+    @torch.no_grad()
+    def neighbours(self, latent: int, n: int) -> list[tuple[int, float]]:
+        """The n latents whose rows of the weight are nearest to this one's, with their cosines, nearest first.
+
+        Raises InputError where there is no latent of that number.
+        """
+        if not 0 <= latent < self.n_latents:
+            raise InputError(f"no latent {latent}; they run from 0 to {self.n_latents - 1}")
+        own = nn.functional.normalize(self.weight[latent].float(), dim=0)
+        # some rows at a time: half-precision rows are not to be widened all at once
+        parts = (nn.functional.normalize(rows.float(), dim=1) @ own for rows in self.weight.split(_LATENTS_AT_A_TIME))
+        cosines = torch.cat(list(parts)).cpu()  # [n_latents]
+        cosines[latent] = -math.inf
+        best = torch.sort(cosines, descending=True, stable=True).indices[: min(n, self.n_latents - 1)]
+        return [(int(i), float(cosines[i])) for i in best]
+
     def extra_repr(self) -> str:
         cap = "" if self.softcap is None else f", softcap={self.softcap}"
         return f"{self.d_model} -> {self.n_latents}, {self.weight.dtype}, {self.pooling}, {self.saturation}{cap}"

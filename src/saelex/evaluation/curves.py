@@ -229,20 +229,24 @@ def _segments(passages: SparseRows) -> tuple[Quantiser, list[SegmentView]]:
 
 def _ways(views: list[SegmentView], knobs: _Knobs, k: int) -> Iterator[_Way]:
     from saelex.index.disk.pruning import first_step_postings
+    from saelex.index.kernels.arrays import ForwardRows, Postings
     from saelex.index.kernels.build import cap_postings
 
     yield _Way("exact", "", None, views, {})
     yield _Way("capped", "", None, views, {})
     yield _Way("two_step", "", None, views, {})
     for cap in knobs.caps:
-        cut = [replace(view, capped=cap_postings(view.postings, cap)) for view in views]
+        cut = []
+        for view in views:
+            assert isinstance(view.postings, Postings)  # in memory
+            cut.append(replace(view, capped=cap_postings(view.postings, cap)))
         yield _Way("capped", "cap", cap, cut, {})
     for terms in knobs.query_terms:
         yield _Way("two_step", "query_terms", terms, views, {"query_terms": terms})
     for terms in knobs.document_terms:
         cut = []
         for view in views:
-            assert view.forward is not None
+            assert isinstance(view.postings, Postings) and isinstance(view.forward, ForwardRows)
             first_step = first_step_postings(view.forward, view.postings.n_columns, terms)
             cut.append(replace(view, first_step=first_step))
         yield _Way("two_step", "document_terms", terms, cut, {})

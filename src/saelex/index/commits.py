@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
+from saelex.errors import SaelexError
 from saelex.index.disk.catalog import Transaction
-from saelex.index.disk.segments import SegmentArrays
+from saelex.index.disk.segments import Segment
 from saelex.index.disk.storage import NewRows, SegmentRows, Storage
 from saelex.index.quantise import Quantiser
 from saelex.index.stored import passage_texts
@@ -41,8 +43,8 @@ def commit(
         fill(transaction)
         words.store(transaction)
 
-    def reweighed(arrays: SegmentArrays) -> SegmentRows:
-        return _reweighed(storage, words, arrays, deleted)
+    def reweighed(segment: Segment) -> SegmentRows:
+        return _reweighed(storage, words, segment, deleted)
 
     try:
         vectors = words.change(texts, _texts_of_documents(storage, deleted))
@@ -53,6 +55,8 @@ def commit(
         storage.commit(new, fill_words, deleted=deleted, remake=reweighed if words.reweighs else None)
     except BaseException:
         words.take_back()
+        with suppress(OSError, SaelexError):  # what came after the commit leaves it standing
+            words.catch_up()
         raise
     words.committed()
 
@@ -64,12 +68,12 @@ def _texts_of_documents(storage: Storage, documents: Sequence[int]) -> list[str]
     return passage_texts(storage.catalog, numbers[rows], owners[rows])
 
 
-def _reweighed(storage: Storage, words: WordState, arrays: SegmentArrays, deleted: Sequence[int]) -> SegmentRows:
+def _reweighed(storage: Storage, words: WordState, segment: Segment, deleted: Sequence[int]) -> SegmentRows:
     """The live rows of a segment, their latents as they are and their words as the commit under way weighs them."""
-    live = np.flatnonzero(~np.isin(arrays.documents, np.append(storage.snapshot.tombstones, deleted)))
-    passages, documents = arrays.passages[live], arrays.documents[live]
+    live = np.flatnonzero(~np.isin(segment.documents, np.append(storage.snapshot.tombstones, deleted)))
+    passages, documents = segment.passages[live], segment.documents[live]
     n_latents = int(storage.settings["n_latents"])
-    stored = arrays.rows_of(live, 1.0)  # integers, as numbers
+    stored = segment.rows_of(live, 1.0)  # integers, as numbers
     latents = replace(stored.keep(stored.latents < n_latents), n_latents=n_latents)
     weighed = words.document(passage_texts(storage.catalog, passages, documents))
     integers = storage.quantiser.documents(weighed)

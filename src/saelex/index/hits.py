@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from saelex.concepts.content import ContentWords, content_words
 from saelex.concepts.explanation import Explanation, FiredText, explain
 from saelex.concepts.steering import WORD_PREFIX, Steering
 from saelex.concepts.store import ConceptStore
 from saelex.corpus.documents import Document
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.passages import Passage
 from saelex.index.quantise import QuantisedQuery, token_positions
@@ -95,8 +97,8 @@ class SearchedQuery:
     def explain(self, document: Document, passage: Passage, row: int) -> Explanation:
         """Why the passage in this row of the index has its score.
 
-        Where the index keeps no forward rows, the stored weights come from the query's postings and the passage is
-        encoded again to learn at which tokens its latents fired.
+        Where the index keeps no forward rows, the stored weights come from the query's postings; where it keeps no
+        positions, the passage is encoded again to learn at which tokens its latents fired.
         """
         text = document.content[passage.start : passage.end]
         return explain(
@@ -126,24 +128,27 @@ class SearchedQuery:
             positions,
             self.encoder().token_spans(self.text, "query"),
             self._word_spans(self.text),
+            self._is_content,
         )
 
     def _fired_document(self, text: str, row: int) -> FiredText:
         segment, i = self.snapshot.segment_of(row)
-        forward = segment.arrays.forward
-        if forward is None:
-            latents, weights = segment.arrays.weights_of(i, self.quantised.latents)
+        stored = None
+        if segment.forward is None:
+            latents, weights = segment.weights_of(i, self.quantised.latents)
         else:
-            entries = slice(forward.indptr[i], forward.indptr[i + 1])
-            latents, weights = forward.latents[entries], forward.weights[entries]
-        if forward is not None and forward.positions is not None:
-            positions = token_positions(forward.positions[entries])
-        else:
+            _, latents, weights, stored = segment.entries_of(np.array([i]))
+        positions = np.full(len(latents), -1, np.int32) if stored is None else token_positions(stored)
+        if not np.any(positions >= 0):  # vectors made elsewhere, or looked up, have none
             fired = self.encoder().encode_document([text])
             known = dict(zip(fired.latents.tolist(), [] if fired.positions is None else fired.positions.tolist()))
             positions = np.array([known.get(latent, -1) for latent in latents.tolist()], np.int32)
         spans = self.encoder().token_spans(text, "document")
-        return FiredText(text, latents, weights, positions, spans, self._word_spans(text))
+        return FiredText(text, latents, weights, positions, spans, self._word_spans(text), self._is_content)
+
+    @property
+    def _is_content(self) -> ContentWords:
+        return content_words(DEFAULT_LANGUAGE if self.words is None else self.words.channel.settings.language)
 
     def _word_spans(self, text: str) -> list[tuple[int, int, int]]:
         if self.words is None:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from saelex.concepts.concept import Concept
     from saelex.concepts.explanation import Explanation
     from saelex.concepts.labels import Firing
+    from saelex.encoder.settings import Side
     from saelex.index.adding import AddReport, FillReport
+    from saelex.index.concept_views import ConceptView, ConceptViews, FiredConcept
     from saelex.index.disk.checking import CheckReport
     from saelex.index.filters import Where
     from saelex.index.passage_vectors import PassageVectors
@@ -84,7 +86,7 @@ class Index:
         name unless LexicalSettings say otherwise. language: of these words, an ISO 639-1 code, "none" or "auto" (see
         `saelex.encoder.words.languages`), where LexicalSettings do not name it. forward: keep the vectors row by row as
         well; it doubles the size, makes explanations instant, and labels are derived from them. pruned: keep what the
-        `capped` and `two_step` searches read, too: six more files a segment. bits: 8 or 16 for a stored weight.
+        `capped` and `two_step` searches read, too. bits: 8 or 16 for a stored weight.
         passage_tokens, passage_overlap: longer documents are split into passages of so many tokens (default: what the
         encoder reads, at most 512) that overlap by so many (default: an eighth).
 
@@ -260,13 +262,73 @@ class Index:
 
         Of more than MOST_LABELLED passages a random sample of so many is read. language: whose stop words and
         inflections count; None is the index's own. Returns how many latents have a label; see
-        `saelex.concepts.labels`. Raises InputError without forward rows, and for an unknown language.
+        `saelex.concepts.labels`. A label that a user gave (see `import_labels`) stays. Raises InputError without
+        forward rows, and for an unknown language.
         """
+        from saelex.concepts.label_file import keep_users_labels
         from saelex.concepts.labels import derive_labels
 
         fired = self.firings(title="labels" if progress else "")
         spoken = self.language if language is None else language
-        return len(self.write_concepts(derive_labels(fired, self.n_latents, language=spoken)))
+        users = {} if self.concepts is None else self.concepts.users()
+        derived = derive_labels(fired, self.n_latents, language=spoken)
+        return len(self.write_concepts(keep_users_labels(derived, users)))
+
+    def export_labels(self, path: str | Path) -> int:
+        """Write its labels, with evidence and examples, as JSON lines (see `saelex.concepts.label_file`); how many.
+
+        Raises InputError where there are none yet, and when the file cannot be written.
+        """
+        from saelex.concepts.label_file import write_labels
+
+        if self.concepts is None:
+            raise InputError(f"{self.path}: no labels yet; derive them with `saelex label`")
+        return write_labels(expanded(path), self.concepts, fingerprint=self.settings["fingerprint"])
+
+    def import_labels(self, path: str | Path) -> int:
+        """Take over labels from JSON lines: what a line says of a latent takes the place of what is known.
+
+        A line needs `latent` and `label`; a label that is new here is its user's, and stays when labels are derived
+        again. Returns how many latents have a label now. Raises InputError with file and line, and MismatchError for
+        labels of another encoder; then nothing changes.
+        """
+        from saelex.concepts.label_file import read_labels
+
+        known = () if self.concepts is None else self.concepts
+        own = {"fingerprint": self.settings["fingerprint"], "n_latents": self.n_latents}
+        return len(self.write_concepts(read_labels(expanded(path), known, **own)))
+
+    def concepts_in(self, text: str, *, side: Side = "query") -> list[FiredConcept]:
+        """The concepts that fire in a text, encoded as a query or as a document, heaviest first.
+
+        Each with label, weight, the words at which it fires, and the share of the index's passages in which it does.
+        """
+        check_query(text)
+        return self._concept_views().in_text(text, side)
+
+    def concept(self, latent: int) -> ConceptView:
+        """All that is known of one latent: label, evidence, examples, density, neighbours, and what fires with it.
+
+        Raises InputError where there is no latent of that number.
+        """
+        return self._concept_views().of(latent)
+
+    def concept_named(self, name: str) -> int:
+        """The one latent that a name means: an id ("4711", "#4711"), a label, or words of a label.
+
+        Raises InputError, with the candidates, for a name that means none or several.
+        """
+        latents = resolver(self.n_latents, self.concepts)(name)
+        if len(latents) > 1:
+            labels = "" if self.concepts is None else self.concepts.listed(latents)
+            raise InputError(f"{name!r} fits {len(latents)} concepts; name one by its id: {labels}")
+        return latents[0]
+
+    def _concept_views(self) -> ConceptViews:
+        from saelex.index.concept_views import ConceptViews
+
+        self._refresh()
+        return ConceptViews(self.encoder, self._storage.snapshot, self.concepts, self.language)
 
     def firings(
         self,
@@ -310,7 +372,7 @@ class Index:
             found = catalog.find([name])
             if not found:
                 raise InputError(f"id {name!r} is not in the index")
-            return catalog.documents([found[name][0]])[found[name][0]]
+            return catalog.documents([found[name][0]])[found[name][0]].document
 
     @property
     def n_passages(self) -> int:
@@ -432,7 +494,13 @@ class Index:
 
     def check(self) -> CheckReport:
         """Verify checksums, orders and agreement of everything on disk."""
-        return self._storage.check()
+        report = self._storage.check()
+        if (self.path / FILE_NAME).exists():
+            try:
+                ConceptStore.open(self.path / FILE_NAME, fingerprint=self.settings["fingerprint"]).close()
+            except SaelexError as error:
+                report.problems.append(str(error))
+        return report
 
     # ---- searching --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saelex.errors import InputError
+from saelex.errors import CorruptIndexError, InputError
 from saelex.index.disk.storage import NewRows, Storage
 from saelex.index.engine import (
     Hits,
@@ -183,10 +183,15 @@ class InvertedIndex:
         found = search_views(snapshot.views, quantised, k, mode)
         numbers = snapshot.passages
         return Hits(
-            [[self._ids[number] for number in numbers[top.rows].tolist()] for top in found],
+            [[self._name(number) for number in numbers[top.rows].tolist()] for top in found],
             [top.scores.astype(np.float64) * (query.step * quantiser.step) for top, query in zip(found, quantised)],
             [top.postings for top in found],
         )
+
+    def _name(self, number: int) -> str:
+        if number not in self._ids:
+            raise CorruptIndexError(f"{self._storage.folder}: the id of vector {number} is missing; run `saelex check`")
+        return self._ids[number]
 
 
 def storage_settings(bits: int, forward: bool, pruned: bool) -> dict[str, int | bool]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from saelex.errors import InputError
 from saelex.index.kernels import scoring
-from saelex.index.kernels.arrays import CappedPostings, ForwardRows, Postings
+from saelex.index.kernels.arrays import NO_LINES, CappedPostings, ForwardRows, Lines, Postings
 
 BLOCK = 1 << 16
 """Rows scored together: 256 KiB of accumulators, which stay in a core's level 2 cache."""
@@ -36,13 +36,13 @@ class SegmentView:
     A segment may have fewer columns than others (the vocabulary of words grows): a query column beyond has no postings.
     """
 
-    postings: Postings
+    postings: Lines[Postings]
     first_row: int  # global number of its row 0; segments never overlap
     n_rows: int
     live: NDArray[np.uint8] | None = None  # [n_rows], 0 where deleted or filtered out; None: all rows are live
-    forward: ForwardRows | None = None  # needed by capped and two_step
-    capped: CappedPostings | None = None  # needed by capped; see kernels.build.cap_postings
-    first_step: Postings | None = None  # needed by two_step; see disk.pruning.first_step_postings
+    forward: Lines[ForwardRows] | None = None  # needed by capped and two_step
+    capped: Lines[CappedPostings] | None = None  # needed by capped; see kernels.build.cap_postings
+    first_step: Lines[Postings] | None = None  # needed by two_step; see disk.pruning.first_step_postings
 
 
 class TopRows(NamedTuple):
@@ -84,7 +84,7 @@ def search_exact(
     columns, factors = _checked(segments, columns, factors)
     gathered = _Gathered(k, len(columns))
     for segment in segments:
-        gathered.add(segment, segment.postings, None, columns, factors)
+        gathered.add(segment, segment.postings.lines(columns), None, columns, factors)
     return _top_rows(gathered.best(), gathered.postings)
 
 
@@ -108,7 +108,8 @@ def search_capped(
             raise InputError(
                 "capped search reads pruned postings, which this index was created without; search it exactly"
             )
-        gathered.add(segment, segment.postings, segment.capped, columns, factors)
+        capped = segment.capped.lines(columns)
+        gathered.add(segment, segment.postings.lines(capped.lacking(columns)), capped, columns, factors)
     return _rescored(segments, gathered, columns, factors, k)
 
 
@@ -134,7 +135,7 @@ def search_two_step(
             raise InputError(
                 "two_step search reads pruned postings, which this index was created without; search it exactly"
             )
-        gathered.add(segment, segment.first_step, None, pruned_columns, pruned_factors)
+        gathered.add(segment, segment.first_step.lines(pruned_columns), None, pruned_columns, pruned_factors)
     return _rescored(segments, gathered, columns, factors, k)
 
 
@@ -193,7 +194,7 @@ def _rescored(
     """The k best of the rows gathered, by their exact scores from the forward rows."""
     rows = np.sort(_rows(gathered.best()))
     scores = np.empty(len(rows), np.int64)
-    n_columns = max((segment.postings.n_columns for segment in segments), default=0)
+    n_columns = max((segment.postings.lines(NO_LINES).n_columns for segment in segments), default=0)
     known = columns < n_columns
     spread = _scratch.spread_for(n_columns)
     try:
@@ -201,10 +202,9 @@ def _rescored(
         for segment in segments:
             first, last = np.searchsorted(rows, [segment.first_row, segment.first_row + segment.n_rows])
             if first < last and segment.forward is not None:
-                indptr, latents, weights, _ = segment.forward
-                scoring.rescore_rows(
-                    indptr, latents, weights, rows[first:last] - segment.first_row, spread, scores[first:last]
-                )
+                own = rows[first:last] - segment.first_row
+                indptr, latents, weights, _ = segment.forward.lines(own)
+                scoring.rescore_rows(indptr, latents, weights, own, spread, scores[first:last])
     finally:  # an interrupt from the keyboard must not leave this query in the next one's sums
         spread[columns[known]] = 0
     keys = np.sort((scores << 32) | (scoring.LAST_ROW - rows))[::-1]
@@ -214,7 +214,8 @@ def _rescored(
 def _checked(
     segments: Sequence[SegmentView], columns: NDArray[np.int32], factors: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    largest = max((np.iinfo(segment.postings.weights.dtype).max for segment in segments), default=0)
+    dtypes = {segment.postings.lines(NO_LINES).weights.dtype for segment in segments}
+    largest = max((np.iinfo(dtype).max for dtype in dtypes), default=0)
     if int(np.abs(factors.astype(np.int64)).sum()) * largest > _LARGEST_SUM:
         raise InputError(
             f"query weights add up to more than {_LARGEST_SUM // largest}, so that a score could overflow 32 bits; "

@@ -142,16 +142,15 @@ class Search:
         rows = np.array(sorted({place.row for each in best for place in each}), np.int64)
         numbers = dict(zip(rows.tolist(), snapshot.documents[rows].tolist()))
         passages = dict(zip(rows.tolist(), snapshot.passages[rows].tolist()))
-        with catalog.reading():
-            documents, borders = catalog.documents(set(numbers.values())), catalog.passages(passages.values())
+        documents = catalog.documents(set(numbers.values()))
         if len(documents) < len(set(numbers.values())):
             return None
         hits: list[list[Hit]] = []
         for query, each in zip(searched, best):
             hits.append([])
             for rank, row, score in each:
-                document = documents[numbers[row]]
-                passage = Passage(*borders.get(passages[row], (0, len(document.content))))
+                stored = documents[numbers[row]]
+                document, passage = stored.document, Passage(*stored.borders(passages[row]))
                 reasons = partial(query.explain, document, passage, row)
                 hits[-1].append(Hit(rank, score * query.scale, document, passage, reasons))
         return hits

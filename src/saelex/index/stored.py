@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.concepts.labels import Firing
-from saelex.corpus.documents import Document
-from saelex.errors import InputError
-from saelex.index.disk.catalog import Catalog
-from saelex.index.disk.segments import SegmentArrays
+from saelex.errors import CorruptIndexError, InputError
+from saelex.index.disk.catalog import Catalog, StoredDocument
+from saelex.index.disk.segments import Segment
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.disk.storage import Storage
 from saelex.index.text_encoder import TextEncoder
@@ -38,52 +37,63 @@ def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[St
     if sample is not None and sample < snapshot.n_rows:
         drawn = np.sort(np.random.default_rng(0).choice(snapshot.n_rows, sample, replace=False))
     for segment, first_row in zip(snapshot.segments, snapshot.first_rows):
-        for first in range(0, segment.arrays.n_rows, chunk):
-            last = min(first + chunk, segment.arrays.n_rows)
+        for first in range(0, segment.n_rows, chunk):
+            last = min(first + chunk, segment.n_rows)
             chosen = np.arange(first, last)
             if drawn is not None:
                 low, high = np.searchsorted(drawn, [first_row + first, first_row + last])
                 chosen = drawn[low:high] - first_row
             if len(chosen):
-                yield _with_texts(storage.catalog, segment.arrays, chosen, step)
+                yield _with_texts(storage.catalog, snapshot, segment, chosen, step)
 
 
-def _with_texts(catalog: Catalog, arrays: SegmentArrays, chosen: NDArray[np.int64], step: float) -> StoredRows:
+def _with_texts(
+    catalog: Catalog, snapshot: Snapshot, segment: Segment, chosen: NDArray[np.int64], step: float
+) -> StoredRows:
     """Some rows of a segment (ascending); those of deleted documents are left out."""
+    passages, owners = segment.passages[chosen], segment.documents[chosen]
     with catalog.reading():
-        owners = arrays.documents[chosen]
         known = catalog.documents(set(owners.tolist()))
-        live = np.array([owner in known for owner in owners.tolist()])  # else it is deleted
-        chosen, owners = chosen[live], owners[live]
-        texts = _texts(catalog, arrays.passages[chosen], owners, known)
-    return StoredRows([known[owner].id for owner in owners.tolist()], texts, arrays.rows_of(chosen, step))
+        lost = set(owners.tolist()) - known.keys()
+        if lost and not lost <= set(snapshot.tombstones.tolist()) and catalog.generation() == snapshot.generation:
+            raise _missing(catalog, lost)
+    live = np.array([owner in known for owner in owners.tolist()])  # else it is deleted
+    texts = _texts(known, passages[live], owners[live])
+    ids = [known[owner].document.id for owner in owners[live].tolist()]
+    return StoredRows(ids, texts, segment.rows_of(chosen[live], step))
 
 
 def passage_texts(catalog: Catalog, passages: NDArray[np.int64], documents: NDArray[np.int64]) -> list[str]:
-    """The texts of these passages, by their numbers and those of their documents, which are in the catalogue."""
-    with catalog.reading():
-        return _texts(catalog, passages, documents, catalog.documents(set(documents.tolist())))
+    """The texts of these passages, by their numbers and those of their documents.
+
+    Raises CorruptIndexError for a document that is not in the catalogue.
+    """
+    numbers = set(documents.tolist())
+    known = catalog.documents(numbers)
+    if lost := numbers - known.keys():
+        raise _missing(catalog, lost)
+    return _texts(known, passages, documents)
 
 
-def _texts(
-    catalog: Catalog, passages: NDArray[np.int64], documents: NDArray[np.int64], known: Mapping[int, Document]
-) -> list[str]:
-    borders = catalog.passages(passages.tolist())
+def _texts(known: Mapping[int, StoredDocument], passages: NDArray[np.int64], documents: NDArray[np.int64]) -> list[str]:
     texts: list[str] = []
     for number, owner in zip(passages.tolist(), documents.tolist()):
-        content = known[owner].content
-        start, end = borders.get(number, (0, len(content)))
-        texts.append(content[start:end])
+        start, end = known[owner].borders(number)
+        texts.append(known[owner].document.content[start:end])
     return texts
+
+
+def _missing(catalog: Catalog, documents: set[int]) -> CorruptIndexError:
+    return CorruptIndexError(f"{catalog.path}: document {min(documents)} is missing; restore the index from a copy")
 
 
 def vectors_of_passages(snapshot: Snapshot, step: float, numbers: NDArray[np.int64]) -> SparseRows:
     """The stored vectors of these passages of the snapshot (ascending, each once), [passages, columns]."""
     rows = np.searchsorted(snapshot.passages, numbers)
     borders = np.searchsorted(rows, [*snapshot.first_rows, snapshot.n_rows])
-    n_columns = max(segment.arrays.postings.n_columns for segment in snapshot.segments)
+    n_columns = max(segment.n_columns for segment in snapshot.segments)
     parts = [
-        segment.arrays.rows_of(rows[low:high] - first_row, step)
+        segment.rows_of(rows[low:high] - first_row, step)
         for segment, first_row, low, high in zip(snapshot.segments, snapshot.first_rows, borders, borders[1:])
         if low < high
     ]

@@ -42,3 +42,6 @@ class TextEncoder(Protocol):
 
     def label(self, latent: int) -> str:
         """What the encoder itself knows of a latent, or its number: used where the index has no labels of its own."""
+
+    def neighbours(self, latent: int, n: int) -> list[tuple[int, float]]:
+        """The n latents whose directions are nearest to that of this one, with the cosines, nearest first."""

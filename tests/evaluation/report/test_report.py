@@ -67,7 +67,7 @@ def examples_of(text: str = "why do wings lift?", pair: tuple[str, str] = (CONCE
         Contribution(47, "boeing 747", 0.25),
         Contribution(99_001, "word:wings", 0.25),
     ]
-    hit = ExplainedHit(pair[0], f"doc {text}", text, 2, 1, Explanation(text, "d1", 2.0, rows))
+    hit = ExplainedHit(pair[0], f"doc {text}", text, 2, 1, Explanation(text, "d1", 2.75, rows))
     documents = [RankedDocument("d1", text, 1, 2, None), RankedDocument("d2", "other", 0, None, 17)]
     example = QueryExample("q07", text, 0.75, 0.25, documents, 5, [hit])
     return Examples(MEASURES[0], *pair, [CollectionExamples("one:test", [example], [])])

@@ -17,7 +17,7 @@ from saelex.errors import SaelexError
 from saelex.index.disk import durable
 from saelex.index.index import Index
 
-CALLS = ("write_array", "sync_file", "sync_folder", "make_folder", "rename", "commit", "remove_folder")
+CALLS = ("write_file", "sync_file", "sync_folder", "make_folder", "rename", "commit", "remove_file")
 Operation = Callable[[Index], Any]
 
 OPERATIONS: dict[str, Operation] = {
@@ -78,31 +78,35 @@ def test_files_are_durable_before_the_commit_names_them(
 
     with two_segments(tmp_path / "i") as index:
         folder = (tmp_path / "i" / "segments").resolve()
-        numbers = {entry.name for entry in folder.iterdir()}
+        names = {entry.name for entry in folder.iterdir()}
         watch(monkeypatch, record)
         OPERATIONS[name](index)
-        made = {entry.name for entry in folder.iterdir()} - numbers
+        made = {entry.name for entry in folder.iterdir()} - names
         # an update that moves the mean length of passages makes the words of all segments anew
         assert len(made) == (3 if name == "update" else 1)
-        files = {folder / f".{one}.tmp": list((folder / one).iterdir()) for one in made}
-        written = {target for call, target in events if call == "write_array"}
-        assert written == {temporary / entry.name for temporary, entries in files.items() for entry in entries}
+        temporaries = {folder / f".{one}.tmp" for one in made}
+        numbers = sorted(int(one.removesuffix(".segment")) for one in made)
+        announced = {folder / f".{numbers[0]}-{numbers[-1]}.segments.tmp"} if len(made) > 1 else set()
+        written = {target for call, target in events if call == "write_file"}
+        assert written == temporaries | announced
     at = {event: i for i, event in enumerate(events)}
-    for file in written:
-        # every file is written, synced, and only then does its folder get its final name
-        assert at["write_array", file] < at["sync_file", file] < at["sync_folder", file.parent]
-    for temporary in files:
+    for temporary in temporaries:
         steps = [
-            at["sync_folder", temporary],
+            at["write_file", temporary],
+            at["sync_file", temporary],  # and only then does it get its final name
             at["rename", temporary],
-            at["sync_folder", folder],
+            events.index(("sync_folder", folder), at["rename", temporary]),
             at["commit", "catalogue"],
         ]
         assert steps == sorted(steps)
+    for announcement in announced:  # durable before the first segment has its name, and removed as the last one
+        renames = [i for i, (call, _) in enumerate(events) if call == "rename"]
+        assert at["sync_file", announcement] < events.index(("sync_folder", folder)) < min(renames)
+        assert events[-1] == ("remove_file", announcement) and events[-2] == ("sync_folder", folder)
     assert [call for call, _ in events].count("commit") == 1
-    removals = [i for i, (call, _) in enumerate(events) if call == "remove_folder"]
+    removals = [i for i, (call, _) in enumerate(events) if call == "remove_file"]
     assert all(i > at["commit", "catalogue"] for i in removals)
-    assert len(removals) == (0 if name == "add" else 2)
+    assert len(removals) == {"add": 0, "update": 2 + 1, "merge": 2}[name]  # and the announcement
 
 
 def test_the_catalogue_syncs_its_commits(tmp_path: Path) -> None:
@@ -141,7 +145,7 @@ def test_any_failing_call_leaves_the_last_commit(tmp_path: Path, monkeypatch: py
         after = state(index)
         assert (after == before) == (name == "merge")
         index.add([Document("last", "Canoes at last.")])  # what was left behind is reclaimed
-        segments = {str(segment.number) for segment in index._storage.snapshot.segments}
+        segments = {f"{segment.number}.segment" for segment in index._storage.snapshot.segments}
         assert {entry.name for entry in (tmp_path / "i" / "segments").iterdir()} == segments
         assert state(index) == {**after, "last": "Canoes at last."}
 

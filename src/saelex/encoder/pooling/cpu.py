@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from saelex.compiling import njit
 from saelex.encoder.onednn import linear
 from saelex.encoder.pooling.operations import ActiveLatents, HeadOperations
 
@@ -63,7 +63,7 @@ class CpuOperations(HeadOperations):
         return torch.from_numpy(np.zeros(matrix.shape, _NUMPY_DTYPES[matrix.dtype]))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _segment_max(
     block: NDArray[Any], offsets: NDArray[np.int64], maxima: NDArray[Any], tokens: NDArray[np.int32], start: int
 ) -> None:
@@ -85,7 +85,7 @@ def _segment_max(
                     where[j] = here if larger else where[j]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _segment_sum(block: NDArray[Any], offsets: NDArray[np.int64], total: NDArray[Any], start: int) -> None:
     width = block.shape[1]
     for sequence in range(len(offsets) - 1):
@@ -97,7 +97,7 @@ def _segment_sum(block: NDArray[Any], offsets: NDArray[np.int64], total: NDArray
                 sums[j] += values[j]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _keep_largest(
     block: NDArray[Any],
     bias: NDArray[Any],
@@ -135,7 +135,7 @@ def _keep_largest(
                 names[place] = start + j
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _strongest(
     values: NDArray[Any], latents: NDArray[np.int64], offsets: NDArray[np.int64], n_latents: int
 ) -> NDArray[np.int64]:
@@ -166,7 +166,7 @@ def _strongest(
     return places[:n_places].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _active(
     values: NDArray[Any], tokens: NDArray[np.int32], floor: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any], NDArray[np.int32]]:
@@ -191,7 +191,7 @@ def _active(
     return indptr, latents, kept, positions
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _add_scaled_rows(
     total: NDArray[Any], into: NDArray[np.int64], source: NDArray[Any], rows: NDArray[np.int64], values: NDArray[Any]
 ) -> None:

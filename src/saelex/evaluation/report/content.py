@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from saelex.concepts.explanation import Contribution, Explanation
-from saelex.concepts.steering import WORD_PREFIX
+from saelex.concepts.explanation import Explanation
 from saelex.evaluation.drawing.pages import cut
 from saelex.evaluation.report.blocks import (
     DASH,
@@ -166,10 +165,10 @@ def _reasons(system: str, explanation: Explanation) -> Table:
     columns.append(Column("and in the document at", False))
     cells = [
         [
-            Cell(_label(row)),
+            Cell(row.numbered_label),
             Cell(f"{row.contribution:.3f}", share=min(1.0, max(0.0, row.contribution / most))),
-            Cell(_words(row.query_words)),
-            Cell(_words(row.document_words)),
+            Cell(_fired(row.fired_query)),
+            Cell(_fired(row.fired_document)),
         ]
         for row in rows
     ]
@@ -177,14 +176,8 @@ def _reasons(system: str, explanation: Explanation) -> Table:
     return Table(caption, columns, cells)
 
 
-def _label(row: Contribution) -> str:
-    """A latent's label with its id, since several latents may carry one label; a word or the rest as it is."""
-    named = row.latent < 0 or row.label.startswith(WORD_PREFIX) or row.label == f"latent {row.latent}"
-    return row.label if named else f"{row.label} #{row.latent}"
-
-
-def _words(words: Sequence[str]) -> str:
-    return cut(", ".join(words), 60) if words else DASH
+def _fired(shown: str) -> str:
+    return cut(shown, 60) if shown else DASH
 
 
 # ---- where it comes from --------------------------------------------------------------------------------------------

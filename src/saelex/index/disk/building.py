@@ -63,7 +63,7 @@ def segments_to_merge(segments: Sequence[Segment]) -> list[Segment]:
     run: list[Segment] = []
     total = largest = 0
     for segment in reversed(segments):
-        total += segment.arrays.n_rows
+        total += segment.n_rows
         if total > MOST_ROWS:
             break
         run.append(segment)
@@ -79,20 +79,20 @@ def groups_to_merge(segments: Sequence[Segment], tombstones: NDArray[np.int64]) 
     groups: list[list[Segment]] = []
     rows = 0
     for segment in segments:
-        if not groups or rows + segment.arrays.n_rows > MOST_ROWS:
+        if not groups or rows + segment.n_rows > MOST_ROWS:
             groups.append([])
             rows = 0
         groups[-1].append(segment)
-        rows += segment.arrays.n_rows
+        rows += segment.n_rows
     return [
         group
         for group in groups
-        if len(group) > 1 or bool(np.isin(tombstones, group[0].arrays.documents, assume_unique=False).any())
+        if len(group) > 1 or bool(np.isin(tombstones, group[0].documents, assume_unique=False).any())
     ]
 
 
 def _size_class(segment: Segment) -> int:
-    return int(np.log(max(1.0, segment.arrays.n_rows / _SMALLEST)) / np.log(_FANOUT))
+    return int(np.log(max(1.0, segment.n_rows / _SMALLEST)) / np.log(_FANOUT))
 
 
 def _with_pruned(arrays: SegmentArrays) -> SegmentArrays:

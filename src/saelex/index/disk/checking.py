@@ -49,11 +49,11 @@ def check_storage(catalog: Catalog, folder: Path, snapshot: Snapshot) -> CheckRe
     problems = catalog.problems()
     for segment in snapshot.segments:
         try:
-            verify_segment(folder, segment)
+            arrays = verify_segment(folder, segment.number, segment.record)
         except (CorruptIndexError, OSError) as error:
             problems.append(str(error))
             continue  # what its arrays say means nothing
-        problems += [f"segment {segment.number}: {problem}" for problem in array_problems(segment.arrays)]
+        problems += [f"segment {segment.number}: {problem}" for problem in array_problems(arrays)]
     if not problems:
         problems += _catalogue_problems(catalog, snapshot)
     return CheckReport(
@@ -61,7 +61,7 @@ def check_storage(catalog: Catalog, folder: Path, snapshot: Snapshot) -> CheckRe
         rows=snapshot.n_rows,
         documents=catalog.n_documents(),
         deleted=len(snapshot.tombstones),
-        non_zeros=sum(len(segment.arrays.postings.rows) for segment in snapshot.segments),
+        non_zeros=sum(segment.n_nonzero for segment in snapshot.segments),
         size=sum(segment.size for segment in snapshot.segments),
         problems=problems,
     )
@@ -113,7 +113,7 @@ def _catalogue_problems(catalog: Catalog, snapshot: Snapshot) -> Iterator[str]:
     if np.any(np.diff(snapshot.passages) <= 0):
         yield "segments overlap"
     n_columns = catalog.settings()["n_latents"] + catalog.n_words()
-    widest = max((segment.arrays.postings.n_columns for segment in snapshot.segments), default=0)
+    widest = max((segment.n_columns for segment in snapshot.segments), default=0)
     if widest > n_columns:
         yield f"a segment has {widest} columns, the latents and the words in the catalogue are {n_columns}"
     expected = np.array([number for number, _ in catalog.ids()], np.int64)

@@ -1,48 +1,31 @@
 """The few file-system calls that a commit is made of, in one place.
 
 Everything the index writes goes through these functions, called as `durable.sync_file(...)`, so that a test can record
-their order or make any of them fail. The order that makes a commit survive a crash: write and sync every file of the
-segment, sync its folder, rename the folder to its final name, sync the folder above, and only then commit the SQLite
-transaction that names the segment.
+their order or make any of them fail. The order that makes a commit survive a crash: write and sync the segment's file
+under a temporary name, rename it to its final one, sync the folder, and only then commit the SQLite transaction that
+names the segment.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import shutil
 import sqlite3
-import zlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-_CHUNK = 1 << 24
+from saelex.errors import CorruptIndexError, SaelexError
 
 
-class FileRecord(NamedTuple):
-    """What a file must look like when it is opened again."""
-
-    size: int  # bytes
-    checksum: int  # crc32 of the content
-    modified: int  # nanoseconds; tells a file that nobody touched since it was written
-
-
-def write_array(path: Path, array: NDArray[Any]) -> FileRecord:
-    """Write an array as `.npy` and sync the file."""
-    contiguous = np.ascontiguousarray(array)
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(contiguous))
-    content = contiguous.view(np.uint8).data if contiguous.size else b""
-    with path.open("wb") as file:
-        file.write(header.getbuffer())
-        file.write(content)
-        file.flush()
-        sync_file(file.fileno())
-        status = os.fstat(file.fileno())
-    return FileRecord(status.st_size, zlib.crc32(content, zlib.crc32(header.getbuffer())), status.st_mtime_ns)
+def write_file(path: Path, parts: Iterable[memoryview]) -> None:
+    """Write a new file out of parts and sync it; on an error nothing of it remains. What is there already stays."""
+    with path.open("xb") as file:
+        try:
+            file.writelines(parts)
+            file.flush()
+            sync_file(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def sync_file(descriptor: int) -> None:
@@ -65,7 +48,7 @@ def make_folder(folder: Path) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give the finished folder its final name, in one step."""
+    """Give what is finished its final name, in one step."""
     source.rename(target)
 
 
@@ -74,15 +57,23 @@ def commit(connection: sqlite3.Connection) -> None:
     connection.commit()
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a segment that no commit names. A reader that has its files mapped keeps them until it lets go."""
-    shutil.rmtree(folder)
+def remove_file(path: Path) -> None:
+    """Remove a segment that no commit names. A reader that has it mapped keeps it until it lets go."""
+    path.unlink()
 
 
-def checksum(path: Path) -> int:
-    """crc32 of a file, read in pieces: about 1 GB/s."""
-    value = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            value = zlib.crc32(chunk, value)
-    return value
+def check_own(path: Path) -> None:
+    """Raises CorruptIndexError for a symbolic link: what it points at is somebody else's, to be left alone."""
+    if path.is_symlink():
+        raise CorruptIndexError(
+            f"{path}: is a symbolic link; an index keeps its files in one folder, and a link may lead to that only"
+        )
+
+
+def check_alone(path: Path) -> None:
+    """Raises SaelexError for a file that is to be changed in place and is another folder's as well, by a hard link."""
+    if path.stat().st_nlink > 1:
+        raise SaelexError(
+            f"{path}: has another name elsewhere (a hard link, as `cp -l` makes), which would change with it; "
+            "copy the index to write to it"
+        )

@@ -32,17 +32,17 @@ class Snapshot:
     @cached_property
     def passages(self) -> NDArray[np.int64]:
         """Passage number of every row, ascending, [rows]."""
-        return _concatenate([segment.arrays.passages for segment in self.segments])
+        return _concatenate([segment.passages for segment in self.segments])
 
     @cached_property
     def documents(self) -> NDArray[np.int64]:
         """Document number of every row, ascending, [rows]."""
-        return _concatenate([segment.arrays.documents for segment in self.segments])
+        return _concatenate([segment.documents for segment in self.segments])
 
     @property
     def n_rows(self) -> int:
         """Rows of all segments, those of deleted documents included."""
-        return sum(segment.arrays.n_rows for segment in self.segments)
+        return sum(segment.n_rows for segment in self.segments)
 
     @cached_property
     def n_live(self) -> int:
@@ -54,33 +54,37 @@ class Snapshot:
         wanted, places = np.unique(columns, return_inverse=True)
         counts = np.zeros(len(wanted), np.int64)
         for view in self.views:
-            indptr, rows, _ = view.postings
-            for i, column in enumerate(wanted[wanted < view.postings.n_columns].tolist()):
-                first, last = indptr[column], indptr[column + 1]
-                counts[i] += last - first if view.live is None else np.count_nonzero(view.live[rows[first:last]])
+            indptr, rows, _ = view.postings.lines(wanted)
+            known = wanted[wanted < len(indptr) - 1]  # the first of them, as they ascend
+            firsts, lasts = indptr[known], indptr[known + 1]
+            if view.live is None:
+                counts[: len(known)] += lasts - firsts
+            else:
+                live = [np.count_nonzero(view.live[rows[first:last]]) for first, last in zip(firsts, lasts)]
+                counts[: len(known)] += np.array(live, np.int64)
         return counts[places]
 
     @cached_property
     def first_rows(self) -> list[int]:
         """Number of each segment's first row."""
-        return [int(n) for n in np.cumsum([0, *(segment.arrays.n_rows for segment in self.segments)])[:-1]]
+        return [int(n) for n in np.cumsum([0, *(segment.n_rows for segment in self.segments)])[:-1]]
 
     @cached_property
     def views(self) -> list[SegmentView]:
         """What the searches take; deleted documents are masked."""
         views = []
         for segment, first_row in zip(self.segments, self.first_rows):
-            arrays = segment.arrays
-            dead = _contains(self.tombstones, arrays.documents)
+            # what is not needed is not read: without deleted documents no row's document
+            dead = _contains(self.tombstones, segment.documents) if len(self.tombstones) else np.zeros(0, np.bool_)
             views.append(
                 SegmentView(
-                    postings=arrays.postings,
+                    postings=segment.postings,
                     first_row=first_row,
-                    n_rows=arrays.n_rows,
+                    n_rows=segment.n_rows,
                     live=(~dead).astype(np.uint8) if dead.any() else None,
-                    forward=arrays.forward,
-                    capped=arrays.capped,
-                    first_step=arrays.first_step,
+                    forward=segment.forward,
+                    capped=segment.capped,
+                    first_step=segment.first_step,
                 )
             )
         return views
@@ -89,7 +93,7 @@ class Snapshot:
         """The views with all rows masked but those of the given documents ([documents], ascending), kept by name."""
         views: list[SegmentView] = []
         for view, segment in zip(self.views, self.segments):
-            chosen = _contains(documents, segment.arrays.documents).astype(np.uint8)
+            chosen = _contains(documents, segment.documents).astype(np.uint8)
             views.append(replace(view, live=chosen if view.live is None else chosen & view.live))
         self.filtered[name] = views
         while len(self.filtered) > _FILTERS_KEPT:

@@ -1,17 +1,20 @@
 """What both indexes stand on: commits, snapshots, merges and checks of one index folder.
 
-A folder holds `catalog.sqlite`, `writer.lock` and `segments/<number>/*.npy`. A commit makes the files of a segment
+A folder holds `catalog.sqlite`, `writer.lock` and `segments/<number>.segment`. A commit makes the file of a segment
 durable and then names it in one SQLite transaction together with everything that belongs to it; before the transaction
-nothing refers to the files, after it all of them are there. Old segments are removed only after the transaction that
+nothing refers to the file, after it the file is there. Old segments are removed only after the transaction that
 drops their names.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,12 +22,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.errors import InputError, SaelexError
+from saelex.errors import CorruptIndexError, InputError, SaelexError
 from saelex.files import absolute
 from saelex.index.disk import durable
+from saelex.index.disk.array_file import FileRecord
 from saelex.index.disk.catalog import Catalog, Transaction
 from saelex.index.disk.lock import writer_lock
-from saelex.index.disk.segments import Segment, SegmentArrays, open_segment, reclaim, segment_folder, write_segment
+from saelex.index.disk.segments import (
+    Segment,
+    SegmentArrays,
+    announce_segments,
+    last_announced,
+    newest_segment,
+    open_segment,
+    reclaim,
+    segment_path,
+    write_segment,
+)
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.kernels.arrays import ForwardRows
 from saelex.index.quantise import Quantiser
@@ -35,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CATALOG = "catalog.sqlite"
+_CATALOG, _SEGMENTS = "catalog.sqlite", "segments"
 
 
 class NewRows(NamedTuple):
@@ -64,28 +78,38 @@ class Storage:
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self.folder = folder
         self.catalog = catalog
-        self.settings: Mapping[str, Any] = _settings(catalog)
+        self.settings: Mapping[str, Any] = catalog.settings()
         self.snapshot = self._read_snapshot(())
+        self._writer: int | None = None  # process that is inside `writing()`
 
     @classmethod
     def create(cls, folder: str | Path, settings: Mapping[str, Any]) -> Storage:
-        """A new, empty index; it appears whole or not at all. Raises InputError where something is there already."""
+        """A new, empty index; it appears whole or not at all, and of several creators at once one has it.
+
+        Raises InputError where something is there already.
+        """
         target = absolute(folder)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InputError(f"{target}: exists already; choose another name, or remove it first")
-        temporary = target.with_name(f".{target.name}.new")
-        with _one_clear_error(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)
+        taken = InputError(f"{target}: exists already; choose another name, or remove it first")
+        if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+            raise taken
+        place = target.resolve()  # of a link to an empty folder, that folder
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.{secrets.token_hex(4)}.new")
+        with _one_clear_error(target, "nothing was created"):
+            place.parent.mkdir(parents=True, exist_ok=True)
             durable.make_folder(temporary)
             try:
-                durable.make_folder(temporary / "segments")
+                durable.make_folder(temporary / _SEGMENTS)
                 Catalog.create(temporary / _CATALOG, settings)
                 durable.sync_folder(temporary)
-                durable.rename(temporary, target)
-                durable.sync_folder(target.parent)
+                durable.rename(temporary, place)
+            except OSError as error:
+                if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody was quicker
+                    raise taken from error
+                raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+        with _one_clear_error(target, "it is there, but a power cut may undo that"):
+            durable.sync_folder(place.parent)
         return cls.open(target)
 
     @classmethod
@@ -94,8 +118,13 @@ class Storage:
         target = absolute(folder)
         if not target.is_dir():
             raise InputError(f"{target}: no such index; make one with `saelex index SOURCE {target.name}`")
-        with _one_clear_error(target):
-            return cls(target, Catalog.open(target / _CATALOG))
+        with _one_clear_error(target, "the index is as it was"):
+            catalog = Catalog.open(target / _CATALOG)
+            try:
+                return cls(target, catalog)
+            except BaseException:
+                catalog.close()
+                raise
 
     def close(self) -> None:
         """Let go of all files."""
@@ -106,7 +135,7 @@ class Storage:
 
     @property
     def segments_folder(self) -> Path:
-        return self.folder / "segments"
+        return self.folder / _SEGMENTS
 
     @property
     def quantiser(self) -> Quantiser:
@@ -115,23 +144,29 @@ class Storage:
 
     def refresh(self) -> bool:
         """Go on to the last commit, if another process has made one; whether it has."""
-        with _one_clear_error(self.folder), self.catalog.reading():
+        with _one_clear_error(self.folder, "its last commit cannot be read now"), self.catalog.reading():
             if self.catalog.generation() == self.snapshot.generation:
                 return False
-            self.settings = _settings(self.catalog)
+            self.settings = self.catalog.settings()
             self.snapshot = self._read_snapshot(self.snapshot.segments)
             return True
 
     def _read_snapshot(self, known: Sequence[Segment]) -> Snapshot:
+        self._check_segments_folder()
         opened = {segment.number: segment for segment in known}
         # Segments are removed only after a commit, and SQLite lets nobody commit while this transaction reads: a file
         # that the list names cannot be merged away before it is open. Once mapped it stays until it is let go.
         with self.catalog.reading():
             generation, tombstones = self.catalog.generation(), self.catalog.tombstones()
             segments = []
-            for number, manifest in self.catalog.segments():
-                segments.append(opened.get(number) or open_segment(self.segments_folder, number, manifest))
+            for number, record in self.catalog.segments():
+                segments.append(opened.get(number) or open_segment(self.segments_folder, number, record))
         return Snapshot(generation, tuple(segments), tombstones)
+
+    def _check_segments_folder(self) -> None:
+        durable.check_own(self.segments_folder)
+        if not self.segments_folder.is_dir():
+            raise CorruptIndexError(f"{self.segments_folder}: missing; restore the index from a copy or build it anew")
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
@@ -141,10 +176,25 @@ class Storage:
 
         Whatever fails inside, the index stays at its last commit; a full disk is one SaelexError.
         """
-        with _one_clear_error(self.folder), writer_lock(self.folder):
+        with _one_clear_error(self.folder, "the index is as it was at its last commit"), writer_lock(self.folder):
+            durable.check_alone(self.folder / _CATALOG)
             self.refresh()
-            reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
-            yield
+            self._reclaim()
+            self._writer = os.getpid()
+            try:
+                yield
+            finally:
+                self._writer = None
+
+    def _reclaim(self) -> None:
+        self._check_segments_folder()
+        newest, expected = newest_segment(self.segments_folder), int(self.settings["next_segment"])
+        if newest > last_announced(self.segments_folder, expected):  # no crash of ours leaves such a one
+            raise CorruptIndexError(
+                f"{self.folder}: segment {newest} is of a later commit than {_CATALOG} knows, which seems to be an old "
+                "copy; restore the whole folder"
+            )
+        reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
 
     def commit(
         self,
@@ -152,7 +202,7 @@ class Storage:
         fill: Callable[[Transaction], None] = lambda transaction: None,
         *,
         deleted: Sequence[int] = (),
-        remake: Callable[[SegmentArrays], SegmentRows] | None = None,
+        remake: Callable[[Segment], SegmentRows] | None = None,
     ) -> None:
         """One commit: new rows, deleted documents, and what `fill` writes beside them. Call inside `writing()`.
 
@@ -161,19 +211,23 @@ class Storage:
         changed: dict[str, Any] = {}
         made: Iterator[SegmentRows] = iter(())
         if remake is not None:
-            made = (remake(segment.arrays) for segment in self.snapshot.segments)
+            self._check_writing()
+            self._reclaim()
+            first = int(self.settings["next_segment"])
+            announce_segments(self.segments_folder, first, first + len(self.snapshot.segments))
+            made = map(remake, self.snapshot.segments)
         if new is not None and len(new.passages):
             quantiser = self._quantiser_for(new.vectors)
             if new.vectors.weights.any():  # vectors without a weight say nothing of how heavy later ones are
                 changed["step"] = quantiser.step
             rows = SegmentRows(quantiser.documents(new.vectors), new.vectors.n_latents, new.passages, new.documents)
             made = chain(made, [rows])
-        written: list[tuple[int, int, Any]] = []
+        written: list[tuple[int, int, FileRecord]] = []
         for part in made:
             if len(part.passages):
-                manifest, number = self._write(self._built(part), after=len(written))
-                written.append((number, int(part.passages[0]), manifest))
-        with self.catalog.transaction() as transaction:
+                record, number = self._write(self._built(part), after=len(written))
+                written.append((number, int(part.passages[0]), record))
+        with self._transaction() as transaction:
             if deleted:
                 transaction.delete_documents(deleted)
             fill(transaction)
@@ -183,9 +237,8 @@ class Storage:
                 transaction.drop_tombstones([*self.snapshot.tombstones.tolist(), *deleted])
             for segment in written:
                 transaction.add_segment(*segment)
-        self.refresh()
         if remake is not None:
-            reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
+            self._remove_old()
 
     def _quantiser_for(self, vectors: SparseRows) -> Quantiser:
         """The index's, or where no rows are there yet and it does not hold these, one that does."""
@@ -200,6 +253,29 @@ class Storage:
 
         return build_segment(*part, forward=self.settings["forward"], pruned=self.settings["pruned"])
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        """A transaction, and on to the commit that it makes. An error that comes after the commit says so."""
+        self._check_writing()
+        before = self.snapshot.generation
+        try:
+            with self.catalog.transaction() as transaction:
+                yield transaction
+            self.refresh()
+        except (OSError, SaelexError) as error:
+            if self._committed_since(before):
+                raise _standing(error) from error
+            raise
+
+    def _committed_since(self, generation: int) -> bool:
+        with suppress(OSError, SaelexError):
+            return self.catalog.generation() > generation
+        return False
+
+    def _check_writing(self) -> None:
+        if self._writer != os.getpid():
+            raise SaelexError(f"{self.folder}: the right to write is another process's; open the index in this one")
+
     def merge_small(self) -> None:
         """Merge the newest segments if there are many of one size. Call inside `writing()`, after a commit.
 
@@ -212,6 +288,8 @@ class Storage:
                 self._replace(chosen)
         except OSError as error:
             logger.warning("%s: small segments stay unmerged: %s", self.folder, error.strerror or error)
+        except SaelexError as error:
+            raise _standing(error) from error
 
     def merge(self) -> None:
         """Rewrite neighbouring segments into few large ones, without the rows of deleted documents.
@@ -226,23 +304,31 @@ class Storage:
     def _replace(self, chosen: Sequence[Segment]) -> None:
         from saelex.index.disk.building import merge_segments
 
-        old = [segment.arrays for segment in chosen]
+        old = [segment.arrays(pruned=False) for segment in chosen]
         arrays = merge_segments(old, self.snapshot.tombstones, pruned=self.settings["pruned"])
-        present = np.concatenate([segment.arrays.documents for segment in chosen])
+        present = np.concatenate([segment.documents for segment in old])
         dropped = np.intersect1d(self.snapshot.tombstones, present)
-        manifest, number = self._write(arrays) if arrays.n_rows else (None, 0)
-        with self.catalog.transaction() as transaction:
+        record, number = self._write(arrays) if arrays.n_rows else (None, 0)
+        with self._transaction() as transaction:
             transaction.remove_segments([segment.number for segment in chosen])
             transaction.drop_tombstones(dropped.tolist())
-            if manifest is not None:
-                transaction.add_segment(number, int(arrays.passages[0]), manifest)
-        self.refresh()
-        reclaim(self.segments_folder, {segment.number for segment in self.snapshot.segments})
+            if record is not None:
+                transaction.add_segment(number, int(arrays.passages[0]), record)
+        self._remove_old()
 
-    def _write(self, arrays: SegmentArrays, after: int = 0) -> tuple[Any, int]:
-        """Manifest and number of a new segment, `after` so many others that the same commit will name."""
-        number = int(self.catalog.settings()["next_segment"]) + after
-        shutil.rmtree(segment_folder(self.segments_folder, number), ignore_errors=True)
+    def _remove_old(self) -> None:
+        with suppress(OSError):  # the next writer finds them again
+            self._reclaim()
+
+    def _write(self, arrays: SegmentArrays, after: int = 0) -> tuple[FileRecord, int]:
+        """Record and number of a new segment, `after` so many others that the same commit will name."""
+        self._check_writing()
+        number = int(self.settings["next_segment"]) + after
+        place = segment_path(self.segments_folder, number)
+        if os.path.lexists(place) and not after:  # of a commit that failed a moment ago
+            self._reclaim()
+        if os.path.lexists(place):
+            raise CorruptIndexError(f"{place}: is where the next segment belongs; move it away, or restore the index")
         return write_segment(self.segments_folder, number, arrays), number
 
     # ---- checking ---------------------------------------------------------------------------------------------------
@@ -255,17 +341,16 @@ class Storage:
         return check_storage(self.catalog, self.segments_folder, self.snapshot)
 
 
-def _settings(catalog: Catalog) -> dict[str, Any]:
-    """What the index was created with; before it was a setting of its own, `pruned` went with `forward`."""
-    settings = catalog.settings()
-    return {"pruned": settings.get("forward"), **settings}
-
-
 @contextmanager
-def _one_clear_error(folder: Path) -> Iterator[None]:
-    """What the operating system refuses (a full disk, missing rights) as one SaelexError."""
+def _one_clear_error(folder: Path, state: str) -> Iterator[None]:
+    """What the operating system refuses (a full disk, missing rights) as one SaelexError. state: of the index then."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SaelexError(f"{folder}: {reason}; the index is as it was at its last commit") from error
+        raise SaelexError(f"{folder}: {error.strerror or error}; {state}") from error
+
+
+def _standing(error: OSError | SaelexError) -> SaelexError:
+    """An error that came after a commit, which says so."""
+    kind = type(error) if isinstance(error, SaelexError) else SaelexError
+    return kind(f"{error}; what was committed before that stands")

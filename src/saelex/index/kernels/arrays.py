@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Weights: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
+Matrix = TypeVar("Matrix", bound="Postings | ForwardRows | CappedPostings", covariant=True)
+
+NO_LINES = np.zeros(0, np.int64)
+"""Asks `Lines.lines` for nothing but shapes and types."""
+
+
+class Lines(Protocol[Matrix]):
+    """A matrix stored line by line, whose lines (columns of postings, or forward rows) are asked for before reading.
+
+    So a file can be verified as far as it is used; a matrix in memory is always ready and gives itself.
+    """
+
+    def lines(self, numbers: NDArray[Any]) -> Matrix:
+        """The matrix, of which these lines may be read. Numbers beyond its lines are allowed: those are empty."""
 
 
 class Postings(NamedTuple):
@@ -24,6 +38,10 @@ class Postings(NamedTuple):
     def n_columns(self) -> int:
         return len(self.indptr) - 1
 
+    def lines(self, columns: NDArray[Any]) -> Postings:
+        """Itself."""
+        return self
+
 
 class ForwardRows(NamedTuple):
     """The same matrix row by row: for every document its latents. What postings are built from and rescoring reads."""
@@ -36,6 +54,10 @@ class ForwardRows(NamedTuple):
     @property
     def n_rows(self) -> int:
         return len(self.indptr) - 1
+
+    def lines(self, rows: NDArray[Any]) -> ForwardRows:
+        """Itself."""
+        return self
 
     def entries_of(self, rows: NDArray[np.int64]) -> ForwardRows:
         """Some of the rows, in the order given."""
@@ -56,3 +78,13 @@ class CappedPostings(NamedTuple):
     indptr: NDArray[np.int64]  # [n_columns + 1]
     rows: NDArray[np.int32]
     weights: Weights
+
+    def lines(self, columns: NDArray[Any]) -> CappedPostings:
+        """Itself."""
+        return self
+
+    def lacking(self, columns: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Those of the columns that are empty here."""
+        inside = columns < len(self.indptr) - 1
+        known = columns[inside]
+        return np.concatenate([known[self.indptr[known] == self.indptr[known + 1]], columns[~inside]])

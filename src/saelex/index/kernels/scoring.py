@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numba
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from saelex.compiling import njit
 from saelex.index.kernels.arrays import Weights
 from saelex.index.kernels.prefetch import prefetch
 
@@ -42,11 +44,11 @@ def write(dtype: types.Type) -> types.Array:
 
 
 def compiled(*signatures: types.Type) -> Callable[[Function], Function]:
-    decorator: Callable[[Function], Function] = njit(list(signatures), cache=True, nogil=True, error_model="numpy")
+    decorator: Callable[[Function], Function] = njit(*signatures, error_model="numpy")
     return decorator
 
 
-inlined: Callable[[Function], Function] = njit(inline="always")
+inlined: Callable[[Function], Function] = numba.njit(inline="always")
 
 
 @inlined

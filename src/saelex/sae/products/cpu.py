@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from saelex.compiling import njit
 from saelex.sae.products.plain import CodeProducts, Spares
 
 _COLUMNS = 128  # dimensions that a thread of _prefix_sums works on: k rests of so many floats stay in the cache
@@ -61,7 +62,7 @@ def _arrays(*tensors: Tensor) -> list[NDArray[np.generic]]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
+@njit(parallel=True)
 def _mix_rows(
     values: NDArray[np.float32], latents: NDArray[np.int32], matrix: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
@@ -76,7 +77,7 @@ def _mix_rows(
                     total[i] += value * row[i]
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, fastmath=_FAST)
+@njit(parallel=True, fastmath=_FAST)
 def _dot_rows(
     states: NDArray[np.float32], latents: NDArray[np.int32], matrix: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
@@ -90,7 +91,7 @@ def _dot_rows(
             out[token, j] = total
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, fastmath=_FAST)
+@njit(parallel=True, fastmath=_FAST)
 def _dot_active_rows(
     values: NDArray[np.float32],
     states: NDArray[np.float32],
@@ -109,7 +110,7 @@ def _dot_active_rows(
             out[token, j] = total
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, fastmath=_FAST)
+@njit(parallel=True, fastmath=_FAST)
 def _prefix_sums(
     target: NDArray[np.float32],
     values: NDArray[np.float32],
@@ -152,7 +153,7 @@ def _prefix_sums(
             first[token, start:end] = total
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _by_latent(
     values: NDArray[np.float32], latents: NDArray[np.int32], n_latents: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
@@ -176,7 +177,7 @@ def _by_latent(
     return coefficients, tokens, starts
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
+@njit(parallel=True)
 def _gather_rows(
     coefficients: NDArray[np.float32],
     tokens: NDArray[np.int32],

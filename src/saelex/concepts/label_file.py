@@ -1,0 +1,135 @@
+"""Labels as JSON lines: out of an index, to be read, edited or carried to another one of the same encoder, and back.
+
+The first line is `{"format": "saelex-labels/1", "fingerprint": ...}`, every other one a concept: `latent`, `label`,
+`source`, `density`, `mean_weight`, `evidence` and `examples`. A user's own file needs `latent` and `label` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from saelex.concepts.concept import Concept, Evidence, Example
+from saelex.corpus.lines import read_lines
+from saelex.corpus.reading import parse_jsonl
+from saelex.errors import InputError, MismatchError
+from saelex.files import write_text
+
+FORMAT = "saelex-labels/1"
+_LONGEST = 200  # characters of a label
+
+
+def write_labels(path: Path, concepts: Iterable[Concept], *, fingerprint: str) -> int:
+    """Write all concepts, whole or not at all; returns how many. Raises InputError when it cannot be written."""
+    written = [json.dumps(concept.to_json(), ensure_ascii=False) + "\n" for concept in concepts]
+    write_text(path, [json.dumps({"format": FORMAT, "fingerprint": fingerprint}) + "\n", *written])
+    return len(written)
+
+
+def read_labels(path: Path, known: Iterable[Concept], *, fingerprint: str, n_latents: int) -> Iterator[Concept]:
+    """What is known of the latents, after a file of labels has had its say.
+
+    A line's fields take the place of what is known of its latent; those that it lacks stay. A label that is another one
+    than the known, or has no source, is its user's. Latents without a line stay as they are.
+
+    Raises InputError with file and line for what is no such file, MismatchError for one of another encoder.
+    """
+    concepts = {concept.latent: concept for concept in known}
+    read = set[int]()
+    entries = parse_jsonl(read_lines(path), dict, str(path))
+    where, header = next(entries, (f"{path}:1", {}))
+    if header.get("format") != FORMAT:
+        raise InputError(f'{where}: not a file of labels, which begins with {{"format": "{FORMAT}", ...}}')
+    if header.get("fingerprint") != fingerprint:
+        raise MismatchError(f"{path}: its labels are of another encoder ({header.get('fingerprint')!s:.12})")
+    for where, record in entries:
+        try:
+            latent = _latent(record, n_latents)
+            if latent in read:
+                raise InputError(f"latent {latent} comes twice")
+            read.add(latent)
+            concepts[latent] = _concept(latent, record, concepts.get(latent))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+    return iter(concepts[latent] for latent in sorted(concepts))
+
+
+def keep_users_labels(derived: Iterable[Concept], users: Mapping[int, Concept]) -> Iterator[Concept]:
+    """Derived concepts with the labels that users gave; a latent that nothing is derived for stays as the user has it.
+
+    users: by latent.
+    """
+    left = dict(users)
+    for concept in derived:
+        own = left.pop(concept.latent, None)
+        yield concept if own is None else replace(concept, label=own.label, source="user")
+    yield from left.values()
+
+
+def _latent(record: Mapping[str, Any], n_latents: int) -> int:
+    latent = record.get("latent")
+    if isinstance(latent, bool) or not isinstance(latent, int) or not 0 <= latent < n_latents:
+        raise InputError(f"'latent' is an integer from 0 to {n_latents - 1}, not {latent!r:.40}")
+    return latent
+
+
+def _concept(latent: int, record: Mapping[str, Any], known: Concept | None) -> Concept:
+    unknown = record.keys() - Concept.__dataclass_fields__.keys()
+    if unknown:
+        raise InputError(f"unknown field {min(unknown)!r}; a line has {', '.join(Concept.__dataclass_fields__)}")
+    label = record.get("label")
+    if not isinstance(label, str) or not label.strip() or len(label) > _LONGEST or len(label.splitlines()) > 1:
+        raise InputError(f"'label' is one line of at most {_LONGEST} characters, not {label!r:.60}")
+    concept = known or Concept(latent, "", (), (), 0.0, 0.0, "user")
+    fields: dict[str, Any] = {name: read(record[name]) for name, read in _FIELDS.items() if name in record}
+    if "source" not in fields or (known is not None and known.label != label.strip()):
+        fields["source"] = "user"
+    return replace(concept, label=label.strip(), **fields)
+
+
+def _source(value: Any) -> str:
+    if value not in ("derived", "user"):
+        raise InputError(f'\'source\' is "derived" or "user", not {value!r:.40}')
+    return str(value)
+
+
+def _number(name: str) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        # an integer of hundreds of digits is no float
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
+            raise InputError(f"{name!r} is a finite number, not {value!r:.40}")
+        return float(value)
+
+    return read
+
+
+def _rows(name: str, row: type[Evidence] | type[Example]) -> Callable[[Any], tuple[Any, ...]]:
+    kinds = {field: float if field in ("strength", "weight") else str for field in row._fields}
+
+    def read(value: Any) -> tuple[Any, ...]:
+        rows: list[Any] = value if isinstance(value, list) else [None]
+        if not all(isinstance(one, dict) and one.keys() == kinds.keys() for one in rows):
+            raise InputError(f"{name!r} is a list of objects with {', '.join(kinds)}")
+        return tuple(row(**{field: _typed(field, one[field], kind) for field, kind in kinds.items()}) for one in rows)
+
+    return read
+
+
+def _typed(field: str, value: Any, kind: type) -> Any:
+    if kind is float:
+        return _number(field)(value)
+    if not isinstance(value, str):
+        raise InputError(f"{field!r} is a string, not {value!r:.40}")
+    return value
+
+
+_FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "source": _source,
+    "density": _number("density"),
+    "mean_weight": _number("mean_weight"),
+    "evidence": _rows("evidence", Evidence),
+    "examples": _rows("examples", Example),
+}

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saelex.concepts.concept import Concept, Evidence, Example
+from saelex.concepts.label_file import keep_users_labels, read_labels, write_labels
+from saelex.errors import InputError, MismatchError
+
+WING = Concept(
+    3,
+    "wing · lift",
+    (Evidence("wing", 5.5), Evidence("lift", 4.25)),
+    (Example("d1", "a wing", "wing", 1.5),),
+    0.25,
+    1.0,
+)
+OWN = Concept(9, "Möwe, «gull»", (), (), 0.0, 0.0, "user")
+
+
+def read(path: Path, known: list[Concept]) -> list[Concept]:
+    return list(read_labels(path, known, fingerprint="f", n_latents=10))
+
+
+def test_written_labels_come_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl.gz"
+    assert write_labels(path, [WING, OWN], fingerprint="f") == 2
+    assert read(path, []) == [WING, OWN]
+    assert read(path, [WING, OWN]) == [WING, OWN]
+
+
+def write_lines(path: Path, *records: dict[str, Any]) -> Path:
+    lines = [{"format": "saelex-labels/1", "fingerprint": "f"}, *records]
+    path.write_text("".join(json.dumps(record) + "\n" for record in lines))
+    return path
+
+
+def test_a_users_line_changes_the_label_and_keeps_the_rest(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "own.jsonl", {"latent": 3, "label": " aeroplanes "}, {"latent": 7, "label": "boat"})
+    assert read(path, [WING, OWN]) == [
+        replace(WING, label="aeroplanes", source="user"),
+        Concept(7, "boat", (), (), 0.0, 0.0, "user"),
+        OWN,
+    ]
+
+
+def test_an_edited_export_is_its_users_and_an_untouched_line_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    other = replace(WING, latent=4)
+    write_labels(path, [WING, other], fingerprint="f")
+    path.write_text(path.read_text().replace("wing · lift", "flight", 1))
+    assert read(path, [WING, other]) == [replace(WING, label="flight", source="user"), other]
+
+
+def test_users_labels_stay_when_labels_are_derived_again() -> None:
+    named = replace(WING, label="flight", source="user")
+    derived = [replace(WING, density=0.5), replace(WING, latent=4)]
+    assert list(keep_users_labels(derived, {3: named, 9: OWN})) == [
+        replace(WING, label="flight", density=0.5, source="user"),
+        derived[1],
+        OWN,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"label": "x"}, "'latent' is an integer from 0 to 9, not None"),
+        ({"latent": 10, "label": "x"}, "not 10"),
+        ({"latent": True, "label": "x"}, "not True"),
+        ({"latent": 1}, "'label' is one line"),
+        ({"latent": 1, "label": " "}, "'label' is one line"),
+        ({"latent": 1, "label": "two\nlines"}, "'label' is one line"),
+        ({"latent": 1, "label": "x", "lable": "y"}, "unknown field 'lable'"),
+        ({"latent": 1, "label": "x", "density": "much"}, "'density' is a finite number"),
+        ({"latent": 1, "label": "x", "density": 10**400}, "'density' is a finite number"),
+        ({"latent": 1, "label": "x", "source": "me"}, "'source' is"),
+        ({"latent": 1, "label": "x", "evidence": [["wing", 1]]}, "'evidence' is a list of objects with word, strength"),
+        ({"latent": 1, "label": "x", "examples": [{"word": "wing"}]}, "'examples' is a list of objects"),
+        ({"latent": 1, "label": "x", "evidence": [{"word": 1, "strength": 2}]}, "'word' is a string"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, record: dict[str, Any], message: str) -> None:
+    path = write_lines(tmp_path / "own.jsonl", {"latent": 2, "label": "fine"}, record)
+    with pytest.raises(InputError, match=f"own.jsonl:3: .*{message}"):
+        read(path, [])
+
+
+def test_a_latent_twice_and_what_is_no_file_of_labels(tmp_path: Path) -> None:
+    twice = write_lines(tmp_path / "twice.jsonl", {"latent": 2, "label": "a"}, {"latent": 2, "label": "b"})
+    with pytest.raises(InputError, match=r"twice\.jsonl:3: latent 2 comes twice"):
+        read(twice, [])
+    (tmp_path / "other.jsonl").write_text('{"latent": 2, "label": "a"}\n')
+    with pytest.raises(InputError, match="not a file of labels"):
+        read(tmp_path / "other.jsonl", [])
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(InputError, match="not a file of labels"):
+        read(tmp_path / "empty.jsonl", [])
+    with pytest.raises(MismatchError, match="of another encoder"):
+        list(read_labels(twice, [], fingerprint="g", n_latents=10))
