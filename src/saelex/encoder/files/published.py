@@ -181,7 +181,7 @@ def _splade(modules: list[tuple[str, Path]], folder: Path) -> _Layout:
         raise InputError(f"{pooling}: pooling {strategy!r}; supported are {', '.join(_POOLINGS)}")
     task = "fill-mask" if names[0] == "MLMTransformer" else "feature-extraction"
     transformer = _transformer_settings(language_model, task)
-    return _Layout(language_model, strategy, _SATURATIONS[activation], transformer=transformer)  # type: ignore[arg-type]
+    return _Layout(language_model, strategy, _SATURATIONS[activation], transformer=transformer)
 
 
 def _transformer_settings(folder: Path, task: str) -> JsonObject:
