@@ -27,6 +27,7 @@ from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, local_or_name
+from saelex.hub import asking_hub
 from saelex.loading import Loading, LoadingOptions, without_own_code
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class Backbone(nn.Module):
 
         files = self.tokenizer_files
         try:
-            with without_own_code(self.model_id):
+            with without_own_code(self.model_id), asking_hub(files.model_id):
                 tokenizer = AutoTokenizer.from_pretrained(files.model_id, **files.loading.pretrained)
         except InputError:
             raise

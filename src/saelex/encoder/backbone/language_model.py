@@ -12,6 +12,7 @@ from saelex.encoder.backbone.attention import attention_implementation
 from saelex.encoder.backbone.backbone import Backbone, model_config
 from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
+from saelex.hub import asking_hub
 
 _BLOCKS = ("layers", "encoder.layer", "transformer.layer", "language_model.layers")  # within a Hugging Face base model
 
@@ -48,12 +49,13 @@ class LanguageModel(nn.Module):
         import transformers
 
         kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
-        model = kind.from_pretrained(
-            checkpoint.model_id,
-            **checkpoint.loading.pretrained,
-            dtype=backbone.dtype,
-            attn_implementation=attention_implementation(model_config(backbone.settings)),
-        )
+        with asking_hub(checkpoint.model_id):
+            model = kind.from_pretrained(
+                checkpoint.model_id,
+                **checkpoint.loading.pretrained,
+                dtype=backbone.dtype,
+                attn_implementation=attention_implementation(model_config(backbone.settings)),
+            )
         return cls(model.eval().to(backbone.device), backbone.layer, causal)
 
     def forward(
