@@ -11,7 +11,7 @@ import pytest
 
 from saelex import hub
 from saelex.errors import InputError
-from saelex.hub import asking_hub, unreachable
+from saelex.hub import asking_hub, check_obtainable, unreachable
 
 
 @pytest.fixture(autouse=True)
@@ -141,4 +141,42 @@ def test_what_the_hub_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, answe
     endpoint(monkeypatch, answering)
     with pytest.raises(InputError, match=message) as caught:
         fetch()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_is_there_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(hub, "_refusal", lambda _: pytest.fail("asked"))
+    with pytest.raises(FileNotFoundError), asking_hub(str(tmp_path)):
+        (tmp_path / "none").read_text()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    check_obtainable("a/b")
+
+
+def test_a_name_that_cannot_be_had_is_said_before_anything_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_refusal", lambda _: "down")
+    with pytest.raises(InputError, match=r"^a/b is not in the local cache and the hub cannot be reached \(down\)"):
+        check_obtainable("a/b")
+    for no_hub_id in ("bm25", "a/b/c", "./a", "/a", "~/a", "hf:a/b"):
+        check_obtainable(no_hub_id)
+
+
+def test_what_the_cache_holds_something_of_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(hub, "_refusal", lambda _: pytest.fail("asked"))
+    (tmp_path / "cache" / "models--a--b").mkdir(parents=True)
+    check_obtainable("a/b")
+
+
+def test_offline_by_setting_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"\(HF_HUB_OFFLINE is set\)"):
+        check_obtainable("a/b")
+
+
+def test_transformers_own_failure_is_one_line(monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    from transformers import AutoTokenizer
+
+    endpoint(monkeypatch, closed)
+    with pytest.raises(InputError, match="a/b is not in the local cache") as caught, asking_hub("a/b"):
+        AutoTokenizer.from_pretrained("a/b")
     assert "\n" not in str(caught.value)

@@ -7,11 +7,13 @@ seconds, as with HF_HUB_OFFLINE=1: what the cache holds loads all the same, and 
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from saelex.errors import InputError
@@ -19,6 +21,7 @@ from saelex.errors import InputError
 _PATIENCE = 2.0  # seconds in which the hub is to take a call, and again to answer it
 _REMEMBERED = 30.0  # seconds for which the answer holds
 _UNAVAILABLE = (500, 502, 503, 504)
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 class _Answer(NamedTuple):
@@ -32,10 +35,14 @@ _last: _Answer | None = None
 
 @contextmanager
 def asking_hub(name: str, *, kind: str = "model") -> Iterator[None]:
-    """Around whatever asks the hub for `name`, a hub id, be it by transformers: InputError, one line, where it fails.
+    """Around whatever asks the hub for `name`, be it by transformers: InputError, one line, where it fails.
 
-    kind: what messages call it. A file that the repository does not have stays an EntryNotFoundError.
+    name: a hub id; for a path that is there nobody is asked, and nothing caught. kind: what messages call it. A file
+    that the repository does not have stays an EntryNotFoundError.
     """
+    if Path(name).exists():
+        yield
+        return
     from huggingface_hub import errors
 
     of_transport: type[Exception] = errors.HfHubHTTPError.__bases__[0]  # httpx's, under whatever name it is installed
@@ -58,6 +65,22 @@ def asking_hub(name: str, *, kind: str = "model") -> Iterator[None]:
         raise InputError(
             f"{name} cannot be had from the hub ({_reason(error)}); check the name and your access (hf auth login)"
         ) from error
+
+
+def check_obtainable(source: str) -> None:
+    """Raises InputError where `source` is a hub id, the cache holds nothing of it, and the hub does not answer.
+
+    Worth asking before what takes seconds by itself, such as importing torch; all other names pass.
+    """
+    if not _HUB_ID.fullmatch(source) or Path(source).exists():
+        return
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    if not Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=source, repo_type="model")).is_dir():
+        why = unreachable()
+        if constants.HF_HUB_OFFLINE:
+            raise _not_cached(source, why)
 
 
 def unreachable() -> str | None:
@@ -108,10 +131,10 @@ def _work_offline(offline: bool) -> None:
         config.HF_HUB_OFFLINE = offline
 
 
-def _not_cached(name: str, why: str | None, error: Exception) -> InputError:
+def _not_cached(name: str, why: str | None, error: Exception | None = None) -> InputError:
     from huggingface_hub import constants
 
-    reason = why or ("HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _reason(error))
+    reason = why or (_reason(error) if error and not constants.HF_HUB_OFFLINE else "HF_HUB_OFFLINE is set")
     return InputError(f"{name} is not in the local cache and the hub cannot be reached ({reason}); give a folder")
 
 

@@ -42,6 +42,32 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sae", "info", "a/b"],
+        ["sae", "report", "a/b", "-t", "c.jsonl"],
+        ["encode", "-t", "x", "--model", "a/b"],
+        ["evaluate", "folder", "--against", "a/b"],
+        ["mine", "folder", "--by", "a/b", "-o", "m.parquet"],
+        ["mntp", "mntp/minilm", "--set", "model=a/b"],
+        ["train-sae", "sae/minilm", "--set", "model=a/b"],
+    ],
+)
+def test_a_model_that_cannot_be_had_is_said_before_torch_is_imported(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.argv = ['saelex', *{arguments!r}]\n"
+        "from saelex.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as done: print(done.code, 'torch' in sys.modules)"
+    )
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "2 False\n"
+    assert done.stderr.startswith("saelex: a/b is not in the local cache and the hub cannot be reached")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_python_m_saelex() -> None:
     done = subprocess.run([sys.executable, "-m", "saelex", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"saelex {package.__version__}\n"

@@ -32,6 +32,18 @@ def test_a_corpus_to_a_file_and_to_a_folder(saelex: Saelex, corpus: Path, model:
     assert "exists already" in saelex("encode", corpus, "-o", tmp_path / "v", "--model", model).err
 
 
+def test_fields_by_name(saelex: Saelex, model: Path, tmp_path: Path) -> None:
+    table = tmp_path / "papers.csv"
+    table.write_text("doi,abstract,name\n10/a,wings create lift,Flight\n")
+    named = ("--id-field", "doi", "--text-field", "abstract", "--title-field", "name")
+    (line,) = saelex("encode", table, *named, "--model", model).out.splitlines()
+    (vector,) = Encoder.load(model).encode_document(["Flight wings create lift"]).to_dicts()
+    record = json.loads(line)
+    assert record["id"] == "10/a"
+    assert {int(name): weight for name, weight in record["vector"].items()} == pytest.approx(vector, rel=1e-5)
+    assert "are of a source" in saelex("encode", "-t", "x", *named, "--model", model).err
+
+
 @pytest.mark.parametrize("output", ["-", "v.jsonl", "v"])
 def test_a_source_without_documents_is_an_error(saelex: Saelex, model: Path, tmp_path: Path, output: str) -> None:
     source = tmp_path / "none.jsonl"

@@ -33,6 +33,17 @@ def test_exported_vectors_give_the_searchs_scores(saelex: Saelex, index: Path, c
     assert settings["format"] == "qdrant" and "latents" in settings["sparse_vectors"]
 
 
+def test_queries_with_fields_by_name(saelex: Saelex, index: Path, tmp_path: Path) -> None:
+    asked = tmp_path / "asked.csv"
+    asked.write_text("number,question\n7,wings lift\n")
+    named = ("--id-field", "number", "--text-field", "question")
+    out = ("export", index, "-f", "qdrant", "-o", tmp_path / "points.jsonl")
+    assert "1 queries" in saelex(*out, "--queries", asked, *named).out
+    (query,) = map(json.loads, (tmp_path / "points.jsonl.queries").read_text().splitlines())
+    assert query["text"] == "wings lift"
+    assert "are of --queries" in saelex(*out, *named).err
+
+
 @pytest.mark.parametrize("form", ["opensearch", "opensearch-sparse-vector", "milvus", "anserini"])
 def test_every_format_writes_its_files(saelex: Saelex, index: Path, tmp_path: Path, form: str) -> None:
     result = saelex("export", index, "-f", form, "-o", tmp_path / "out.jsonl", "--no-text")

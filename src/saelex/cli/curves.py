@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saelex.cli.encode import read_top_k
-from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language
+from saelex.cli.options import DEFAULT_MODEL, Language, check_models, load_encoder, named_language
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -182,6 +182,7 @@ class _Asked:
         self.judged: dict[str, JudgedDocuments] = {}
         self.facts: dict[str, Any] = {}
         self.systems = _systems(self.models)
+        check_models(self.systems.values())
 
     @property
     def n_queries(self) -> int:

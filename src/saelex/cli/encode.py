@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from saelex.cli.options import DEFAULT_MODEL, Model, load_encoder
+from saelex.cli.options import DEFAULT_MODEL, IdField, Model, TextField, TitleField, load_encoder
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -27,7 +27,7 @@ def encode(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="SOURCE", help="JSONL, TSV (perhaps gzipped), BEIR folder, or - for JSONL on standard input."
+            metavar="SOURCE", help="Any corpus that `saelex index` takes, or - for JSONL on standard input."
         ),
     ] = None,
     text: Annotated[list[str], typer.Option("--text", "-t", help="A text to encode, in place of a source.")] = [],  # noqa: B006
@@ -42,6 +42,9 @@ def encode(
     top_k: Annotated[
         str, typer.Option(help="Latents kept per text: a number, 'all', or 'default' for the model's own.")
     ] = "default",
+    id_field: IdField = None,
+    text_field: TextField = None,
+    title_field: TitleField = None,
 ) -> None:
     """Encode texts; a JSON line is {"id", "vector": {"latent": weight}}, as sparse engines read it."""
     if (source is None) == (not text):
@@ -52,7 +55,7 @@ def encode(
     if not to_lines and Path(output).suffix in _OTHER_FORMS:
         raise InputError(f"--output {output}: a name in .jsonl is a file of JSON lines, any other a folder of arrays")
     kept = read_top_k(top_k)
-    texts = enumerate_texts(source, text)
+    texts = enumerate_texts(source, text, id_field=id_field, text_field=text_field, title_field=title_field)
     encoder = load_encoder(model)
     chunks = _encoded(encoder, texts, "query" if side == "query" else "document", kept)
     if output == "-":
@@ -76,13 +79,15 @@ def read_top_k(text: str) -> TopKChoice:
     raise InputError(f"--top-k is a number from 1, 'all' or 'default', not {text!r}")
 
 
-def enumerate_texts(source: str | None, texts: list[str]) -> Iterator[tuple[str, str]]:
-    """Id and text of what is to be encoded; texts given one by one are numbered from 0."""
+def enumerate_texts(source: str | None, texts: list[str], **fields: str | None) -> Iterator[tuple[str, str]]:
+    """Id and text of what is to be encoded; texts given one by one are numbered from 0. fields: of `read_corpus`."""
     if source is None:
+        if any(fields.values()):
+            raise InputError("--id-field, --text-field and --title-field are of a source; leave them out")
         return ((str(i), text) for i, text in enumerate(texts))
     from saelex.corpus.reading import read_corpus
 
-    return ((document.id, document.content) for document in read_corpus(source))
+    return ((document.id, document.content) for document in read_corpus(source, **fields))
 
 
 def _encoded(

@@ -19,6 +19,7 @@ from saelex.cli.options import (
     Json,
     Language,
     Model,
+    check_models,
     load_encoder,
     named_language,
     print_json,
@@ -99,17 +100,19 @@ def evaluate(
     collection encodes nothing but a small sample, to time it.
     """
     kept, spoken = _read_top_k(top_k), named_language(language)
+    check_models([model, *against])
     if report is not None:
         from saelex.evaluation.report import check_target
 
         check_target(report)
 
     from saelex.corpus.opening import named_split, read_collection
-    from saelex.evaluation.evaluate import Plan, evaluate_plan
 
     collections = [read_collection(*named_split(source, split)) for source in paths]
     if ignore_own_ids is not None:
         collections = [replace(collection, ignore_own_ids=ignore_own_ids) for collection in collections]
+    from saelex.evaluation.evaluate import Plan, evaluate_plan
+
     plan = Plan.of(
         _encoder(model, kept),
         against=[name if name in _BASELINES else _other_encoder(name, kept) for name in against],

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from saelex.cli.options import Moved, open_index, print_settings
+from saelex.cli.options import IdField, Moved, TextField, open_index, print_settings
+from saelex.errors import InputError
 
 
 def _list_formats(wanted: bool) -> None:
@@ -27,8 +28,12 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File for the documents.")],
     queries: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="Queries to export as well, to FILE.queries: JSONL, TSV or BEIR folder."),
+        typer.Option(
+            metavar="SOURCE", help="Queries to export as well, to FILE.queries: JSONL, CSV, TSV or BEIR folder."
+        ),
     ] = None,
+    id_field: IdField = None,
+    text_field: TextField = None,
     text: Annotated[bool, typer.Option(help="Export titles, texts and metadata too.")] = True,
     set_: Annotated[
         list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the format.")
@@ -50,7 +55,9 @@ def export(
     from saelex.corpus.reading import read_queries
     from saelex.engines.export import export_index
 
-    asked = [] if queries is None else list(read_queries(queries))
+    if queries is None and (id_field or text_field):
+        raise InputError("--id-field and --text-field are of --queries; leave them out")
+    asked = [] if queries is None else list(read_queries(queries, id_field=id_field, text_field=text_field))
     with open_index(path, model) as index:
         done = export_index(index, chosen, output, asked, with_text=text)
     empty = f" ({done.documents.empty} without any weight left out)" if done.documents.empty else ""

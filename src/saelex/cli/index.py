@@ -12,7 +12,16 @@ import typer
 from saelex.cli.check import check as check_index
 from saelex.cli.delete import delete as delete_documents
 from saelex.cli.merge import merge as merge_index
-from saelex.cli.options import DEFAULT_MODEL, Language, load_encoder, named_language, stopping_in_order
+from saelex.cli.options import (
+    DEFAULT_MODEL,
+    IdField,
+    Language,
+    TextField,
+    TitleField,
+    load_encoder,
+    named_language,
+    stopping_in_order,
+)
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -49,9 +58,9 @@ def index(
         typer.Option("--pruned/--no-pruned", help="New index: keep what capped and two_step searches read, too."),
     ] = None,
     language: Language = None,
-    id_field: Annotated[str | None, typer.Option(metavar="NAME", help="JSONL, CSV, TSV: what holds the id.")] = None,
-    text_field: Annotated[str | None, typer.Option(metavar="NAME", help="What holds the text.")] = None,
-    title_field: Annotated[str | None, typer.Option(metavar="NAME", help="What holds the title.")] = None,
+    id_field: IdField = None,
+    text_field: TextField = None,
+    title_field: TitleField = None,
     labels: Annotated[
         bool | None,
         typer.Option("--labels/--no-labels", help="Derive the concepts' labels from the documents (default)."),
@@ -112,12 +121,12 @@ def _fill(
     update: bool,
     labels: bool | None,
 ) -> None:
-    from saelex.index.index import Index
-
     new = not target.exists()
     if not (new or resume or update):
         raise InputError(f"{target}: exists already; add --resume to go on with it, or --update to replace documents")
     encoder = load_encoder(model) if model else partial(load_encoder, DEFAULT_MODEL)
+    from saelex.index.index import Index
+
     with Index.at(target, encoder, **settings) as index:
         try:
             if labels and not index.settings["forward"]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from saelex.cli.options import RecipeSettings, Set, print_settings
+from saelex.cli.options import RecipeSettings, Set, check_models, print_settings
 from saelex.errors import InputError
 
 
@@ -37,11 +37,13 @@ def label_free(
             "name a recipe and a folder, for example recipes/label_free/minilm.yaml --output models/mine; "
             "--settings lists what a recipe may hold"
         )
+    loaded = load_recipe(LabelFreeRecipe, recipe, set_)
+    check_models([loaded.model])
     import torch
 
     from saelex.encoder.files.folder import check_target
 
     check_target(output)
-    encoder = label_free_encoder(load_recipe(LabelFreeRecipe, recipe, set_), progress=True)
+    encoder = label_free_encoder(loaded, progress=True)
     encoder.save_pretrained(output, weight_dtype=torch.float16 if half else None)
     typer.echo(f"{output}: {encoder.n_latents:,} latents of {encoder.backbone.model_id}, weighted without labels")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import Language, load_encoder, named_language, open_index
+from saelex.cli.options import Language, check_models, load_encoder, named_language, open_index
 from saelex.errors import InputError
 from saelex.files import expanded
 
@@ -66,6 +66,7 @@ def mine(
     search` does, with words where it has them; a model by concepts alone. A run that was stopped goes on when the same
     command is given again.
     """
+    check_models(by)
     from saelex.corpus.opening import named_split
     from saelex.training.mining.false_negatives import FalseNegativeFilter
     from saelex.training.mining.known import KnownScores

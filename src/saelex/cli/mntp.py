@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from saelex.cli.options import RecipeSettings, Set, print_settings
+from saelex.cli.options import RecipeSettings, Set, check_models, print_settings
 from saelex.errors import InputError
 
 
@@ -39,6 +39,7 @@ def mntp(
     if recipe is None:
         raise InputError("name a recipe, for example recipes/mntp/minilm.yaml; --settings lists what it may hold")
     loaded = load_recipe(MntpRecipe, recipe, set_)
+    check_models([loaded.model])
     from saelex.training.mntp.run import train_mntp
 
     folder = output or Path("runs") / recipe.stem

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saelex.errors import InputError
+from saelex.hub import check_obtainable
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -51,6 +52,9 @@ Set = Annotated[
     list[str],
     typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe; --settings names them."),
 ]
+IdField = Annotated[str | None, typer.Option(metavar="NAME", help="JSONL, CSV, TSV: what holds the id.")]
+TextField = Annotated[str | None, typer.Option(metavar="NAME", help="What holds the text.")]
+TitleField = Annotated[str | None, typer.Option(metavar="NAME", help="What holds the title.")]
 RecipeFile = Annotated[
     Path | None, typer.Argument(metavar="RECIPE", help="YAML file, or one of the names that `saelex recipes` lists.")
 ]
@@ -69,8 +73,30 @@ def named_language(language: str | None) -> str:
     return language
 
 
+def check_models(names: Iterable[str]) -> None:
+    """Raises InputError for hub ids that cannot be had now: at once, before torch and its like are imported.
+
+    The default's backbone may lie elsewhere on this machine (`saelex.encoder.backbone.minilm`).
+    """
+    from saelex.encoder.backbone.minilm import MODEL_ID
+
+    for name in names:
+        if name != MODEL_ID:
+            check_obtainable(name)
+
+
+def check_saes(names: Iterable[str]) -> None:
+    """The same of SAEs; those of the catalogue are files of repositories that have other names."""
+    from saelex.sae.catalogue import resolve
+
+    for name in names:
+        if resolve(name) is None:
+            check_obtainable(name)
+
+
 def load_encoder(model: str) -> Encoder:
     """The encoder that `--model` names."""
+    check_models([model])
     from saelex.encoder.encoder import Encoder
 
     return Encoder.load(model)

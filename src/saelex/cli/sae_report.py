@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from saelex.cli.options import check_models, check_saes
 from saelex.files import expanded
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def report(
     FVU, cosine, L0, dead and dense latents, the strongest contexts of some latents, and how much of the language
     model's loss is kept when the reconstructions take the place of the states.
     """
+    check_saes([source, *against])
+    check_models([model] if model else [])
     from saelex.evaluation.sae_report import PAGE, ReportSettings, check_target, report_saes
     from saelex.evaluation.sae_report.backbone import backbone_of
     from saelex.training.text_reading import read_texts
@@ -102,6 +105,7 @@ def export(
     licence: Licence = None,
 ) -> None:
     """Write an SAE of any format in SAELens' layout, with a model card."""
+    check_saes([source])
     from saelex.sae.hub import check_export, export_sae
     from saelex.sae.model_card import known_metrics
 
@@ -122,6 +126,7 @@ def push(
 
     The token is that of `hf auth login`, or HF_TOKEN.
     """
+    check_saes([source])
     from saelex.sae.hub import CARD, push_sae
     from saelex.sae.model_card import known_metrics
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from saelex.files import expanded
+from saelex.hub import check_obtainable
 from saelex.sae.catalogue import CatalogueEntry, Suite, find, models, resolve
 from saelex.sae.memory import DTYPE_BYTES, head_bytes
 
@@ -25,6 +26,7 @@ def facts(source: str) -> dict[str, Any]:
         return entry_facts(entry)
     if not expanded(source).exists() and source.count("/") != 1:
         return entry_facts(find(source))  # neither a folder nor a hub id: says which names are similar
+    check_obtainable(source)
     from saelex.sae.autoencoder import SparseAutoencoder
 
     return loaded_facts(SparseAutoencoder.load(source, decoder=False), expanded(source))

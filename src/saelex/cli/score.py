@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.cli.mine import BM25, DropAbove, DropMargin, bm25_language, bm25_over
-from saelex.cli.options import Language
+from saelex.cli.options import Language, check_models
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def score(
     encoded once), BM25. The filter sees scores before --scale. A run that was stopped goes on when the same command is
     given again.
     """
+    check_models(teacher)
     from saelex.training.mining.aggregation import Aggregation
     from saelex.training.mining.false_negatives import FalseNegativeFilter
     from saelex.training.mining.names import short_names

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saelex.cli.options import RecipeSettings, Set, print_settings
+from saelex.cli.options import RecipeSettings, Set, check_models, print_settings
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def train(
     if recipe is None:
         raise InputError("name a recipe, for example recipes/splare/llama31_8b.yaml; --settings lists what it may hold")
     chosen = load_recipe(RetrievalRecipe, recipe, set_)
+    check_models([chosen.model.encoder or chosen.model.backbone])
     if dry_run:
         from saelex.training.retrieval.plan import plan
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from saelex.cli.options import RecipeSettings, Set, print_settings
+from saelex.cli.options import RecipeSettings, Set, check_models, print_settings
 from saelex.errors import InputError
 
 
@@ -39,6 +39,7 @@ def train_sae(
     if recipe is None:
         raise InputError("name a recipe, for example recipes/sae/minilm.yaml; --settings lists what it may hold")
     loaded = load_recipe(SaeRecipe, recipe, set_)
+    check_models([loaded.model])
     from saelex.sae.training.processes import Processes
     from saelex.training.sae.run import train_sae_on_text
 

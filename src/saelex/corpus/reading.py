@@ -110,17 +110,17 @@ def read_qrels(path: str | Path) -> Qrels:
 
 def document_of_line(line: str, where: str, *, is_json: bool) -> Document:
     """The document on one line of JSONL or TSV; `where`, such as file:line, begins the InputError for a bad one."""
-    record = parse_json(line, where) if is_json else None
+    record = parse_json(line, where, _FINITE) if is_json else None
     try:
         return document_of_record(_object(record)) if is_json else document_of_cells(line.split("\t"))
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
 
-def parse_json(line: str, where: str) -> Any:
+def parse_json(line: str, where: str, decoder: json.JSONDecoder | None = None) -> Any:
     """The JSON value on a line; `where`, such as file:line, begins the InputError if there is none or it is no text."""
     try:
-        value = _JSON.decode(line)
+        value = (decoder or json.JSONDecoder()).decode(line)
         if "\\u" in line:
             _refuse_surrogates(value)
     except json.JSONDecodeError as error:
@@ -138,7 +138,7 @@ def _finite(number: str) -> float:
     return value
 
 
-_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+_FINITE = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def parse_queries(path: Path) -> Iterator[tuple[str, Query]]:
@@ -187,7 +187,7 @@ def parse_jsonl(
     """What `parse` makes of each numbered line's JSON object, after file and line."""
     for number, line in lines:
         where = f"{name}:{number}"
-        record = parse_json(line, where)
+        record = parse_json(line, where, _FINITE)
         try:
             parsed = parse(_object(record))
         except InputError as error:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
 from saelex.errors import InputError
 from saelex.installation import needs_extra
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,8 @@ def add_adapters(model: nn.Module, lora: LoraRecipe, *, seed: int, within: str =
     within: prefix of the layers' names, such as "bert." where a head lies beside the blocks.
     Returns peft's wrapper, which knows how to end it. Raises InputError where no layer has a target's name.
     """
+    import torch
+
     chosen = adapted_layers(model, lora, within)
     try:
         from peft import LoraConfig, get_peft_model
@@ -48,6 +48,8 @@ def add_adapters(model: nn.Module, lora: LoraRecipe, *, seed: int, within: str =
 
 def adapted_layers(model: nn.Module, lora: LoraRecipe, within: str = "") -> dict[str, nn.Linear]:
     """The layers that `add_adapters` adapts, by name. Raises InputError where no layer has a target's name."""
+    from torch import nn
+
     layers = {
         name: module
         for name, module in model.named_modules()

@@ -27,6 +27,7 @@ from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, local_or_name
+from saelex.hub import asking_hub
 from saelex.loading import Loading, LoadingOptions, without_own_code
 from saelex.reading.json_object import JsonObject
 from saelex.reading.regular import one_error
@@ -244,7 +245,11 @@ class Backbone(nn.Module):
         from transformers import AutoTokenizer
 
         files = self.tokenizer_files
-        with without_own_code(self.model_id), one_error(files.model_id, "a model with a readable tokenizer"):
+        with (
+            without_own_code(self.model_id),
+            one_error(files.model_id, "a model with a readable tokenizer"),
+            asking_hub(files.model_id),
+        ):
             tokenizer = AutoTokenizer.from_pretrained(files.model_id, **files.loading.pretrained)
             tokenizer("a text")  # a setting of the wrong type shows only now
         if not tokenizer.is_fast:

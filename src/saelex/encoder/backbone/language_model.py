@@ -12,6 +12,7 @@ from saelex.encoder.backbone.attention import attention_implementation
 from saelex.encoder.backbone.backbone import Backbone, model_config
 from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
+from saelex.hub import asking_hub
 from saelex.reading.regular import one_error
 
 _BLOCKS = ("layers", "encoder.layer", "transformer.layer", "language_model.layers")  # within a Hugging Face base model
@@ -50,7 +51,10 @@ class LanguageModel(nn.Module):
 
         kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
         attention = attention_implementation(model_config(backbone.settings))
-        with one_error(checkpoint.model_id, "a language model that transformers reads"):
+        with (
+            one_error(checkpoint.model_id, "a language model that transformers reads"),
+            asking_hub(checkpoint.model_id),
+        ):
             model = kind.from_pretrained(
                 checkpoint.model_id,
                 **checkpoint.loading.pretrained,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, sha256_of
 from saelex.installation import install_command
 from saelex.loading import Loading
+
+if TYPE_CHECKING:
+    from saelex.encoder.backbone.checkpoint import Checkpoint
 
 MODEL_ID = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -22,6 +25,8 @@ def open_checkpoint(model: str | Path, loading: Loading) -> Checkpoint:
 
     Raises `Checkpoint`'s and `locate`'s errors.
     """
+    from saelex.encoder.backbone.checkpoint import Checkpoint
+
     embedded = str(model) == MODEL_ID and loading.revision is None
     return Checkpoint(locate() if embedded else model, loading)
 
@@ -52,6 +57,8 @@ def _packaged() -> Path | None:
 
 
 def _from_hub() -> Path:
+    from saelex.encoder.backbone.checkpoint import Checkpoint
+
     try:
         checkpoint = Checkpoint(MODEL_ID)
         checkpoint.file("model.safetensors")

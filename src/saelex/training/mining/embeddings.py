@@ -13,6 +13,7 @@ from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
 from saelex.files import replacing
+from saelex.hub import asking_hub
 from saelex.installation import needs_extra
 from saelex.progress import progress_bar
 from saelex.reading.arrays import read_npy
@@ -156,7 +157,8 @@ def load_sentence_transformers(kind: str, source: str) -> Any:
     """
     package = require_sentence_transformers()
     try:
-        return getattr(package, kind)(source, trust_remote_code=False)
+        with asking_hub(source):
+            return getattr(package, kind)(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{source}: sentence-transformers cannot load it ({reason})") from error

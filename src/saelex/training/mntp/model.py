@@ -16,6 +16,7 @@ from saelex.encoder.backbone.dropout import set_dropout
 from saelex.encoder.backbone.minilm import open_checkpoint
 from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
+from saelex.hub import asking_hub
 from saelex.loading import Loading, without_own_code
 from saelex.training.lora import LoraRecipe, add_adapters
 from saelex.training.mntp.recipe import MntpRecipe
@@ -101,9 +102,13 @@ def load_masked_model(recipe: MntpRecipe) -> Loaded:
     import transformers
 
     where = checkpoint.loading.pretrained
-    config = transformers.AutoConfig.from_pretrained(checkpoint.model_id, **where)
+    with without_own_code(recipe.model), asking_hub(checkpoint.model_id):
+        config = transformers.AutoConfig.from_pretrained(checkpoint.model_id, **where)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.model_id, **where)
+    if not tokenizer.is_fast:
+        raise InputError(f"{recipe.model} has no fast tokenizer (tokenizer.json)")
     kind = transformers.AutoModelForCausalLM if architecture.decoder else transformers.AutoModelForMaskedLM
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), asking_hub(checkpoint.model_id):
         torch.manual_seed(recipe.training.seed)  # a new head is drawn here
         model = kind.from_pretrained(
             checkpoint.model_id,
@@ -119,10 +124,6 @@ def load_masked_model(recipe: MntpRecipe) -> Loaded:
         model.config.use_cache = False
     if recipe.training.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    with without_own_code(recipe.model):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.model_id, **where)
-    if not tokenizer.is_fast:
-        raise InputError(f"{recipe.model} has no fast tokenizer (tokenizer.json)")
     masked = MaskedLanguageModel(model, settings["model_type"], new_head=not has_head)
     return Loaded(masked, checkpoint, architecture, tokenizer)
 
