@@ -28,6 +28,8 @@ class Snapshot:
     tombstones: NDArray[np.int64]
     filtered: OrderedDict[str, list[SegmentView]] = field(default_factory=OrderedDict, init=False)
     """The views of the last filters used, by filter; they go with the snapshot."""
+    frequencies_known: dict[int, int] = field(default_factory=dict, init=False)
+    """Of the columns that were asked for; they go with the snapshot, too."""
 
     @cached_property
     def passages(self) -> NDArray[np.int64]:
@@ -51,18 +53,25 @@ class Snapshot:
 
     def frequencies(self, columns: NDArray[np.int32]) -> NDArray[np.int64]:
         """In how many live rows each of the columns is, shaped like them; 0 for columns beyond all segments."""
-        wanted, places = np.unique(columns, return_inverse=True)
-        counts = np.zeros(len(wanted), np.int64)
+        asked, known = columns.tolist(), self.frequencies_known
+        if new := set(asked) - known.keys():
+            counted = np.sort(np.array(list(new), columns.dtype))
+            known.update(zip(counted.tolist(), self._count(counted).tolist()))
+        return np.array([known[column] for column in asked], np.int64)
+
+    def _count(self, columns: NDArray[np.int32]) -> NDArray[np.int64]:
+        """`frequencies` of columns that ascend."""
+        counts = np.zeros(len(columns), np.int64)
         for view in self.views:
-            indptr, rows, _ = view.postings.lines(wanted)
-            known = wanted[wanted < len(indptr) - 1]  # the first of them, as they ascend
-            firsts, lasts = indptr[known], indptr[known + 1]
+            indptr, rows, _ = view.postings.lines(columns)
+            inside = columns[columns < len(indptr) - 1]  # the first of them
+            firsts, lasts = indptr[inside], indptr[inside + 1]
             if view.live is None:
-                counts[: len(known)] += lasts - firsts
+                counts[: len(inside)] += lasts - firsts
             else:
                 live = [np.count_nonzero(view.live[rows[first:last]]) for first, last in zip(firsts, lasts)]
-                counts[: len(known)] += np.array(live, np.int64)
-        return counts[places]
+                counts[: len(inside)] += np.array(live, np.int64)
+        return counts
 
     @cached_property
     def first_rows(self) -> list[int]:
