@@ -46,6 +46,11 @@ def absolute(path: str | Path) -> Path:
     return expanded(path).absolute()
 
 
+def _behind_links(path: str | Path) -> Path:
+    # unlike Path.resolve, this leaves links in a circle, which lead nowhere, as they are
+    return Path(os.path.realpath(expanded(path)))
+
+
 def local_or_name(source: str | Path) -> str:
     """The absolute path of a folder or file that is there; anything else, such as a hub id, as it was given."""
     path = absolute(source)
@@ -71,7 +76,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A kill or a power cut at any moment leaves the old file or the new one. A link keeps pointing where it points: the
     file there is replaced.
     """
-    target = expanded(path).resolve()
+    target = _behind_links(path)
     with _scratch(target) as scratch:
         temporary = scratch / target.name
         yield temporary
@@ -86,7 +91,7 @@ def making_folder(folder: Path) -> Iterator[Path]:
 
     Raises OSError where `folder` holds something by then.
     """
-    target = expanded(folder).resolve()
+    target = _behind_links(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(target) as scratch:
         made = scratch / "new"
@@ -106,7 +111,7 @@ def replacing_folder(folder: Path, *, keep_others: bool = False) -> Iterator[Pat
     Old and new change places in one step where the system can do that. Elsewhere the old one steps aside for a moment;
     if the process is killed just then, `recover_folder` puts it back. A link keeps pointing where it points.
     """
-    target = expanded(folder).resolve()
+    target = _behind_links(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(target) as scratch:
         made = scratch / "new"
@@ -121,7 +126,7 @@ def replacing_folder(folder: Path, *, keep_others: bool = False) -> Iterator[Pat
 
 def recover_folder(folder: Path) -> None:
     """Put back a folder that `replacing_folder` had moved aside when its process was killed. Touches nothing else."""
-    target = expanded(folder).resolve()
+    target = _behind_links(folder)
     if target.exists() or not target.parent.is_dir():
         return
     for scratch in sorted(target.parent.glob(f"{_prefix(target)}*")):

@@ -137,7 +137,7 @@ def test_a_damaged_store_is_an_error_to_the_last_bit(tmp_path: Path, store: Conc
         assert list(opened) == CONCEPTS
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(InputError, match="not a concept store"):
+    with pytest.raises(InputError, match="a pipe or a device, not a regular file"):
         ConceptStore.open(path)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -361,8 +360,6 @@ def _make_concepts(folder: Path) -> Path:
         for i, label in ((1, "wing · lift"), (4, "river"))
     ]
     ConceptStore.write(folder / "concepts.sqlite", concepts, fingerprint="f").close()
-    with sqlite3.connect(folder / "concepts.sqlite") as connection:
-        connection.execute("VACUUM")
     return folder / "concepts.sqlite"
 
 

@@ -24,7 +24,8 @@ def regular_file(path: Path) -> Path:
             raise InputError(f"{path}: no such file; fetch what is missing") from error
         raise InputError(f"{path}: cannot be read ({reason_of(error)}); fetch it again") from error
     if not stat.S_ISREG(mode):
-        raise InputError(f"{path}: not a regular file; give the file itself")
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise InputError(f"{path}: {kind}, not a regular file; give the file itself")
     return path
 
 
