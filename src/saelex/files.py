@@ -29,7 +29,12 @@ _TICK = 0.02  # seconds; the coarsest clock that a local file system stamps file
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with `~` and `~user` as home folders: what every path that a user gives goes through."""
+    """The path with `~` and `~user` as home folders: what every path that a user gives goes through.
+
+    Raises InputError for a NUL in it, which no path can have.
+    """
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r}: no path, it holds a NUL character")
     try:
         return Path(path).expanduser()
     except RuntimeError:  # nobody of that name

@@ -63,6 +63,33 @@ def test_a_crash_costs_no_more_than_the_last_half_minute(tmp_path: Path, seconds
         assert len(index) == 900 and index.check().ok
 
 
+@pytest.mark.parametrize("seconds", [3.0, 14.0, 29.0])
+def test_a_single_passage_may_take_nearly_as_long(tmp_path: Path, seconds: float) -> None:
+    encoder = SlowEncoder()
+    with Index.create(tmp_path / "i", encoder) as index:
+        with pytest.raises(MemoryError):
+            add(index, encoder, Work(seconds, 33, MemoryError()), make_documents(40))
+        assert (33 - len(index)) * seconds <= COMMIT_SECONDS and index.check().ok
+
+
+def test_long_documents_after_short_ones_are_not_taken_for_as_quick(tmp_path: Path) -> None:
+    """As where titles come before texts: time goes by length, and nothing of a second minute is lost."""
+
+    class ByLength(SlowEncoder):
+        def encode_document(self, texts: str | Sequence[str]) -> SparseRows:
+            if self.work is not None:
+                self.work.seconds_a_text = 0.0003 * sum(map(len, texts)) / len(texts)
+            return super().encode_document(texts)
+
+    encoder, titles = ByLength(max_document_length=None), make_documents(1000)
+    books = [Document(f"b{i}", f"only{i} " + "wing " * 2000) for i in range(60)]  # 3 s each
+    with Index.create(tmp_path / "i", encoder) as index:
+        work = Work(0.0, len(titles) + 40, MemoryError())
+        with pytest.raises(MemoryError):
+            add(index, encoder, work, [*titles, *books])
+        assert (len(titles) + 40 - len(index)) * 3.1 <= COMMIT_SECONDS and index.check().ok
+
+
 def test_a_quick_machine_commits_seldom(tmp_path: Path) -> None:
     encoder = SlowEncoder()
     with Index.create(tmp_path / "i", encoder) as index:
@@ -75,11 +102,11 @@ def test_an_interrupt_keeps_what_is_encoded_and_says_how_to_go_on(tmp_path: Path
     encoder, documents = SlowEncoder(), make_documents(300)
     with Index.create(tmp_path / "i", encoder) as index:
         work = Work(0.01, stop_after=200)
-        with pytest.raises(KeyboardInterrupt, match=r"the 112 documents before it are in the index; go on with resume"):
+        with pytest.raises(KeyboardInterrupt, match=r"the 127 documents before it are in the index; go on with resume"):
             add(index, encoder, work, documents)
-        assert len(index) == 112 and index.check().ok  # parts of 16, 32 and 64; the one of 128 was under way
+        assert len(index) == 127 and index.check().ok  # parts of 1, 2, 4 .. 64; the one of 128 was under way
         add(index, encoder, Work(0.01), documents)
-        assert [index.search(f"only{i}", k=1)[0].id for i in (0, 111, 112, 299)] == ["d0", "d111", "d112", "d299"]
+        assert [index.search(f"only{i}", k=1)[0].id for i in (0, 126, 127, 299)] == ["d0", "d126", "d127", "d299"]
 
 
 def test_a_source_that_takes_its_time_is_not_waited_for(tmp_path: Path) -> None:

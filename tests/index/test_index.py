@@ -422,8 +422,18 @@ def test_open_or_create(tmp_path: Path) -> None:
             Index.at(tmp_path / "i", FakeEncoder(), **settings)
     with pytest.raises(MismatchError, match="made with the encoder"):
         Index.at(tmp_path / "i", FakeEncoder(seed=1))
-    with Index.at(tmp_path / "i", lambda: pytest.fail("it has an encoder already"), words=False):
+    with Index.at(tmp_path / "i", lambda: pytest.fail("it has an encoder already"), words=False, language=None):
         pass
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 300, "loop/a"])
+def test_a_name_that_no_folder_can_have_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path = f"{tmp_path}/{name}"
+    for use in (Index.open, lambda path: Index.create(path, FakeEncoder()), lambda path: Index.at(path, FakeEncoder())):
+        with pytest.raises(SaelexError) as caught:
+            use(path)
+        assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.parametrize("forward", [True, False])

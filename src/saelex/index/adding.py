@@ -1,8 +1,9 @@
 """Documents into an index: read, split, encoded in parts, and committed when enough of them wait or have waited long.
 
 Whatever ends an `add` (a crash, an interrupt, a source that breaks) costs what was done since the last commit, so one
-follows the other within COMMIT_SECONDS. How many passages are encoded together goes by how long the last ones took: few
-enough for that on a slow machine, many on a quick one, where padding would cost.
+follows the other within COMMIT_SECONDS. How many passages are encoded together goes by how long the last ones took and
+by their length: few enough for that on a slow machine, and where books follow titles; many on a quick one, where
+padding would cost.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ COMMIT_SECONDS = 30.0
 """From one commit to the next at most, if no single document takes longer: what a crash costs."""
 
 _LOOKED_UP = 1000  # documents whose ids are looked up together
-_FEWEST, _MOST = 16, 1024  # passages that are encoded together
+_MOST = 1024  # passages that are encoded together
 
 
 class AddReport(NamedTuple):
@@ -84,7 +85,8 @@ class Adder:
     replaced: int = field(default=0, init=False)
     _waiting: list[tuple[list[Prepared], SparseRows]] = field(default_factory=list, init=False)  # for the next commit
     _committed_at: float = field(default=0.0, init=False)
-    _together: int = field(default=_FEWEST, init=False)  # passages that are encoded together
+    _together: int = field(default=1, init=False)  # passages that are encoded together
+    _pace: float = field(default=0.0, init=False)  # seconds a character of them
 
     def run(self, documents: Iterable[Document | Mapping[str, Any]]) -> AddReport:
         """Add them all. What was committed before an error stays; the error's message says how much.
@@ -152,15 +154,19 @@ class Adder:
     def _parts(self, prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
         """Documents that are encoded together. Raises InputError for an id that comes twice before a commit."""
         part: list[Prepared] = []
-        passages, start = 0, self.clock()
+        passages, characters, start = 0, 0, self.clock()
         for one in prepared:
+            if part and (characters + _length(one)) * self._pace >= COMMIT_SECONDS / 4:
+                yield part
+                part, passages, characters, start = [], 0, 0, self.clock()
             part.append(one)
             passages += len(one.passages)
+            characters += _length(one)
             waiting = self._n_waiting() + passages
             slow = self.clock() - start >= COMMIT_SECONDS / 4
             if passages >= self._together or waiting >= BATCH_PASSAGES or slow:
                 yield part
-                part, passages, start = [], 0, self.clock()
+                part, passages, characters, start = [], 0, 0, self.clock()
         if part:
             yield part
 
@@ -178,7 +184,9 @@ class Adder:
         if took < COMMIT_SECONDS / 15:
             self._together = min(_MOST, 2 * self._together)
         elif took > COMMIT_SECONDS / 4:
-            self._together = max(_FEWEST, self._together // 2)
+            self._together = max(1, self._together // 2)
+        # copies, which cost nothing, must not make it forget at once how long a text takes
+        self._pace = max(took / sum(map(_length, part)), self._pace / 2)
         return took
 
     def _n_waiting(self) -> int:
@@ -237,6 +245,11 @@ def check_documents(documents: Any) -> None:
         raise InputError(f"documents come in a list or another iterable, not in a {type(documents).__name__}")
     if isgenerator(documents) and documents.gi_frame is None:
         raise InputError("these documents were read already: a generator gives them once; make it anew, or give a list")
+
+
+def _length(document: Prepared) -> int:
+    """Characters of its passages."""
+    return sum(end - start for start, end in document.passages)
 
 
 def _digest(document: Document) -> bytes:

@@ -146,7 +146,7 @@ class Index:
         Raises InputError for a new index without an encoder, and for settings that one that is there was not created
         with; else as `open` and `create` do.
         """
-        if not expanded(path).exists():
+        if not os.path.lexists(expanded(path)):  # also where no file can have that name
             if encoder is None:
                 raise InputError(f"{path}: no such index; give the encoder to make it with")
             return cls.create(path, encoder() if callable(encoder) else encoder, **settings)
@@ -160,6 +160,8 @@ class Index:
 
     def _check_created_with(self, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
+            if name == "language" and value is None:  # as `create` takes it: not named
+                continue
             if name not in self.settings and name != "language":
                 raise InputError(f"{name!r} is no setting of an index; `Index.create` names them")
             there: Any = self.settings["words"] and self.language if name == "language" else self.settings[name]

@@ -92,7 +92,7 @@ class Storage:
         taken = InputError(f"{target}: exists already; choose another name, or remove it first")
         if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
             raise taken
-        place = target.resolve()  # of a link to an empty folder, that folder
+        place = Path(os.path.realpath(target))  # of a link to an empty folder, that folder; `resolve` stops at a loop
         temporary = place.with_name(f".{place.name}.{os.getpid()}.{secrets.token_hex(4)}.new")
         with _one_clear_error(target, "nothing was created"):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -116,9 +116,9 @@ class Storage:
     def open(cls, folder: str | Path) -> Storage:
         """Raises CorruptIndexError for a folder that is damaged or none of ours."""
         target = absolute(folder)
-        if not target.is_dir():
-            raise InputError(f"{target}: no such index; make one with `saelex index SOURCE {target.name}`")
         with _one_clear_error(target, "the index is as it was"):
+            if not target.is_dir():
+                raise InputError(f"{target}: no such index; make one with `saelex index SOURCE {target.name}`")
             catalog = Catalog.open(target / _CATALOG)
             try:
                 return cls(target, catalog)
