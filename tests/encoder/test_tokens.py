@@ -191,3 +191,30 @@ def test_tokens_of_a_second_text_are_refused(checkpoints: dict[str, Path], tmp_p
     stored(second)(tmp_path)
     with pytest.raises(InputError, match="token type of a second text"):
         rust_tokenizer(Backbone.load(tmp_path))
+
+
+def test_a_token_without_an_embedding_is_one_error(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    for path in checkpoints["bert"].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"zeppelin": 100_000}))
+    backbone = Backbone.load(tmp_path)
+    tokenizer = TextTokenizer(rust_tokenizer(backbone), EncoderSettings(), LENGTH, n_words=backbone.n_words)
+    assert len(tokenizer.tokenize(["a wing"], "document")[0].ids) > 2
+    with pytest.raises(InputError, match=r"'zeppelin'.* do not belong together"):
+        tokenizer.tokenize(["a wing", "a zeppelin"], "document")
+
+
+def test_a_frame_of_tokens_that_are_nowhere_is_one_error(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """The tokenizers library panics, which no `except Exception` sees."""
+
+    def no_end(content: dict[str, Any]) -> None:
+        del content["post_processor"]["special_tokens"]["[SEP]"]
+
+    for path in checkpoints["bert"].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for kind in ("BertTokenizer", "PreTrainedTokenizerFast"):
+        config(tokenizer_class=kind)(tmp_path)
+        stored(no_end)(tmp_path)
+        with pytest.raises(InputError, match="not a model with a readable tokenizer"):
+            rust_tokenizer(Backbone.load(tmp_path))
+        (tmp_path / "tokenizer.json").write_bytes((checkpoints["bert"] / "tokenizer.json").read_bytes())
