@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
+from tests.encoder.tiny_models import LONG_TEXT, TEXTS, tiny_checkpoint
 from transformers import AutoTokenizer
 
 from saelex.encoder.backbone.backbone import Backbone
@@ -212,9 +212,19 @@ def test_a_frame_of_tokens_that_are_nowhere_is_one_error(checkpoints: dict[str, 
 
     for path in checkpoints["bert"].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    for kind in ("BertTokenizer", "PreTrainedTokenizerFast"):
-        config(tokenizer_class=kind)(tmp_path)
-        stored(no_end)(tmp_path)
-        with pytest.raises(InputError, match="not a model with a readable tokenizer"):
-            rust_tokenizer(Backbone.load(tmp_path))
-        (tmp_path / "tokenizer.json").write_bytes((checkpoints["bert"] / "tokenizer.json").read_bytes())
+    config(tokenizer_class="PreTrainedTokenizerFast")(tmp_path)  # BertTokenizer makes the frame anew
+    stored(no_end)(tmp_path)
+    with pytest.raises(InputError, match="not a model with a readable tokenizer"):
+        rust_tokenizer(Backbone.load(tmp_path))
+
+
+def test_a_limit_below_the_special_tokens_is_one_error(checkpoints: dict[str, Path]) -> None:
+    """The tokenizers library cuts nothing then."""
+    backbone = Backbone.load(checkpoints["bert"])
+    for length, n_tokens in ((3, 3), (2, 2)):
+        settings = EncoderSettings(max_query_length=length)
+        tokenizer = TextTokenizer(rust_tokenizer(backbone), settings, LENGTH)
+        assert len(tokenizer.tokenize([LONG_TEXT], "query")[0].ids) == n_tokens
+    tokenizer = TextTokenizer(rust_tokenizer(backbone), EncoderSettings(max_query_length=1), LENGTH)
+    with pytest.raises(InputError, match="leave no room for the model's 2 special ones"):
+        tokenizer.tokenize([LONG_TEXT], "query")

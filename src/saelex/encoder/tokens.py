@@ -102,6 +102,9 @@ class TextTokenizer:
         bare = self.bare_queries and side == "query"
         most = _EVERYTHING if bare else self.limit
         length = min(self.settings.max_length(side) or most, most)
+        frame = 0 if bare else self.tokenizer.num_special_tokens_to_add(False)
+        if length < frame:  # the tokenizers library then cuts nothing
+            raise InputError(f"at most {length} tokens of a {side} leave no room for the model's {frame} special ones")
         with self._lock, one_error("the model's tokenizer", "one that cuts such texts", "fetch the model again"):
             if self.tokenizer.truncation is None or self.tokenizer.truncation["max_length"] != length:
                 self.tokenizer.enable_truncation(length, direction=self._cut)

@@ -464,3 +464,26 @@ def test_layers_with_a_window_need_one(tmp_path: Path) -> None:
         (folder / "config.json").write_text(json.dumps(settings | changes))
         with pytest.raises(InputError, match=r"config\.json"):
             Backbone.load(folder)
+
+
+def test_shards_and_index_agree(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+    """transformers reads every tensor of every shard, whatever the index says of it."""
+    folder = tmp_path / "sharded"
+    shutil.copytree(checkpoints["bert"], folder)
+    (folder / "model.safetensors").unlink()
+    AutoModel.from_pretrained(checkpoints["bert"]).save_pretrained(folder, max_shard_size="20KB")
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    first, *_, last = sorted(set(index["weight_map"].values()))
+    tensors = load_file(folder / last)
+    name = next(key for key, file in index["weight_map"].items() if file == first)
+    Backbone.load(folder)
+    save_file(tensors | {name: torch.zeros(1)}, folder / last)
+    with pytest.raises(InputError, match="says it does not"):
+        Backbone.load(folder, layer=0)
+    save_file(tensors, folder / last)
+    for changed, message in (({name: last}, "lacks"), ({name: ...}, "says it does not")):
+        listed = {key: file for key, file in {**index["weight_map"], **changed}.items() if file is not ...}
+        path.write_text(json.dumps({"weight_map": listed}))
+        with pytest.raises(InputError, match=message):
+            Backbone.load(folder)

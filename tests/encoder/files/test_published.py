@@ -385,3 +385,12 @@ def test_padding_on_the_left_is_refused_where_it_moves_positions(place: str, spa
     other = tiny_checkpoint("xlm-roberta", tmp_path / "x", language_model=True)
     edit(other / "tokenizer_config.json", padding_side="left")
     assert_same_as_sparse_encoder(other)
+
+
+def test_a_module_whose_folder_is_missing_is_one_error(sparse: Path) -> None:
+    modules = json.loads((sparse / "modules.json").read_text())
+    for number in range(2):
+        changed = [entry | ({"path": "9_Nowhere"} if i == number else {}) for i, entry in enumerate(modules)]
+        (sparse / "modules.json").write_text(json.dumps(changed))
+        with pytest.raises(InputError, match="no such folder"):
+            Encoder.load(sparse)
