@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
+from tests.encoder.tiny_models import LONG_TEXT, TEXTS, tiny_checkpoint
 from transformers import AutoTokenizer
 
 from saelex.encoder.backbone.backbone import Backbone
@@ -191,3 +191,40 @@ def test_tokens_of_a_second_text_are_refused(checkpoints: dict[str, Path], tmp_p
     stored(second)(tmp_path)
     with pytest.raises(InputError, match="token type of a second text"):
         rust_tokenizer(Backbone.load(tmp_path))
+
+
+def test_a_token_without_an_embedding_is_one_error(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    for path in checkpoints["bert"].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"zeppelin": 100_000}))
+    backbone = Backbone.load(tmp_path)
+    tokenizer = TextTokenizer(rust_tokenizer(backbone), EncoderSettings(), LENGTH, n_words=backbone.n_words)
+    assert len(tokenizer.tokenize(["a wing"], "document")[0].ids) > 2
+    with pytest.raises(InputError, match=r"'zeppelin'.* do not belong together"):
+        tokenizer.tokenize(["a wing", "a zeppelin"], "document")
+
+
+def test_a_frame_of_tokens_that_are_nowhere_is_one_error(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """The tokenizers library panics, which no `except Exception` sees."""
+
+    def no_end(content: dict[str, Any]) -> None:
+        del content["post_processor"]["special_tokens"]["[SEP]"]
+
+    for path in checkpoints["bert"].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config(tokenizer_class="PreTrainedTokenizerFast")(tmp_path)  # BertTokenizer makes the frame anew
+    stored(no_end)(tmp_path)
+    with pytest.raises(InputError, match="not a model with a readable tokenizer"):
+        rust_tokenizer(Backbone.load(tmp_path))
+
+
+def test_a_limit_below_the_special_tokens_is_one_error(checkpoints: dict[str, Path]) -> None:
+    """The tokenizers library cuts nothing then."""
+    backbone = Backbone.load(checkpoints["bert"])
+    for length, n_tokens in ((3, 3), (2, 2)):
+        settings = EncoderSettings(max_query_length=length)
+        tokenizer = TextTokenizer(rust_tokenizer(backbone), settings, LENGTH)
+        assert len(tokenizer.tokenize([LONG_TEXT], "query")[0].ids) == n_tokens
+    tokenizer = TextTokenizer(rust_tokenizer(backbone), EncoderSettings(max_query_length=1), LENGTH)
+    with pytest.raises(InputError, match="leave no room for the model's 2 special ones"):
+        tokenizer.tokenize([LONG_TEXT], "query")

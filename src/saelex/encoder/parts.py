@@ -199,6 +199,7 @@ class EncoderParts:
             self._rust_tokenizer,
             settings,
             self.backbone.max_length,
+            n_words=self.backbone.n_words,
             bare_queries=self._token_weights is not None,
         )
 

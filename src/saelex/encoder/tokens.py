@@ -38,15 +38,23 @@ class TextTokenizer:
 
     tokenizer: see `rust_tokenizer`.
     limit: most tokens that the backbone takes.
+    n_words: rows of the backbone's embedding; a tokenizer's files may know more tokens, which are then refused.
     bare_queries: queries are looked up and not read by a backbone: no special tokens, and no limit but the settings'.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, settings: EncoderSettings, limit: int, *, bare_queries: bool = False
+        self,
+        tokenizer: Tokenizer,
+        settings: EncoderSettings,
+        limit: int,
+        *,
+        n_words: int = _EVERYTHING,
+        bare_queries: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.settings = settings
         self.limit = limit
+        self.n_words = n_words
         self.bare_queries = bare_queries
         self.special_ids = special_ids(tokenizer)
         self._cut = (tokenizer.truncation or {}).get("direction", "right")
@@ -55,7 +63,8 @@ class TextTokenizer:
     def tokenize(self, texts: Sequence[str], side: Side, prompt: str | None = None) -> list[TokenizedText]:
         """Ids and masks of every text; a blank text has no tokens at all, not even the special ones.
 
-        prompt: in place of the side's own. Raises InputError, with its index, for anything that is not a string.
+        prompt: in place of the side's own. Raises InputError, with its index, for anything that is not a string, and
+        for a text with a token that the backbone has no embedding for.
         """
         check_texts(texts)
         prompt = self.settings.prompt(side) if prompt is None else prompt
@@ -67,6 +76,12 @@ class TextTokenizer:
         encodings = self._encode([prompt + texts[i] for i in written], side, spans=mask_prompt)
         for i, encoding in zip(written, encodings):
             ids = np.array(encoding.ids, np.int64)
+            if ids.max(initial=0) >= self.n_words:
+                token = self.tokenizer.id_to_token(int(ids.max()))
+                raise InputError(
+                    f"a text has the token {token!r:.60}, number {ids.max()}, and the backbone has "
+                    f" embeddings for {self.n_words} tokens; tokenizer and weights do not belong together"
+                )
             pooled = np.ones(len(ids), np.bool_)
             if self.settings.mask_special_tokens:
                 pooled &= ~np.isin(ids, self.special_ids)
@@ -87,6 +102,9 @@ class TextTokenizer:
         bare = self.bare_queries and side == "query"
         most = _EVERYTHING if bare else self.limit
         length = min(self.settings.max_length(side) or most, most)
+        frame = 0 if bare else self.tokenizer.num_special_tokens_to_add(False)
+        if length < frame:  # the tokenizers library then cuts nothing
+            raise InputError(f"at most {length} tokens of a {side} leave no room for the model's {frame} special ones")
         with self._lock, one_error("the model's tokenizer", "one that cuts such texts", "fetch the model again"):
             if self.tokenizer.truncation is None or self.tokenizer.truncation["max_length"] != length:
                 self.tokenizer.enable_truncation(length, direction=self._cut)
@@ -102,12 +120,14 @@ def rust_tokenizer(backbone: Backbone) -> Tokenizer:
     backbone here reads.
     """
     model_type = backbone.settings["model_type"]
-    tokenizer = plain_bert_tokenizer(backbone.tokenizer_files) if model_type == "bert" else None
-    if tokenizer is None:
-        tokenizer = backbone.tokenizer.backend_tokenizer
-        tokenizer.enable_truncation(backbone.max_length, direction=backbone.tokenizer.truncation_side)
-    tokenizer.no_padding()
-    if model_type in ("bert", "xlm-roberta") and any(tokenizer.encode("a").type_ids):
+    with one_error(backbone.model_id, "a model with a readable tokenizer"):
+        tokenizer = plain_bert_tokenizer(backbone.tokenizer_files) if model_type == "bert" else None
+        if tokenizer is None:
+            tokenizer = backbone.tokenizer.backend_tokenizer
+            tokenizer.enable_truncation(backbone.max_length, direction=backbone.tokenizer.truncation_side)
+        tokenizer.no_padding()
+        types = tokenizer.encode("a").type_ids
+    if model_type in ("bert", "xlm-roberta") and any(types):
         raise InputError(f"{backbone.model_id}: its tokenizer gives texts the token type of a second text; mend it")
     return tokenizer
 

@@ -36,6 +36,7 @@ def state_tokenizer(backbone: Backbone, settings: TokenStates) -> TextTokenizer:
             sink_norm=settings.sink_norm,
         ),
         backbone.max_length,
+        n_words=backbone.n_words,
     )
 
 

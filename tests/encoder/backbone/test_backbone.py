@@ -439,3 +439,52 @@ def test_repr_tells_model_cut_and_place(checkpoints: dict[str, Path], monkeypatc
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, name, **_: folder / name)
     # the hub's cache calls a snapshot's folder by its commit
     assert repr(Checkpoint("me/llama")) == f"Checkpoint(me/llama, revision {folder.name})"
+
+
+def test_positions_are_counted_from_behind_the_padding_token(tmp_path: Path) -> None:
+    folder = tiny_checkpoint("xlm-roberta", tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    assert Backbone.load(folder).max_length == settings["max_position_embeddings"] - 2
+    (folder / "config.json").write_text(json.dumps(settings | {"pad_token_id": 5}))
+    backbone = Backbone.load(folder)
+    longest = torch.full((1, backbone.max_length), 7)
+    torch.testing.assert_close(backbone(longest), full_model(folder)(input_ids=longest).last_hidden_state)
+    with pytest.raises(RuntimeError):
+        full_model(folder)(input_ids=torch.full((1, backbone.max_length + 1), 7))
+    (folder / "config.json").write_text(json.dumps(settings | {"pad_token_id": None}))
+    with pytest.raises(InputError, match="no pad_token_id"):
+        Backbone.load(folder)
+
+
+def test_layers_with_a_window_need_one(tmp_path: Path) -> None:
+    for model_type in ("xlm-roberta", "gemma2"):
+        folder = tiny_checkpoint(model_type, tmp_path / model_type)
+        settings = json.loads((folder / "config.json").read_text())
+        changes = {"layer_types": ["sliding_attention"] * LAYERS, "sliding_window": None}
+        (folder / "config.json").write_text(json.dumps(settings | changes))
+        with pytest.raises(InputError, match=r"config\.json"):
+            Backbone.load(folder)
+
+
+def test_shards_and_index_agree(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+    """transformers reads every tensor of every shard, whatever the index says of it."""
+    folder = tmp_path / "sharded"
+    shutil.copytree(checkpoints["bert"], folder)
+    (folder / "model.safetensors").unlink()
+    AutoModel.from_pretrained(checkpoints["bert"]).save_pretrained(folder, max_shard_size="20KB")
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    first, *_, last = sorted(set(index["weight_map"].values()))
+    tensors = load_file(folder / last)
+    name = next(key for key, file in index["weight_map"].items() if file == first)
+    Backbone.load(folder)
+    save_file(tensors | {name: torch.zeros(1)}, folder / last)
+    with pytest.raises(InputError, match="says it does not"):
+        Backbone.load(folder, layer=0)
+    save_file(tensors, folder / last)
+    other = next(key for key, file in index["weight_map"].items() if file == last)
+    for changed, message in (({other: first}, "lacks"), ({name: ...}, "says it does not")):
+        listed = {key: file for key, file in {**index["weight_map"], **changed}.items() if file is not ...}
+        path.write_text(json.dumps({"weight_map": listed}))
+        with pytest.raises(InputError, match=message):
+            Backbone.load(folder)

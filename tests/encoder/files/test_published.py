@@ -368,3 +368,29 @@ def test_plain_layout_reads_no_file_that_sparse_encoder_passes_over(
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }} lift")
     with pytest.raises(InputError, match="chat template"):
         Encoder.load(folder)
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "tokenizer.json"])
+def test_padding_on_the_left_is_refused_where_it_moves_positions(place: str, sparse: Path, tmp_path: Path) -> None:
+    """SparseEncoder then numbers the positions of a text from where its padding begins."""
+    padding = {
+        "strategy": "BatchLongest", "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }  # fmt: skip
+    edit(sparse / place, **({"padding": padding} if place == "tokenizer.json" else {"padding_side": "left"}))
+    with pytest.raises(InputError, match="pads on the left"):
+        Encoder.load(sparse)
+    edit(sparse / "tokenizer_config.json", padding_side="right")
+    assert_same_as_sparse_encoder(sparse)
+    other = tiny_checkpoint("xlm-roberta", tmp_path / "x", language_model=True)
+    edit(other / "tokenizer_config.json", padding_side="left")
+    assert_same_as_sparse_encoder(other)
+
+
+def test_a_module_whose_folder_is_missing_is_one_error(sparse: Path) -> None:
+    modules = json.loads((sparse / "modules.json").read_text())
+    for number in range(2):
+        changed = [entry | ({"path": "9_Nowhere"} if i == number else {}) for i, entry in enumerate(modules)]
+        (sparse / "modules.json").write_text(json.dumps(changed))
+        with pytest.raises(InputError, match="no such folder"):
+            Encoder.load(sparse)

@@ -16,14 +16,22 @@ class Architecture:
 
     decoder: trained with causal attention. embedding: the token embedding's tensor. final_norm: module after the last
     block, None where there is none. prefixes: what may stand before the base model's tensor names in a checkpoint.
-    first_position: position number of the first token (RoBERTa counts from its padding index + 1 = 2).
+    after_padding: positions are counted from behind the padding token's number, as RoBERTa does.
     """
 
     decoder: bool
     embedding: str
     final_norm: str | None
     prefixes: tuple[str, ...]
-    first_position: int = 0
+    after_padding: bool = False
+
+    def max_length(self, config: Any) -> int:
+        """Most tokens that a model of this configuration takes. Raises InputError where it cannot count them."""
+        if not self.after_padding:
+            return int(config.max_position_embeddings)
+        if not isinstance(config.pad_token_id, int):
+            raise InputError("config.json has no pad_token_id, from which the positions are counted; mend it")
+        return int(config.max_position_embeddings) - config.pad_token_id - 1
 
 
 _LLAMA_LIKE = Architecture(decoder=True, embedding="embed_tokens.weight", final_norm="norm", prefixes=("", "model."))
@@ -32,7 +40,7 @@ _WORDS = "embeddings.word_embeddings.weight"
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bert": Architecture(False, _WORDS, None, ("", "bert.")),
     "distilbert": Architecture(False, _WORDS, None, ("", "distilbert.")),
-    "xlm-roberta": Architecture(False, _WORDS, None, ("", "roberta."), first_position=2),
+    "xlm-roberta": Architecture(False, _WORDS, None, ("", "roberta."), after_padding=True),
     "modernbert": Architecture(False, "embeddings.tok_embeddings.weight", "final_norm", ("", "model.")),
     "llama": _LLAMA_LIKE,
     "mistral": _LLAMA_LIKE,

@@ -140,7 +140,7 @@ class Backbone(nn.Module):
         settings, layer = cut_settings(settings, config, layer, name)
         _check_sizes(checkpoint, architecture, config, name)
         bidirectional = resolve_bidirectional(config, architecture.decoder, bidirectional, name)
-        max_length = int(config.max_position_embeddings) - architecture.first_position
+        max_length = architecture.max_length(config)
 
         dtype = loading.torch_dtype or _stored_dtype(checkpoint, architecture, name)
         skeleton = build_skeleton(settings, window, dtype)
@@ -215,6 +215,11 @@ class Backbone(nn.Module):
     @property
     def d_model(self) -> int:
         return self.model.get_parameter(ARCHITECTURES[self.settings["model_type"]].embedding).shape[1]
+
+    @property
+    def n_words(self) -> int:
+        """Rows of the token embedding: numbers of tokens are below it."""
+        return self.model.get_parameter(ARCHITECTURES[self.settings["model_type"]].embedding).shape[0]
 
     @property
     def raw(self) -> bool:
@@ -312,7 +317,8 @@ def model_config(settings: Mapping[str, Any]) -> Any:
 
     with one_error("config.json", f"settings of a {settings['model_type']} model"):
         config = AutoConfig.for_model(**settings)
-    if "sliding_attention" in (getattr(config, "layer_types", None) or ()) and not config.sliding_window:
+    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    if sliding and not getattr(config, "sliding_window", None):
         raise InputError("config.json has layers with a sliding window, but no sliding_window; mend it")
     return config
 

@@ -72,7 +72,10 @@ class Checkpoint:
 
     @cached_property
     def weight_map(self) -> Mapping[str, str]:
-        """File name of every stored tensor, by its stored name."""
+        """File name of every stored tensor, by its stored name.
+
+        Raises InputError where an index and the files here disagree: transformers reads all that the files hold.
+        """
         # What the hub's cache holds already goes first: without a network, asking for another file is an error.
         for name in sorted(_WEIGHTS, key=lambda name: not (self.folder / name).is_file()):
             path = self.file(name)
@@ -80,7 +83,11 @@ class Checkpoint:
                 continue
             if path.suffix == ".json":
                 weights = read_json(path).object("weight_map")
-                return {key: weights.text(key) for key in weights}
+                listed = {key: weights.text(key) for key in weights}
+                for shard in sorted({name for name in listed.values() if name.endswith(".safetensors")}):
+                    if (held := file_within(self.folder, shard, self.model_id)).is_file():
+                        _check_shard(SafetensorsFile(held), shard, listed, held)
+                return listed
             return dict.fromkeys(_read(path), name)
         raise InputError(f"{self.model_id} holds no weights; looked for {', '.join(_WEIGHTS)}")
 
@@ -105,9 +112,9 @@ class Checkpoint:
         for file_name, names in by_file.items():
             path = self._weight_file(file_name)
             held = _read(path)
+            _check_shard(held, file_name, self.weight_map, path)
             for name in names:
-                if (key := stored[name]) not in held:
-                    raise InputError(f"{path}: lacks {key}, which the model's index says it holds; fetch it again")
+                key = stored[name]
                 tensor = check_weights(held[key], key, path)
                 tensors[name] = tensor if dtype is None else tensor.to(dtype)
         return tensors
@@ -118,10 +125,10 @@ class Checkpoint:
 
     def stored(self, key: str) -> Tensor:
         """One tensor as it is stored, its numbers neither read nor checked."""
-        path = self._weight_file(self.weight_map[key])
+        name = self.weight_map[key]
+        path = self._weight_file(name)
         held = _read(path)
-        if key not in held:
-            raise InputError(f"{path}: lacks {key}, which the model's index says it holds; fetch it again")
+        _check_shard(held, name, self.weight_map, path)
         return held[key]
 
     def weights_sha256(self, stored: Mapping[str, str]) -> str:
@@ -139,3 +146,11 @@ class Checkpoint:
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     return SafetensorsFile(path) if path.suffix == ".safetensors" else read_pt(path)
+
+
+def _check_shard(held: Mapping[str, Tensor], name: str, listed: Mapping[str, str], path: Path) -> None:
+    """Raises InputError unless a weight file holds the tensors that the model's index says it holds, and no other."""
+    if missing := sorted(key for key, file in listed.items() if file == name and key not in held):
+        raise InputError(f"{path}: lacks {missing[0]}, which the model's index says it holds; fetch it again")
+    if other := sorted(key for key in held if listed.get(key) != name):
+        raise InputError(f"{path}: holds {other[0]}, which the model's index says it does not; fetch it again")

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from saelex.errors import InputError
+from saelex.reading.regular import is_folder
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ def check_files(folder: Path, layout: str, modules: Iterable[Path] = ()) -> None
 
     layout: a key of READ. modules: the folders of its modules that are read, too.
     """
+    if not is_folder(folder):
+        raise InputError(f"{folder}: there is no such folder of a {layout}; fetch the model again")
     refused = {**REFUSED, **(_REFUSED_IN_OUR_OWN if layout.startswith("saelex") else {})}
     read = {path.resolve() for path in modules}
     for path in sorted(folder.iterdir()):

@@ -96,6 +96,11 @@ def load_checkpoint(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
         raise InputError(
             f"{folder}: SPLADE over a {model_type} decoder is not supported here; make it with Encoder.from_vocabulary"
         )
+    if model_type in ("bert", "distilbert") and _pads_on_the_left(layout.language_model):
+        raise InputError(
+            f"{layout.language_model}: its tokenizer pads on the left, where a {model_type} gives a text other vectors "
+            "beside longer texts than alone; set padding_side to right in tokenizer_config.json"
+        )
     encoder.settings = _settings(layout)
     if layout.token_weights is not None:
         _add_token_weights(encoder, layout.token_weights)
@@ -236,6 +241,14 @@ def _settings(layout: _Layout) -> EncoderSettings:
         query_top_k=top_k,
         document_top_k=top_k,
     )
+
+
+def _pads_on_the_left(folder: Path) -> bool:
+    side = _json_if_there(folder / "tokenizer_config.json").text_or("padding_side", None)
+    if side is None:
+        padding = _json_if_there(folder / "tokenizer.json").object_or_none("padding")
+        side = "right" if padding is None else padding.text_or("direction", "right").lower()
+    return side == "left"
 
 
 def _tokenizer_limit(folder: Path) -> int | None:

@@ -135,7 +135,7 @@ def _batches(
     backend = loaded.tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    limit = int(loaded.model.model.config.max_position_embeddings) - loaded.architecture.first_position
+    limit = loaded.architecture.max_length(loaded.model.model.config)
     tokenizer = TextTokenizer(backend, EncoderSettings(max_document_length=recipe.max_length), limit)
     wanted = training.tokens
     if training.steps is not None:

@@ -214,7 +214,8 @@ def _training_tokenizer(encoder: Encoder, training: StepRecipe) -> TextTokenizer
         if (value := getattr(training, name)) is not None
     }
     settings = replace(encoder.settings, **limits)
-    return TextTokenizer(rust_tokenizer(encoder.backbone), settings, encoder.backbone.max_length)
+    backbone = encoder.backbone
+    return TextTokenizer(rust_tokenizer(backbone), settings, backbone.max_length, n_words=backbone.n_words)
 
 
 def _finish(
