@@ -29,11 +29,16 @@ _TICK = 0.02  # seconds; the coarsest clock that a local file system stamps file
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with `~` and `~user` as home folders: what every path that a user gives goes through."""
+    """The path with `~` and `~user` as home folders: what every path that a user gives goes through.
+
+    Raises InputError for what is no path.
+    """
     try:
         return Path(path).expanduser()
     except RuntimeError:  # nobody of that name
         return Path(path)
+    except TypeError as error:
+        raise InputError(f"a path is a text or a pathlib.Path, not {path!r:.60}") from error
 
 
 def expanded_text(source: str) -> str:

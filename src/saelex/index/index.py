@@ -32,7 +32,7 @@ from saelex.vectors import SparseRows
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from saelex.concepts.concept import Concept
+    from saelex.concepts.concept import WORD_PREFIX, Concept
     from saelex.concepts.explanation import Explanation
     from saelex.concepts.labels import Firing
     from saelex.encoder.settings import Side
@@ -318,6 +318,8 @@ class Index:
 
         Raises InputError, with the candidates, for a name that means none or several.
         """
+        if not isinstance(name, str) or not name.strip() or name.strip().startswith(WORD_PREFIX):
+            raise InputError(f"{name!r} is no concept; give its id, as in #4711, or its label")
         latents = resolver(self.n_latents, self.concepts)(name)
         if len(latents) > 1:
             labels = "" if self.concepts is None else self.concepts.listed(latents)
