@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 import zipfile
@@ -113,6 +114,8 @@ def test_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAELEX_MAX_RECORD_MB", "1")
     with pytest.raises(InputError, match="a document of more than 1 MiB"):
         one(tmp_path / "d.pdf", pdf("a" * 600_000, pages=2))
+    with pytest.raises(InputError, match=r"e\.pdf\.gz: a PDF file is not read from gzip; unpack it"):
+        one(tmp_path / "e.pdf.gz", gzip.compress(pdf(pages=1)))
 
 
 def test_a_pdf_without_text_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -251,6 +251,8 @@ def _one_error(path: Path, kind: str) -> Iterator[None]:
 
 @contextmanager
 def _packed(path: Path, kind: str) -> Iterator[Any]:
+    if path.suffix.lower() == ".gz":
+        raise InputError(f"{path}: a {kind} file is not read from gzip; unpack it")
     with open_bytes(path) as file, _one_error(path, kind):
         if path.stat().st_size > UNPACKED * max_record():
             raise too_large(str(path), f"a file of {UNPACKED} times the bound, a document")

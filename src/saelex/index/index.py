@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from saelex.concepts.concept import WORD_PREFIX
 from saelex.concepts.steering import resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
@@ -32,7 +33,7 @@ from saelex.vectors import SparseRows
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from saelex.concepts.concept import WORD_PREFIX, Concept
+    from saelex.concepts.concept import Concept
     from saelex.concepts.explanation import Explanation
     from saelex.concepts.labels import Firing
     from saelex.encoder.settings import Side
