@@ -80,6 +80,9 @@ def test_a_folder_is_its_documents_by_their_paths(tmp_path: Path, caplog: pytest
     assert "1 files of other kinds are left out (1 .png)" in caplog.text
     (tmp_path / "a" / "round").symlink_to(tmp_path)
     assert len(list(read_corpus(tmp_path))) == 3
+    (tmp_path / "a" / "void.md").write_text(" \n")
+    assert len(list(read_corpus(tmp_path))) == 3
+    assert "void.md: holds no text" in caplog.text
     assert "2 files of other kinds are left out (" in caplog.text and "1 link to a folder" in caplog.text
     with pytest.raises(InputError, match="fields can be named for JSONL, CSV and TSV"):
         read_corpus(tmp_path, text_field="body")

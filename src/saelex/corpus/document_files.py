@@ -65,8 +65,9 @@ def documents_of_files(source: Path) -> Iterator[tuple[str, Document]]:
     """The document of a file, whose id is its name, or those of a folder and all below it, by their paths in it.
 
     Each after its path. In ascending order of ids; hidden files and folders are left out, and files of other kinds and
-    links to folders, whose number is logged. Metadata: `format` (the ending without its dot). Raises InputError at once
-    for a folder without such files, and naming the file for one that cannot be read.
+    links to folders, whose number is logged, and in a folder those that hold no text, which are logged by name.
+    Metadata: `format` (the ending without its dot). Raises InputError at once for a folder without such files, and
+    naming the file for one that cannot be read.
     """
     if not source.is_dir():
         return _read([source], source.parent)
@@ -78,7 +79,8 @@ def documents_of_files(source: Path) -> Iterator[tuple[str, Document]]:
     if others := Counter(map(_kind, set(files).difference(kept))):
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
         logger.warning("%s: %d files of other kinds are left out (%s)", source, others.total(), kinds)
-    return _read(kept, source)
+    # an empty note or a scanned page is no reason to have none of the others
+    return (entry for entry in _read(kept, source) if entry[1].content)
 
 
 def _kind(path: Path) -> str:
