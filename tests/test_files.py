@@ -296,6 +296,9 @@ def test_home_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert files.expanded("~/a") == tmp_path / "a" and files.expanded(Path("~")) == tmp_path
     assert files.expanded("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
+    for no_path in (None, ["a"], {"a": 1}, b"a", 5):
+        with pytest.raises(InputError, match="a path is a text or"):
+            files.expanded(no_path)  # type: ignore[arg-type]
     assert files.expanded_text("owner/name") == "owner/name" and files.expanded_text("~/a:test") == f"{tmp_path}/a:test"
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -31,7 +31,7 @@ _TICK = 0.02  # seconds; the coarsest clock that a local file system stamps file
 def expanded(path: str | Path) -> Path:
     """The path with `~` and `~user` as home folders: what every path that a user gives goes through.
 
-    Raises InputError for a NUL in it, which no path can have.
+    Raises InputError for what is no path, such as a NUL in it.
     """
     if "\0" in str(path):
         raise InputError(f"{str(path)!r}: no path, it holds a NUL character")
@@ -39,6 +39,8 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # nobody of that name
         return Path(path)
+    except TypeError as error:
+        raise InputError(f"a path is a text or a pathlib.Path, not {path!r:.60}") from error
 
 
 def expanded_text(source: str) -> str:

@@ -76,6 +76,14 @@ def test_a_header_of_other_names_is_no_document(tmp_path: Path, name: str) -> No
         list(read_corpus(path))
 
 
+@pytest.mark.parametrize("first", ["id\tabstract", "Doc ID\tBody of text", "pid\theading\ttext"])
+def test_a_tsv_whose_first_cell_is_an_ids_name_has_a_header(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "c.tsv"
+    path.write_text(f"{first}\n1\tx\n")
+    with pytest.raises(InputError, match=r"c\.tsv:1: no column .* in the first row, which is taken for the header"):
+        list(read_corpus(path))
+
+
 def test_quotes_are_text_in_tsv_without_a_header(tmp_path: Path) -> None:
     path = tmp_path / "c.tsv"
     path.write_text('1\t"To be" he said\n2\t"open\n3\tclosed"\n')

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 import zipfile
@@ -77,6 +78,12 @@ def test_a_folder_is_its_documents_by_their_paths(tmp_path: Path, caplog: pytest
         documents = list(read_corpus(tmp_path))
     assert [(document.id, document.title) for document in documents] == [("a/y.MD", ""), ("a/z.txt", ""), ("b.md", "B")]
     assert "1 files of other kinds are left out (1 .png)" in caplog.text
+    (tmp_path / "a" / "round").symlink_to(tmp_path)
+    assert len(list(read_corpus(tmp_path))) == 3
+    (tmp_path / "a" / "void.md").write_text(" \n")
+    assert len(list(read_corpus(tmp_path))) == 3
+    assert "void.md: holds no text" in caplog.text
+    assert "2 files of other kinds are left out (" in caplog.text and "1 link to a folder" in caplog.text
     with pytest.raises(InputError, match="fields can be named for JSONL, CSV and TSV"):
         read_corpus(tmp_path, text_field="body")
     (tmp_path / "corpus.jsonl").write_text('{"id": "1", "text": "x"}\n')
@@ -110,6 +117,8 @@ def test_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAELEX_MAX_RECORD_MB", "1")
     with pytest.raises(InputError, match="a document of more than 1 MiB"):
         one(tmp_path / "d.pdf", pdf("a" * 600_000, pages=2))
+    with pytest.raises(InputError, match=r"e\.pdf\.gz: a PDF file is not read from gzip; unpack it"):
+        one(tmp_path / "e.pdf.gz", gzip.compress(pdf(pages=1)))
 
 
 def test_a_pdf_without_text_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

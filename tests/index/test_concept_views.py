@@ -44,6 +44,8 @@ def test_concepts_of_a_text(index: Index) -> None:
         assert concept.label == f"latent {concept.latent}"
     with pytest.raises(InputError, match="empty"):
         index.concepts_in(" ")
+    with pytest.raises(InputError, match="not as 'queries'"):
+        index.concepts_in("wing", side="queries")  # type: ignore[arg-type]
 
 
 def test_all_that_is_known_of_one(index: Index) -> None:
@@ -112,3 +114,6 @@ def test_a_name_of_several_concepts_lists_them(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"'river' fits 3 concepts; name one by its id: #0 \(river 0\), #1"):
             index.concept_named("river")
         assert index.concept_named("river 2") == index.concept_named("#2") == 2
+        for name in ("word:river", "  ", 2):
+            with pytest.raises(InputError, match="is no concept; give its id"):
+                index.concept_named(name)  # type: ignore[arg-type]

@@ -27,7 +27,8 @@ def encode(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="SOURCE", help="Any corpus that `saelex index` takes, or - for JSONL on standard input."
+            metavar="SOURCE",
+            help="What `saelex index` takes: JSONL, CSV, TSV, a BEIR folder, documents in files; - is JSONL on stdin.",
         ),
     ] = None,
     text: Annotated[list[str], typer.Option("--text", "-t", help="A text to encode, in place of a source.")] = [],  # noqa: B006

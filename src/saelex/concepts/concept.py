@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 SEPARATOR = " · "
 CONTEXT_MARK = " (context)"
 """Ends the label of a latent that fires at function words or signs: the label's words are those around."""
-
+WORD_PREFIX = "word:"
+"""Begins the name of an exact word where concepts are named, too."""
 
 Source = Literal["derived", "user"]
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.concepts.steering import WORD_PREFIX, Steering
+from saelex.concepts.concept import WORD_PREFIX
+from saelex.concepts.steering import Steering
 from saelex.encoder.words.analyser import MARKS, UNSPACED
 
 _PIECE = re.compile(rf"(?:[^\W{UNSPACED}]|[{MARKS}'’])+")

@@ -7,12 +7,13 @@ The first line is `{"format": "saelex-labels/1", "fingerprint": ...}`, every oth
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from saelex.concepts.concept import Concept, Evidence, Example
+from saelex.concepts.concept import WORD_PREFIX, Concept, Evidence, Example
 from saelex.corpus.lines import read_lines
 from saelex.corpus.reading import parse_jsonl
 from saelex.errors import InputError, MismatchError
@@ -20,6 +21,8 @@ from saelex.files import write_text
 
 FORMAT = "saelex-labels/1"
 _LONGEST = 200  # characters of a label
+# what ends lines, commands a terminal, or turns the direction of the text around it
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def write_labels(path: Path, concepts: Iterable[Concept], *, fingerprint: str) -> int:
@@ -81,8 +84,10 @@ def _concept(latent: int, record: Mapping[str, Any], known: Concept | None) -> C
     if unknown:
         raise InputError(f"unknown field {min(unknown)!r}; a line has {', '.join(Concept.__dataclass_fields__)}")
     label = record.get("label")
-    if not isinstance(label, str) or not label.strip() or len(label) > _LONGEST or len(label.splitlines()) > 1:
+    if not isinstance(label, str) or not label.strip() or len(label) > _LONGEST or _UNSHOWN.search(label):
         raise InputError(f"'label' is one line of at most {_LONGEST} characters, not {label!r:.60}")
+    if label.strip().startswith(WORD_PREFIX):
+        raise InputError(f"a 'label' that begins with {WORD_PREFIX} would read as an exact word: {label!r:.60}")
     concept = known or Concept(latent, "", (), (), 0.0, 0.0, "user")
     fields: dict[str, Any] = {name: read(record[name]) for name, read in _FIELDS.items() if name in record}
     if "source" not in fields or (known is not None and known.label != label.strip()):

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from saelex.concepts.concept import WORD_PREFIX
 from saelex.concepts.store import ConceptStore
 from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
 from saelex.vectors import SparseRows
 
-WORD_PREFIX = "word:"
 _ID = re.compile(r"(?:#|latent )?([0-9]+)", re.IGNORECASE)
 Resolve = Callable[[str], list[int]]
 

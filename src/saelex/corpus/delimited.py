@@ -3,8 +3,8 @@
 Which row is a header, and whether quotes are quotes:
 
 - `.csv`: the first row is the header. Cells are separated by comma, semicolon or tab: what the header has most of.
-- `.tsv`: the first row is a header where the named columns are in it or, none being named, where an id (`_id` or `id`)
-  and `text` are. Without a header the columns go by their place.
+- `.tsv`: the first row is a header where columns are named, and where its first cell is an id's name (`_id`, `docid`,
+  `query id`, ...) or all of its cells are names of columns. Without a header the columns go by their place.
 - Quotes are those of CSV (a cell in quotes may hold separators, line ends and doubled quotes) in `.csv`, in `.tsv` with
   a header, and in `.tsv` whose first character is a quote. In any other `.tsv` they are text, as MS MARCO has them.
 """
@@ -124,7 +124,7 @@ def _is_header(first: tuple[int, str], name: str, fields: Fields) -> bool:
     cells = [_own_name(cell.strip().strip('"')) for cell in line.rstrip("\r\n").split("\t")]
     named = {cell.casefold() for cell in cells if cell}
     only_names = bool(named) and all(cell in _HEADER_NAMES or _ID_NAME.fullmatch(cell) for cell in named)
-    if fields != Fields() or only_names:
+    if fields != Fields() or only_names or _ID_NAME.fullmatch(cells[0].casefold()):
         try:
             _header(cells, fields)
         except InputError as error:

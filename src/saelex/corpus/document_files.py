@@ -64,9 +64,10 @@ class _Content(NamedTuple):
 def documents_of_files(source: Path) -> Iterator[tuple[str, Document]]:
     """The document of a file, whose id is its name, or those of a folder and all below it, by their paths in it.
 
-    Each after its path. In ascending order of ids; hidden files and folders are left out, and files of other kinds,
-    whose number is logged. Metadata: `format` (the ending without its dot). Raises InputError at once for a folder
-    without such files, and naming the file for one that cannot be read.
+    Each after its path. In ascending order of ids; hidden files and folders are left out, and files of other kinds and
+    links to folders, whose number is logged, and in a folder those that hold no text, which are logged by name.
+    Metadata: `format` (the ending without its dot). Raises InputError at once for a folder without such files, and
+    naming the file for one that cannot be read.
     """
     if not source.is_dir():
         return _read([source], source.parent)
@@ -75,10 +76,15 @@ def documents_of_files(source: Path) -> Iterator[tuple[str, Document]]:
     if not kept:
         known = ", ".join(sorted(DOCUMENT_SUFFIXES))
         raise InputError(f"{source}: not a BEIR folder (no corpus.jsonl), and holds no documents ({known})")
-    if others := Counter(suffix_of(path) or path.name for path in set(files).difference(kept)):
+    if others := Counter(map(_kind, set(files).difference(kept))):
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
         logger.warning("%s: %d files of other kinds are left out (%s)", source, others.total(), kinds)
-    return _read(kept, source)
+    # an empty note or a scanned page is no reason to have none of the others
+    return (entry for entry in _read(kept, source) if entry[1].content)
+
+
+def _kind(path: Path) -> str:
+    return "link to a folder" if path.is_dir() else suffix_of(path) or path.name
 
 
 def _visible(folder: Path) -> Iterator[Path]:
@@ -87,7 +93,8 @@ def _visible(folder: Path) -> Iterator[Path]:
 
     for below, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(below) / name for name in names if not name.startswith("."))
+        links = [name for name in folders if (Path(below) / name).is_symlink()]  # which may lead round and round
+        yield from (Path(below) / name for name in (*names, *links) if not name.startswith("."))
 
 
 def _read(files: Iterable[Path], root: Path) -> Iterator[tuple[str, Document]]:
@@ -246,6 +253,8 @@ def _one_error(path: Path, kind: str) -> Iterator[None]:
 
 @contextmanager
 def _packed(path: Path, kind: str) -> Iterator[Any]:
+    if path.suffix.lower() == ".gz":
+        raise InputError(f"{path}: a {kind} file is not read from gzip; unpack it")
     with open_bytes(path) as file, _one_error(path, kind):
         if path.stat().st_size > UNPACKED * max_record():
             raise too_large(str(path), f"a file of {UNPACKED} times the bound, a document")

@@ -95,7 +95,9 @@ def _id(record: Mapping[str, Any], fields: Fields = _USUAL) -> str:
     value = fields.value(record, "id")
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         named = f"a field {fields.id}" if fields.id else "a field _id or id"
-        raise InputError(f"no id: every line needs {named} that holds a string or an integer")
+        held = fields.id or "_id" in record or "id" in record
+        hint = "" if held else f"; name another with {FIELD_OPTIONS['id']}"
+        raise InputError(f"no id: every line needs {named} that holds a string or an integer{hint}")
     return str(value).strip()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,9 @@ class ConceptViews:
     language: str
 
     def in_text(self, text: str, side: Side) -> list[FiredConcept]:
-        """The concepts that fire in a text as a query or document, heaviest first."""
+        """The concepts that fire in a text, heaviest first. Raises InputError for another side."""
+        if side not in get_args(Side):
+            raise InputError(f"a text is encoded as a 'query' or as a 'document', not as {side!r:.40}")
         encode = self.encoder.encode_query if side == "query" else self.encoder.encode_document
         row = encode([text])
         spans = self.encoder.token_spans(text, side)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from saelex.concepts.concept import WORD_PREFIX
 from saelex.concepts.content import ContentWords, content_words
 from saelex.concepts.explanation import Explanation, FiredText, explain
-from saelex.concepts.steering import WORD_PREFIX, Steering
+from saelex.concepts.steering import Steering
 from saelex.concepts.store import ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from saelex.concepts.concept import WORD_PREFIX
 from saelex.concepts.steering import resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
@@ -320,6 +321,8 @@ class Index:
 
         Raises InputError, with the candidates, for a name that means none or several.
         """
+        if not isinstance(name, str) or not name.strip() or name.strip().startswith(WORD_PREFIX):
+            raise InputError(f"{name!r} is no concept; give its id, as in #4711, or its label")
         latents = resolver(self.n_latents, self.concepts)(name)
         if len(latents) > 1:
             labels = "" if self.concepts is None else self.concepts.listed(latents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def is_here(name: str | Path) -> bool:
 
 def is_listed(path: Path) -> bool:
     """Whether the folder has this name, a link to nothing included: what is there is read or refused."""
-    return is_here(path) or path.is_symlink()
+    return os.path.lexists(path)  # False for a name that no file can have, where `Path.is_symlink` raises
 
 
 @contextmanager

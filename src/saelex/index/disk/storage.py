@@ -99,7 +99,10 @@ class Storage:
             durable.make_folder(temporary)
             try:
                 durable.make_folder(temporary / _SEGMENTS)
-                Catalog.create(temporary / _CATALOG, settings)
+                owner = secrets.token_hex(16)
+                durable.write_file(temporary / _SEGMENTS / _OWNER, [memoryview(owner.encode())])
+                durable.sync_folder(temporary / _SEGMENTS)
+                Catalog.create(temporary / _CATALOG, {"owner": owner, **settings})
                 durable.sync_folder(temporary)
                 durable.rename(temporary, place)
             except OSError as error:
@@ -167,6 +170,14 @@ class Storage:
         durable.check_own(self.segments_folder)
         if not self.segments_folder.is_dir():
             raise CorruptIndexError(f"{self.segments_folder}: missing; restore the index from a copy or build it anew")
+        mark = self.segments_folder / _OWNER
+        durable.check_own(mark)
+        # two indexes that share the folder, mounted twice, would each remove what the other has written
+        if not mark.is_file() or mark.read_bytes() != str(self.settings.get("owner")).encode():
+            raise CorruptIndexError(
+                f"{self.segments_folder}: of another index, or its mark {_OWNER!r} is missing; restore the index from a "
+                "copy or build it anew"
+            )
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
