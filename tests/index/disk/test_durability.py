@@ -146,7 +146,7 @@ def test_any_failing_call_leaves_the_last_commit(tmp_path: Path, monkeypatch: py
         assert (after == before) == (name == "merge")
         index.add([Document("last", "Canoes at last.")])  # what was left behind is reclaimed
         segments = {f"{segment.number}.segment" for segment in index._storage.snapshot.segments}
-        assert {entry.name for entry in (tmp_path / "i" / "segments").iterdir()} == segments
+        assert {entry.name for entry in (tmp_path / "i" / "segments").iterdir()} == {*segments, "owner"}
         assert state(index) == {**after, "last": "Canoes at last."}
 
 

@@ -129,7 +129,7 @@ def test_only_what_the_writer_made_is_removed(path: Path, tmp_path: Path) -> Non
         index.merge()
         assert index.check().ok
     kept = {"mine", "7", "8", "photo.jpg", "7.segment", ".8.segment.tmp", "9.segment"}
-    assert {entry.name for entry in (path / "segments").iterdir()} == {*kept, "3.segment"}
+    assert {entry.name for entry in (path / "segments").iterdir()} == {*kept, "3.segment", "owner"}
     assert everything(path / "segments", without=["3.segment"]) == before
 
 
@@ -173,7 +173,7 @@ def test_a_crash_may_leave_several_segments_of_one_commit(tmp_path: Path) -> Non
     with Index.create(path, FakeEncoder()) as index:
         for i in range(2):
             index.add([Document(f"d{i}", "The turbine turns.")])
-    assert {entry.name for entry in segments.iterdir()} == {"1.segment", "2.segment"}
+    assert {entry.name for entry in segments.iterdir()} == {"1.segment", "2.segment", "owner"}
     with (
         Index.open(path, FakeEncoder()) as index,
         mock.patch.object(durable, "commit", side_effect=KeyboardInterrupt),
@@ -181,7 +181,13 @@ def test_a_crash_may_leave_several_segments_of_one_commit(tmp_path: Path) -> Non
     ):
         index.add([long])
     made = {f"{number}.segment" for number in (3, 4, 5)}
-    assert {entry.name for entry in segments.iterdir()} == {"1.segment", "2.segment", *made, ".3-5.segments.tmp"}
+    assert {entry.name for entry in segments.iterdir()} == {
+        "1.segment",
+        "2.segment",
+        *made,
+        ".3-5.segments.tmp",
+        "owner",
+    }
 
     (segments / ".3-5.segments.tmp").rename(segments / ".4-5.segments.tmp")
     with Index.open(path, FakeEncoder()) as index:
@@ -194,7 +200,7 @@ def test_a_crash_may_leave_several_segments_of_one_commit(tmp_path: Path) -> Non
         assert len(index) == 2
         index.add([long])
         assert index.check().ok and [hit.id for hit in index.search("turbine", k=1)] == ["long"]
-    assert {entry.name for entry in segments.iterdir()} == made
+    assert {entry.name for entry in segments.iterdir()} == {*made, "owner"}
 
 
 def test_the_next_segment_never_is_a_committed_one(path: Path) -> None:
@@ -440,3 +446,19 @@ def test_a_child_that_outlives_the_writer_does_not_keep_the_lock(path: Path) -> 
             assert index.add(make_documents(1, start=50)).added == 1
     finally:
         os.close(sender)
+
+
+def test_a_segments_folder_is_one_indexs_own(tmp_path: Path) -> None:
+    """Mounted or moved into another index, whose writer would take what it does not know for its own leftovers."""
+    for name in ("a", "b"):
+        with Index.create(tmp_path / name, FakeEncoder()) as made:
+            made.add(make_documents(5))
+    shutil.rmtree(tmp_path / "b" / "segments")
+    shutil.copytree(tmp_path / "a" / "segments", tmp_path / "b" / "segments")
+    with pytest.raises(CorruptIndexError, match="another index's, or without its mark 'owner'"):
+        Index.open(tmp_path / "b", FakeEncoder())
+    with Index.open(tmp_path / "a", FakeEncoder()) as opened:
+        (tmp_path / "a" / "segments" / "owner").unlink()
+        with pytest.raises(CorruptIndexError, match="another index's, or without its mark 'owner'"):
+            opened.merge()
+        assert (tmp_path / "a" / "segments" / "1.segment").is_file()

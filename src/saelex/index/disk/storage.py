@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CATALOG, _SEGMENTS = "catalog.sqlite", "segments"
+_OWNER = "owner"  # a file in the segments folder that names the index, as its settings do
 
 
 class NewRows(NamedTuple):
@@ -175,8 +176,8 @@ class Storage:
         # two indexes that share the folder, mounted twice, would each remove what the other has written
         if not mark.is_file() or mark.read_bytes() != str(self.settings.get("owner")).encode():
             raise CorruptIndexError(
-                f"{self.segments_folder}: of another index, or its mark {_OWNER!r} is missing; restore the index from a "
-                "copy or build it anew"
+                f"{self.segments_folder}: another index's, or without its mark {_OWNER!r}; "
+                "restore the index from a copy or build it anew"
             )
 
     # ---- writing ----------------------------------------------------------------------------------------------------
