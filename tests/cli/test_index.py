@@ -154,6 +154,6 @@ def test_a_terminated_index_keeps_what_is_encoded_and_goes_on(
         patch.setattr(Encoder, "encode_document", stopped)
         result = saelex("index", source, path, "--model", model)
     assert result.code == 130 and result.out == ""
-    assert result.err == "saelex: interrupted; the 1 documents before it are in the index; go on with resume\n"
+    assert result.err == "saelex: interrupted; the document before it is in the index; go on with resume\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert "100 documents; 99 added, 1 there already" in saelex("index", source, path, "--resume").out

@@ -116,7 +116,8 @@ class Adder:
         return AddReport(self.added, self.skipped, self.replaced)
 
     def _stay(self, what_to_do: str) -> str:
-        return f"the {self.added} documents before it are in the index; {what_to_do}"
+        before = "the document before it is" if self.added == 1 else f"the {self.added} documents before it are"
+        return f"{before} in the index; {what_to_do}"
 
     def _prepared(self, documents: Iterable[Document | Mapping[str, Any]], bar: Progress) -> Iterator[Prepared]:
         """The documents that are to be added, checked against the index and split into passages."""
