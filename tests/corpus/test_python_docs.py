@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,7 @@ import pytest
 from saelex.corpus import python_docs
 from saelex.corpus.documents import Document
 from saelex.corpus.python_docs import python_documentation
+from saelex.corpus.stdlib_docstrings import signature
 from saelex.errors import InputError
 
 
@@ -64,3 +66,9 @@ def test_a_failing_child_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(python_docs, "_SCRIPT", tmp_path / "missing.py")  # type: ignore[operator]
     with pytest.raises(InputError, match=r"documentation of .* cannot be read: .*missing.py"):
         list(python_documentation())
+
+
+def test_a_signature_does_not_tell_the_environment() -> None:
+    def form(fp: object = None, environ: object = os.environ) -> None: ...
+
+    assert signature(form, inside_class=False) == "(fp=None, environ=os.environ)"

@@ -93,6 +93,11 @@ def docstring(thing: Any) -> str:
     return text
 
 
+class _Environment:
+    def __repr__(self) -> str:
+        return "os.environ"
+
+
 def signature(thing: Any, inside_class: bool) -> str:
     """The call as one would write it: no self, annotations or memory addresses; empty where it is not known."""
     try:
@@ -102,7 +107,14 @@ def signature(thing: Any, inside_class: bool) -> str:
     parameters = list(found.parameters.values())
     if inside_class and parameters and parameters[0].name in ("self", "cls", "type"):
         parameters = parameters[1:]
-    parameters = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    parameters = [
+        parameter.replace(
+            annotation=inspect.Parameter.empty,
+            # whose environment it is, and what that holds, is nobody's business
+            default=_Environment() if parameter.default is os.environ else parameter.default,
+        )
+        for parameter in parameters
+    ]
     shown = str(found.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
     return re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r" at 0x[0-9a-fA-F]+", "", shown))
 
