@@ -269,7 +269,8 @@ def _add_token_weights(encoder: EncoderParts, source: Path) -> None:
     else:
         weight = _weights_of_tokens(encoder, source)
         # as OpenSearch reads queries: framed and cut like documents, with no weight for the frame
-        weight[torch.from_numpy(encoder.tokenizer.special_ids)] = 0
+        special = torch.from_numpy(encoder.tokenizer.special_ids)
+        weight[special[special < len(weight)]] = 0  # a text that has a token beyond them is refused
         framing = encoder.tokenizer.tokenizer.num_special_tokens_to_add(False)
         limit = min(encoder.settings.max_query_length or encoder.backbone.max_length, encoder.backbone.max_length)
         limit -= framing
@@ -298,7 +299,7 @@ def _weights_of_tokens(encoder: EncoderParts, path: Path) -> torch.Tensor:
     values = read_json(path)
     for token in values:
         index = encoder.tokenizer.tokenizer.token_to_id(token)
-        if index is None:
+        if index is None or index >= len(weight):
             raise MismatchError(f"{path}: token {token!r} is not in the model's vocabulary")
         weight[index] = values.number(token)
     return weight
