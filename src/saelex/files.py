@@ -99,10 +99,7 @@ def making_folder(folder: Path) -> Iterator[Path]:
     Raises OSError where `folder` holds something by then.
     """
     target = _behind_links(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(target) as scratch:
-        made = scratch / "new"
-        made.mkdir()
+    with _folder_for(target) as made:
         yield made
         _sync_all(made)
         made.rename(target)  # over an empty folder, too
@@ -119,15 +116,12 @@ def replacing_folder(folder: Path, *, keep_others: bool = False) -> Iterator[Pat
     if the process is killed just then, `recover_folder` puts it back. A link keeps pointing where it points.
     """
     target = _behind_links(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(target) as scratch:
-        made = scratch / "new"
-        made.mkdir()
+    with _folder_for(target) as made:
         yield made
         if keep_others and target.is_dir():
             _link_others(target, made)
         _sync_all(made)
-        _put_in_place(made, target, scratch)
+        _put_in_place(made, target, made.parent)
         sync(target.parent)  # before the old one is removed
 
 
@@ -172,6 +166,16 @@ def _sync_all(folder: Path) -> None:
 
 def _prefix(target: Path) -> str:
     return f".{target.name[:80]}-"  # a name has 255 bytes at most
+
+
+@contextmanager
+def _folder_for(target: Path) -> Iterator[Path]:
+    """A new folder, in a scratch one beside the target, to be written and then put in the target's place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _scratch(target) as scratch:
+        made = scratch / "new"
+        made.mkdir()
+        yield made
 
 
 @contextmanager
