@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
+
+from saelex.errors import InputError
 from saelex.evaluation.encoded import TopK
+from saelex.top_k import Cut, shown
 
 
 def cut_name(top_k: TopK) -> str:
-    return "/".join(str(k or "all") for k in top_k)
+    return "/".join(map(shown, top_k))
 
 
 def read_cut(text: str) -> TopK:
-    """40/400, or all/all."""
+    """40/400, 40+70%/400 or all/all."""
     query, _, document = text.partition("/")
-    top_k = tuple(None if part == "all" else int(part) for part in (query, document))
-    if any(k is not None and k < 1 for k in top_k):
-        raise ValueError(text)
+    top_k = tuple(None if part == "all" else int(part) if part.isdecimal() else part for part in (query, document))
+    try:
+        for k in top_k:
+            if k is not None:
+                Cut.read(k, every="all")
+    except InputError as error:
+        raise ArgumentTypeError(str(error)) from error
     return top_k[0], top_k[1]

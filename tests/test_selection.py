@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from saelex.errors import InputError
-from saelex.selection import top_k_entries, top_k_rows
+from saelex.selection import top_k_entries, top_k_rows, top_share_entries
 
 
 def expected(values, k):
@@ -85,6 +85,40 @@ def test_entries_of_compressed_rows_are_a_stable_sort_of_each(kind, k):
         np.sort(start + np.argsort(-weights[start:stop], kind="stable")[:k]) for start, stop in pairwise(indptr)
     ]
     np.testing.assert_array_equal(top_k_entries(indptr, weights, k), np.concatenate(expected))
+
+
+def kept_of(row: np.ndarray, least: int, share: float) -> list[int]:
+    """Numpy's answer for one row: places of its largest weights, equal ones in their order."""
+    order = np.argsort(-np.where(np.isnan(row), -np.inf, row), kind="stable")
+    carried = np.cumsum(np.maximum(np.nan_to_num(row[order].astype(np.float64)), 0))
+    enough = np.searchsorted(carried, share * carried[-1]) + 1 if len(row) else 0
+    return sorted(order[: max(least, enough)])
+
+
+@pytest.mark.parametrize("least", [1, 5, 40])
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.7, 0.999])
+@pytest.mark.parametrize("kind", ["weights", "tied", "below zero", "not numbers"])
+def test_a_share_is_the_shortest_beginning_of_a_stable_sort_that_carries_it(kind, share, least):
+    random = np.random.default_rng(7)
+    lengths = [0, 1, 300, 3, 40, 41, 0]
+    indptr = np.cumsum([0, *lengths])
+    weights = random.gamma(1.0, size=indptr[-1]).astype(np.float32)
+    if kind == "tied":
+        weights = np.round(weights) + 1
+    elif kind == "below zero":
+        weights -= 1
+    elif kind == "not numbers":
+        weights[random.random(len(weights)) < 0.5] = np.nan
+    kept = top_share_entries(indptr, weights, least, share)
+    for start, stop in pairwise(indptr):
+        assert np.flatnonzero(kept[start:stop]).tolist() == kept_of(weights[start:stop], least, share)
+    alone = [top_share_entries(np.array([0, b - a]), weights[a:b], least, share) for a, b in pairwise(indptr)]
+    np.testing.assert_array_equal(np.concatenate(alone), kept)
+
+
+def test_equal_weights_keep_the_lower_latents():
+    kept = top_share_entries(np.array([0, 10]), np.ones(10, np.float32), 2, 0.6)
+    assert np.flatnonzero(kept).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_keeps_the_dtype():

@@ -58,6 +58,21 @@ def test_top_k_is_a_stable_sort(dense: NDArray[np.float32], k: int) -> None:
         np.testing.assert_array_equal(weights, row[expected])
 
 
+@given(dense_arrays(), st.integers(1, 5), st.integers(1, 99))
+@settings(deadline=None)
+def test_top_k_with_a_share_goes_on_until_it_is_carried(dense: NDArray[np.float32], least: int, percent: int) -> None:
+    dense = np.abs(dense)
+    kept = SparseRows.from_dense(dense, np.full(dense.shape, 7)).top_k(f"{least}+{percent}%")
+    assert kept.positions is not None and len(kept.positions) == kept.n_nonzero
+    for row, (latents, weights) in zip(dense, kept):
+        order = sorted(np.flatnonzero(row), key=lambda latent: (-row[latent], latent))
+        carried = np.cumsum(row[order].astype(np.float64))
+        enough = np.searchsorted(carried, percent / 100 * carried[-1]) + 1 if order else 0
+        expected = sorted(order[: max(least, enough)])
+        assert latents.tolist() == expected
+        np.testing.assert_array_equal(weights, row[expected])
+
+
 @given(st.integers(0, 5).flatmap(lambda rows: st.tuples(dense_arrays(rows), dense_arrays(rows))))
 def test_beside_is_hstack(pair: tuple[NDArray[np.float32], NDArray[np.float32]]) -> None:
     left, right = pair
@@ -174,6 +189,8 @@ def test_mixed_encoders_and_empty_choices_are_refused() -> None:
         rows.beside(SparseRows.empty(5, rows=2))
     with pytest.raises(InputError):
         rows.top_k(0)
+    with pytest.raises(InputError, match=r"as in 40\+70%, or None for all, not '70%'"):
+        rows.top_k("70%")
 
 
 def test_json_lines_that_cannot_be_read_name_file_and_line(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -170,7 +171,11 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, name)
+        kinds = [a for a in arguments if a is not type(None)]
+        for kind in kinds[:-1]:
+            with suppress(InputError):
+                return _convert(kind, value, name)
+        return _convert(kinds[-1], value, name)
     if origin is Literal:
         if value in arguments:
             return value

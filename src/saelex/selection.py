@@ -62,6 +62,19 @@ def top_k_entries(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: in
     return _top_k_entries(np.ascontiguousarray(indptr), np.ascontiguousarray(weights), k)
 
 
+def top_share_entries(
+    indptr: NDArray[np.int64], weights: NDArray[np.float32], least: int, share: float
+) -> NDArray[np.bool_]:
+    """Which entries are kept, [non-zeros]: of each row the `least` largest, and more until they carry a share of it.
+
+    indptr, weights: as in `top_k_entries`; NaN counts as the smallest number. share: from 0 to 1.
+
+    Entries come largest first, equal ones in the order of their columns, and are summed so, in float64 and over weights
+    above zero alone: what is kept of a row does not depend on its neighbours.
+    """
+    return _top_share_entries(np.ascontiguousarray(indptr), np.ascontiguousarray(weights), least, share)
+
+
 @njit()
 def _select_rows(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
     """Top-k of each row of values [rows, width] into best and columns [rows, k], largest first, ties by column."""
@@ -92,6 +105,39 @@ def _top_k_entries(indptr: NDArray[np.int64], weights: NDArray[np.float32], k: i
         entries[count : count + len(kept)] = kept
         count += len(kept)
     return entries
+
+
+@njit()
+def _top_share_entries(
+    indptr: NDArray[np.int64], weights: NDArray[np.float32], least: int, share: float
+) -> NDArray[np.bool_]:
+    kept = np.zeros(len(weights), np.bool_)
+    for row in range(len(indptr) - 1):
+        start, stop = indptr[row], indptr[row + 1]
+        if stop - start <= least:
+            kept[start:stop] = True
+            continue
+        keys = np.empty(stop - start, np.uint64)
+        for j in range(len(keys)):
+            weight = weights[start + j]
+            keys[j] = _key(np.float32(-np.inf) if np.isnan(weight) else weight, j)
+        keys = np.sort(keys)[::-1]  # largest first
+        total = 0.0
+        for key in keys:
+            total += _mass(weights[start + _column(key)])
+        carried = 0.0
+        for i in range(len(keys)):
+            if i >= least and carried >= share * total:
+                break
+            entry = start + _column(keys[i])
+            kept[entry] = True
+            carried += _mass(weights[entry])
+    return kept
+
+
+@njit(inline="always")
+def _mass(weight: np.float32) -> float:
+    return np.float64(weight) if weight > 0 else 0.0
 
 
 @njit()

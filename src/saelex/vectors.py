@@ -20,6 +20,7 @@ from saelex.files import expanded, making_folder, write_text, writing
 from saelex.reading.arrays import read_npy
 from saelex.reading.json_object import JsonObject, parse_json, read_json
 from saelex.reading.regular import is_listed, regular_file
+from saelex.top_k import Cut, TopKSetting
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -213,19 +214,25 @@ class SparseRows:
 
     # ---- changing it ------------------------------------------------------------------------------------------------
 
-    def top_k(self, k: int | None) -> SparseRows:
+    def top_k(self, k: TopKSetting) -> SparseRows:
         """Each row's k largest weights (SPLARE section 3.2: 40 for a query, 400 for a document); None keeps all.
 
-        Ties: see `saelex.selection`. Raises InputError for k < 1.
-        """
-        from saelex.selection import top_k_entries
+        k: "40+70%" keeps 40, and more of a row until they carry 70 % of its sum. Such a cut is of whole rows: a second
+            one would take 70 % of what the first one left.
 
-        if k is not None and k < 1:
-            raise InputError(f"top-k keeps at least one latent, not {k}; give None to keep all")
-        if k is None or not len(self) or self.lengths.max() <= k:
+        Ties: see `saelex.selection`. Raises InputError for k < 1, and for other texts.
+        """
+        from saelex.selection import top_k_entries, top_share_entries
+
+        if k is None:
             return self
-        indptr = np.concatenate([[0], np.cumsum(np.minimum(self.lengths, k))]).astype(np.int64)
-        return self._entries(top_k_entries(self.indptr, self.weights, k), indptr)
+        least, share = Cut.read(k)
+        if not len(self) or self.lengths.max() <= least:
+            return self
+        if share:
+            return self.keep(top_share_entries(self.indptr, self.weights, least, share))
+        indptr = np.concatenate([[0], np.cumsum(np.minimum(self.lengths, least))]).astype(np.int64)
+        return self._entries(top_k_entries(self.indptr, self.weights, least), indptr)
 
     def keep(self, entries: NDArray[np.bool_]) -> SparseRows:
         """The entries for which the mask [non-zeros] is true; every row stays, possibly empty."""

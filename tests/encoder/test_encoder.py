@@ -108,7 +108,11 @@ def test_sink_norm_is_a_multiple_of_the_median(encoder: Encoder) -> None:
 
 def test_top_k_defaults_calls_and_all(encoder: Encoder) -> None:
     whole = encoder.encode_query(MIXED, top_k=None)
-    for rows, k in ((encoder.encode_query(MIXED), 7), (encoder.encode_query(MIXED, top_k=3), 3)):
+    for rows, k in (
+        (encoder.encode_query(MIXED), 7),
+        (encoder.encode_query(MIXED, top_k=3), 3),
+        (encoder.encode_query(MIXED, top_k="3+60%"), "3+60%"),
+    ):
         kept = whole.top_k(k)
         np.testing.assert_array_equal(rows.latents, kept.latents)
         np.testing.assert_array_equal(rows.weights, kept.weights)

@@ -16,6 +16,7 @@ from saelex.cli.encode import read_top_k
 from saelex.cli.options import DEFAULT_MODEL, Language, check_models, load_encoder, named_language
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.top_k import shown
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -35,10 +36,13 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="
 Words = Annotated[bool, typer.Option("--words", help="Count words beside the latents, at the model's own scale.")]
 Split = Annotated[str, typer.Option(help="Split of the collections that name none.")]
 Measure = Annotated[str, typer.Option(metavar="NAME", help="What pictures show; the JSON has all: nDCG@10, R@100.")]
-QueryTopKs = Annotated[str, typer.Option("--query-top-k", metavar="K,K", help="Latents kept of a query.")]
+QueryTopKs = Annotated[
+    str, typer.Option("--query-top-k", metavar="K,K", help="Latents kept of a query: 40, 40+70%, all.")
+]
 DocumentTopKs = Annotated[str, typer.Option("--document-top-k", metavar="K,K", help="Latents kept of a passage.")]
 
 _GRID_QUERY, _GRID_DOCUMENT = "5,10,20,40,80,all", "25,50,100,200,400,all"
+_GRID_SHARE = "10+70%,20+70%,40+60%,40+70%,40+80%,40+90%"
 
 
 @app.command("top-k")
@@ -87,14 +91,17 @@ def flops(
     paths: Paths,
     output: Output,
     models: Models = [DEFAULT_MODEL],  # noqa: B006
-    query_top_k: QueryTopKs = _GRID_QUERY,
+    query_top_k: QueryTopKs = f"{_GRID_QUERY},{_GRID_SHARE}",
     document_top_k: DocumentTopKs = _GRID_DOCUMENT,
     words: Words = False,
     language: Language = None,
     split: Split = "test",
     measure: Measure = "nDCG@10",
 ) -> None:
-    """Quality against QD-FLOPs: every Top-K, and the line of those that no cheaper one beats."""
+    """Quality against QD-FLOPs: every Top-K, and the lines of those that no cheaper one beats.
+
+    Queries that keep a share of their weight, as in 40+70%, are a line beside those cut to one number of latents.
+    """
     from saelex.evaluation.drawing.curve_plots import flops_picture
 
     asked = _Asked(paths, models, output, words, language, split, measure)
@@ -259,10 +266,10 @@ def _print_quality(curves: Sequence[QualityCurve], measure: str) -> None:
 
     table = new_table(["system"], ["query/document", measure, "QD-FLOPs", "active q/d"])
     for curve in curves:
-        for (query_k, document_k), measured in curve.points:
+        for top_k, measured in curve.points:
             table.add_row(
                 curve.system,
-                f"{query_k or 'all'}/{document_k or 'all'}",
+                "/".join(map(shown, top_k)),
                 f"{measured.measures[measure]:.4f}",
                 f"{measured.qd_flops:.2f}",
                 f"{measured.query_active:.0f}/{measured.document_active:.0f}",

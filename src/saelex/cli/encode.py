@@ -13,6 +13,7 @@ import typer
 from saelex.cli.options import DEFAULT_MODEL, IdField, Model, TextField, TitleField, load_encoder
 from saelex.errors import InputError
 from saelex.files import expanded
+from saelex.top_k import Cut
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
@@ -41,7 +42,7 @@ def encode(
     model: Model = DEFAULT_MODEL,
     side: Annotated[str, typer.Option(help="query or document: prompt, length and Top-K differ.")] = "document",
     top_k: Annotated[
-        str, typer.Option(help="Latents kept per text: a number, 'all', or 'default' for the model's own.")
+        str, typer.Option(help="Latents kept per text: 40, 40+70%, 'all', or 'default', the model's own.")
     ] = "default",
     id_field: IdField = None,
     text_field: TextField = None,
@@ -70,14 +71,14 @@ def encode(
 
 
 def read_top_k(text: str) -> TopKChoice:
-    """What `--top-k` means to an encoder. Raises InputError for anything but a number, 'all' or 'default'."""
+    """What `--top-k` means to an encoder. Raises InputError for what is no Top-K, 'all' or 'default'."""
     if text == "default":
         return "default"
     if text == "all":
         return None
-    if text.isdecimal() and int(text):
-        return int(text)
-    raise InputError(f"--top-k is a number from 1, 'all' or 'default', not {text!r}")
+    top_k = int(text) if text.isascii() and text.isdecimal() and int(text) else text
+    Cut.read(top_k, "--top-k", every="'default' for the model's own, 'all'")
+    return top_k
 
 
 def enumerate_texts(source: str | None, texts: list[str], **fields: str | None) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from saelex.encoder.pooling import pool_rows
 from saelex.encoder.settings import Side
 from saelex.encoder.tokens import TokenizedText
 from saelex.errors import InputError
+from saelex.top_k import TopKSetting
 from saelex.vectors import SparseRows
 
 _POOLED_ENTRIES = 2**23
@@ -25,7 +26,7 @@ _POOLED_ENTRIES = 2**23
 
 @torch.inference_mode()
 def encode_texts(
-    encoder: EncoderParts, texts: DistinctTexts, side: Side, top_k: int | None, done: Callable[[int], object]
+    encoder: EncoderParts, texts: DistinctTexts, side: Side, top_k: TopKSetting, done: Callable[[int], object]
 ) -> SparseRows:
     """Rows of the texts as they were given. done: called with the number of given texts that a batch has settled."""
     tokenized = encoder.tokenizer.tokenize(texts.texts, side)
@@ -44,7 +45,7 @@ def encode_texts(
 
 
 @torch.inference_mode()
-def encode_batch(encoder: EncoderParts, texts: Sequence[TokenizedText], side: Side, top_k: int | None) -> SparseRows:
+def encode_batch(encoder: EncoderParts, texts: Sequence[TokenizedText], side: Side, top_k: TopKSetting) -> SparseRows:
     """Rows of one batch of tokenised texts: the whole way from token ids to Top-K, in one forward pass."""
     if side == "query" and encoder.token_weights is not None:
         return encoder.token_weights.rows(texts).top_k(top_k)
@@ -55,7 +56,7 @@ def encode_batch(encoder: EncoderParts, texts: Sequence[TokenizedText], side: Si
         return _pool(encoder, packed, side, top_k)
 
 
-def _pool(encoder: EncoderParts, packed: PackedStates, side: Side, top_k: int | None) -> SparseRows:
+def _pool(encoder: EncoderParts, packed: PackedStates, side: Side, top_k: TopKSetting) -> SparseRows:
     if (weighting := encoder.weighting) is None:
         rows = pool_rows(packed.hidden, packed.offsets, encoder.head, top_k)
     else:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from saelex.encoder.settings import Side
 from saelex.errors import InputError, SaelexError
+from saelex.top_k import TopKSetting
 from saelex.vectors import SparseRows
 
 Processes = int | Sequence[str] | None
@@ -25,7 +26,7 @@ Processes = int | Sequence[str] | None
 class WorkerEncoder(Protocol):
     """What a worker does its work with: an `Encoder`, which lies above this module."""
 
-    def encode(self, texts: list[str], *, side: Side, top_k: int | None) -> SparseRows:
+    def encode(self, texts: list[str], *, side: Side, top_k: TopKSetting) -> SparseRows:
         """Rows of the texts, in their order."""
 
 
@@ -51,7 +52,7 @@ def encode_windows(
     devices: Sequence[str],
     windows: Iterable[list[str]],
     side: Side,
-    top_k: int | None,
+    top_k: TopKSetting,
 ) -> Generator[SparseRows, None, None]:
     """Rows of every window, in order, from one worker process per device.
 
@@ -101,6 +102,6 @@ def _start_worker(load: LoadEncoder, waiting: Queue[str], threads: int) -> None:
     _encoder = load(device=waiting.get())
 
 
-def _encode_window(texts: list[str], side: Side, top_k: int | None) -> SparseRows:
+def _encode_window(texts: list[str], side: Side, top_k: TopKSetting) -> SparseRows:
     assert _encoder is not None  # the initialiser ran
     return _encoder.encode(texts, side=side, top_k=top_k)

@@ -20,6 +20,7 @@ from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError, MismatchError
 from saelex.loading import Loading, LoadingOptions
+from saelex.top_k import shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -173,7 +174,7 @@ class EncoderParts:
 
     def __repr__(self) -> str:
         head, kept = self.head, (self.settings.query_top_k, self.settings.document_top_k)
-        top_k = " / ".join("all" if k is None else str(k) for k in kept)
+        top_k = " / ".join(map(shown, kept))
         gate = f"{head.activation}, {head.pooling}, {head.saturation}"
         return f"{type(self).__name__}({self.name}: {head.n_latents} latents, {gate}, keeps {top_k}; {self.backbone})"
 

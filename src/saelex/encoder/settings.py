@@ -9,15 +9,16 @@ from typing import Any, Literal
 
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, settings_from
+from saelex.top_k import Cut, TopKSetting
 
 Side = Literal["query", "document"]
 
-_MOST = 2**31 - 1  # of tokens or latents
+_MOST = 2**31 - 1  # of tokens
 
 DEFAULT: Literal["default"] = "default"
 """Stands for the Top-K of the encoder's settings where a call takes `top_k`, since None already means all latents."""
 
-TopKChoice = int | Literal["default"] | None
+TopKChoice = TopKSetting | Literal["default"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class EncoderSettings:
     pool_prompt: whether the prompt's own tokens may activate latents (they always give context).
     max_query_length, max_document_length: tokens kept, special tokens counted; None is the backbone's own limit.
     query_top_k, document_top_k: latents kept per vector when a call names no other number (SPLARE: 40 and 400); None
-        keeps all.
+        keeps all; "40+70%" keeps 40, and more of a vector until they carry 70 % of the sum of its weights.
     mask_special_tokens: leave [CLS], [SEP], BOS and the like out of the pooling. A BOS token is an attention sink with
         huge activations: under max pooling it can swamp a decoder's vectors. Published SPLADE models do pool them.
     sink_norm: tokens whose hidden state has a larger L2 norm are left out too; None leaves none out. An absolute
@@ -42,14 +43,17 @@ class EncoderSettings:
     pool_prompt: bool = True
     max_query_length: int | None = None
     max_document_length: int | None = None
-    query_top_k: int | None = 40
-    document_top_k: int | None = 400
+    query_top_k: int | str | None = 40
+    document_top_k: int | str | None = 400
     mask_special_tokens: bool = True
     sink_norm: float | None = None
     word_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("max_query_length", "max_document_length", "query_top_k", "document_top_k"):
+        for name in ("query_top_k", "document_top_k"):
+            if (value := getattr(self, name)) is not None:
+                Cut.read(value, f"encoder setting {name}", every="null")
+        for name in ("max_query_length", "max_document_length"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST):
                 raise InputError(f"encoder setting {name} is a positive whole number or null, not {value!r}")
@@ -74,14 +78,13 @@ class EncoderSettings:
         """Most tokens of a text of this side, special tokens counted."""
         return self.max_query_length if side == "query" else self.max_document_length
 
-    def top_k(self, side: Side, asked: TopKChoice = DEFAULT) -> int | None:
-        """How many latents to keep: what a call asked for, or this side's setting. Raises InputError below 1."""
+    def top_k(self, side: Side, asked: TopKChoice = DEFAULT) -> TopKSetting:
+        """How many latents to keep: what a call asked for, or this side's setting. Raises InputError for neither."""
         if asked == DEFAULT:
             return self.query_top_k if side == "query" else self.document_top_k
         if asked is None:
             return None
-        if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-            raise InputError(f"top_k is a positive whole number, None for all latents, or 'default', not {asked!r}")
+        Cut.read(asked, "top_k", every="'default' for the encoder's own, None")
         return asked
 
     def to_dict(self) -> dict[str, Any]:

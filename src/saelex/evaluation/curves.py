@@ -17,6 +17,7 @@ from saelex.evaluation.costs import Latency, evenly, in_memory, time_queries
 from saelex.evaluation.encoded import EncodedCollection, Measured, TopK, mean_measured
 from saelex.index.quantise import Quantiser
 from saelex.progress import progress_bar
+from saelex.top_k import TopKSetting
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
@@ -74,32 +75,28 @@ class QualityCurve:
 
 def top_k_grid(
     encoded: EncodedCollection,
-    query_top_ks: Sequence[int | None],
-    document_top_ks: Sequence[int | None],
+    query_top_ks: Sequence[TopKSetting],
+    document_top_ks: Sequence[TopKSetting],
     word_scale: float | None = None,
     *,
     progress: bool = False,
 ) -> list[QualityPoint]:
     """Every Top-K of queries with every one of documents, in the order given, documents outside.
 
-    Values equal `EncodedCollection.measured`'s; each cut of the documents is made once, out of the next larger one.
-    One Top-K of queries makes it static pruning of documents: cut to their heaviest latents.
+    Values equal `EncodedCollection.measured`'s; each cut of the documents is made once. One Top-K of queries makes it
+    static pruning of documents: cut to their heaviest latents.
 
     word_scale: what words count beside the latents; None is concepts alone. Raises InputError for a k below 1.
     """
-    found: dict[TopK, Measured] = {}
+    points: list[QualityPoint] = []
     bar = progress_bar(total=len(query_top_ks) * len(document_top_ks), desc="top-k", unit="cut", shown=progress)
     with bar:
-        for document_k in sorted(set(document_top_ks), key=_size, reverse=True):
-            encoded = replace(encoded, passages=encoded.passages.top_k(document_k))
+        for document_k in document_top_ks:
+            cut = replace(encoded, passages=encoded.passages.top_k(document_k))
             for query_k in query_top_ks:
-                found[query_k, document_k] = encoded.measured((query_k, None), word_scale)
+                points.append(QualityPoint((query_k, document_k), cut.measured((query_k, None), word_scale)))
                 bar.update()
-    return [
-        QualityPoint((query_k, document_k), found[query_k, document_k])
-        for document_k in document_top_ks
-        for query_k in query_top_ks
-    ]
+    return points
 
 
 def frontier(points: Iterable[QualityPoint], measure: str) -> list[QualityPoint]:
@@ -115,10 +112,6 @@ def frontier(points: Iterable[QualityPoint], measure: str) -> list[QualityPoint]
         if not best or point.measured.measures[measure] > best[-1].measured.measures[measure]:
             best.append(point)
     return best
-
-
-def _size(k: int | None) -> float:
-    return float("inf") if k is None else k
 
 
 def _flops(point: QualityPoint) -> float:

@@ -30,6 +30,7 @@ from saelex.evaluation.measures import DEPTH, measure, untied
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.index.passages import Passage, passage_splitter
 from saelex.index.word_state import WordTotals
+from saelex.top_k import TopKSetting
 from saelex.vectors import SparseRows
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,8 @@ logger = logging.getLogger(__name__)
 BM25, DENSE, FUSION = "BM25", "dense", "BM25 + dense (RRF)"
 _FUSED_DEPTH = 1000  # documents of each run that the fusion reads
 
-TopK = tuple[int | None, int | None]
-"""Latents kept of a query and of a passage; None keeps all."""
+TopK = tuple[TopKSetting, TopKSetting]
+"""Latents kept of a query and of a passage."""
 
 
 class Measured(NamedTuple):

@@ -21,6 +21,7 @@ from saelex.evaluation.measures import DEPTH
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.index.index import Index
 from saelex.progress import progress_bar
+from saelex.top_k import shown
 from saelex.training.mining.names import short_names
 from saelex.vectors import SparseRows
 
@@ -58,7 +59,7 @@ class Searcher:
     def top_k(self) -> str:
         """Latents kept per query and document, as in "40/400"."""
         settings = self.encoder.settings
-        return "/".join(str(k or "all") for k in (settings.query_top_k, settings.document_top_k))
+        return "/".join(map(shown, (settings.query_top_k, settings.document_top_k)))
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """For either system what decides its vectors, and where they are computed, as JSON values."""

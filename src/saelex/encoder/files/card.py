@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from saelex.top_k import shown
+
 
 def model_card(config: Mapping[str, Any], name: str, fingerprint: str) -> str:
     """Markdown with the hub's YAML header.
@@ -45,7 +47,7 @@ def _facts(config: Mapping[str, Any]) -> dict[str, str]:
         "Gate": head["activation"]["kind"],
         "Pooling": head["pooling"],
         "Saturation": head["saturation"],
-        "Latents kept (query / document)": f"{_k(settings['query_top_k'])} / {_k(settings['document_top_k'])}",
+        "Latents kept (query / document)": f"{shown(settings['query_top_k'])} / {shown(settings['document_top_k'])}",
         "Prompts (query / document)": _prompts(settings),
         "Special tokens": "left out" if settings["mask_special_tokens"] else "pooled",
         "Tokens left out above norm": settings["sink_norm"],
@@ -59,10 +61,6 @@ def _facts(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _update(update: Mapping[str, Any] | None) -> str | None:
     return None if update is None else f"rank {update['rank']}, in `adapter.safetensors`"
-
-
-def _k(k: int | None) -> str:
-    return "all" if k is None else str(k)
 
 
 def _prompts(settings: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from saelex.encoder.pooling.devices import OPERATIONS, operations_named, operati
 from saelex.encoder.pooling.operations import HeadOperations
 from saelex.encoder.pooling.packed import PooledLatents, check_packed
 from saelex.errors import InputError
+from saelex.top_k import TopKSetting
 from saelex.vectors import SparseRows
 
 __all__ = ["IMPLEMENTATIONS", "PooledLatents", "pool", "pool_rows"]
@@ -44,11 +45,11 @@ def pool(hidden: Tensor, offsets: Tensor, head: LinearHead, implementation: str 
 
 @torch.no_grad()
 def pool_rows(
-    hidden: Tensor, offsets: Tensor, head: LinearHead, top_k: int | None = None, implementation: str = "fused"
+    hidden: Tensor, offsets: Tensor, head: LinearHead, top_k: TopKSetting = None, implementation: str = "fused"
 ) -> SparseRows:
     """`pool` for inference: without gradients, straight to sparse rows with each latent's token as its position.
 
-    top_k: how many of a row's largest weights stay; None keeps all. Ties: see `saelex.selection`.
+    top_k: how many of a row's largest weights stay: see `SparseRows.top_k`.
     Raises InputError as `pool` does, and for weights that are not finite.
     """
     operations = _operations(implementation, hidden.device)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from saelex.errors import InputError
 from saelex.evaluation.curves import LatencyPoint, QualityCurve, QualityPoint, frontier
 from saelex.evaluation.drawing.plots import QUIET, Picture, draw, line_style, literal
+from saelex.top_k import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,9 +48,9 @@ def pruning_picture(curves: Sequence[QualityCurve], measure: str, *, queries: in
             if share:
                 heights = [100 * height / (heights[0] or 1) for height in heights]
             axes.plot(range(len(kept)), heights, label=literal(curve.system), **line_style(number))
-        axes.set_xticks(range(len(kept)), [_kept(k) for k in kept])
+        axes.set_xticks(range(len(kept)), [shown(k) for k in kept])
         axes.set_xlabel("latents kept of a passage (Top-K)")
-        axes.set_ylabel(f"{measure}, % of that at {_kept(kept[0])}" if share else measure)
+        axes.set_ylabel(f"{measure}, % of that at {shown(kept[0])}" if share else measure)
 
     caption = f"{measure} of documents cut to their heaviest latents (exact search){_of(curves, queries)}"
     return draw("pruning", [lambda axes: panel(axes, False), lambda axes: panel(axes, True)], caption=caption)
@@ -58,7 +59,8 @@ def pruning_picture(curves: Sequence[QualityCurve], measure: str, *, queries: in
 def flops_picture(curves: Sequence[QualityCurve], measure: str, *, queries: int) -> Picture:
     """The measure against QD-FLOPs: every Top-K faintly, and as a line those that no cheaper one beats.
 
-    Raises InputError as `top_k_picture` does.
+    Queries that keep a share of their weight ("40+70%") are a line of their own beside those of one size. Raises
+    InputError as `top_k_picture` does.
     """
     _check(curves, measure)
 
@@ -66,14 +68,14 @@ def flops_picture(curves: Sequence[QualityCurve], measure: str, *, queries: int)
         axes.set_xscale("log")
         axes.margins(y=0.12)
         named: list[_Named] = []
-        for number, curve in enumerate(curves):
+        for number, (label, points) in enumerate(line for curve in curves for line in _lines_by_rule(curve)):
             style = line_style(number)
-            x, y = _flops_and(measure, curve.points)
+            x, y = _flops_and(measure, points)
             axes.plot(x, y, **(style | {"linestyle": "", "alpha": 0.3, "markersize": 3}))
-            best = frontier(curve.points, measure)
+            best = frontier(points, measure)
             x, y = _flops_and(measure, best)
-            axes.plot(x, y, label=literal(curve.system), **style)
-            named += zip(x, y, ["/".join(map(_kept, point.top_k)) for point in best])
+            axes.plot(x, y, label=literal(label), **style)
+            named += zip(x, y, ["/".join(map(shown, point.top_k)) for point in best])
         _plain_ticks(axes)
         _name_points(axes, named)
         axes.set_xlabel("QD-FLOPs (columns that a random query and passage share)")
@@ -149,8 +151,8 @@ def _table(axes: Axes, curve: QualityCurve, measure: str, low: float, high: floa
                 column + 0.5, row + 0.5, f"{value:.3f}", ha="center", va="center", fontsize=8,
                 color="black" if bright else "white",
             )  # fmt: skip
-    axes.set_xticks([column + 0.5 for column in range(len(document_ks))], [_kept(k) for k in document_ks])
-    axes.set_yticks([row + 0.5 for row in range(len(query_ks))], [_kept(k) for k in query_ks])
+    axes.set_xticks([column + 0.5 for column in range(len(document_ks))], [shown(k) for k in document_ks])
+    axes.set_yticks([row + 0.5 for row in range(len(query_ks))], [shown(k) for k in query_ks])
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
@@ -183,6 +185,16 @@ def _name_points(axes: Axes, named: Sequence[_Named]) -> None:
         axes.annotate(name, (x, y), xytext=(4, -8), textcoords="offset points", fontsize=6.5, color=QUIET)
 
 
+def _lines_by_rule(curve: QualityCurve) -> Iterator[tuple[str, list[QualityPoint]]]:
+    """Names and points: of queries cut to one size, and of those that keep a share of their weight."""
+    sized = [point for point in curve.points if not isinstance(point.top_k[0], str)]
+    shared = [point for point in curve.points if isinstance(point.top_k[0], str)]
+    if sized:
+        yield curve.system, sized
+    if shared:
+        yield f"{curve.system}, share of the weight", shared
+
+
 def _flops_and(measure: str, points: Sequence[QualityPoint]) -> tuple[list[float], list[float]]:
     return [point.measured.qd_flops or 0.0 for point in points], [point.measured.measures[measure] for point in points]
 
@@ -198,7 +210,3 @@ def _of(curves: Sequence[QualityCurve], queries: int) -> str:
     names = list(curves[0].collections)
     over = names[0] if len(names) == 1 else f"mean over {len(names)} collections ({', '.join(names)})"
     return f"; {over}; {queries:,} queries"
-
-
-def _kept(k: int | None) -> str:
-    return "all" if k is None else str(k)
