@@ -14,13 +14,13 @@ def cut_name(top_k: TopK) -> str:
 
 
 def read_cut(text: str) -> TopK:
-    """40/400, 40+70%/400 or all/all."""
+    """40/400, 40+80%/400 or all/all."""
     query, _, document = text.partition("/")
     top_k = tuple(None if part == "all" else int(part) if part.isdecimal() else part for part in (query, document))
     try:
         for k in top_k:
             if k is not None:
-                Cut.read(k, every="all")
+                Cut.read(k, others="all")
     except InputError as error:
         raise ArgumentTypeError(str(error)) from error
     return top_k[0], top_k[1]

@@ -14,7 +14,7 @@ from saelex.top_k import Cut, shown
     [
         (40, (40, 0)),
         (np.int64(7), (7, 0)),
-        ("40+70%", (40, 0.7)),
+        ("40+80%", (40, 0.8)),
         ("1+99.5%", (1, 0.995)),
         ("2147483647+1%", (2**31 - 1, 0.01)),
     ],
@@ -40,19 +40,19 @@ def test_what_is_written_is_what_is_kept(top_k: Any, cut: tuple[int, float]) -> 
             "40+100%",
             "40+70",
             "40+.7%",
-            " 40+70%",
-            "40+70%\n",
+            " 40+80%",
+            "40+80%\n",
         ),
-        *("2147483648+7%", "٤٠+70%", "40-70%"),
+        *("2147483648+7%", "٤٠+80%", "40-70%"),
     ],
 )
 def test_other_forms_are_an_error_of_one_line(wrong: Any) -> None:
     with pytest.raises(
-        InputError, match=r"the setting is a whole number .* as in 40\+70%, or null for all, not"
+        InputError, match=r"the setting is a whole number .* as in 40\+80%, or null for all, not"
     ) as error:
-        Cut.read(wrong, "the setting", every="null")
+        Cut.read(wrong, "the setting", others="null for all")
     assert "\n" not in str(error.value)
 
 
 def test_shown() -> None:
-    assert [shown(top_k) for top_k in (40, "40+70%", None)] == ["40", "40+70%", "all"]
+    assert [shown(top_k) for top_k in (40, "40+80%", None)] == ["40", "40+80%", "all"]

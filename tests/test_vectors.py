@@ -189,7 +189,7 @@ def test_mixed_encoders_and_empty_choices_are_refused() -> None:
         rows.beside(SparseRows.empty(5, rows=2))
     with pytest.raises(InputError):
         rows.top_k(0)
-    with pytest.raises(InputError, match=r"as in 40\+70%, or None for all, not '70%'"):
+    with pytest.raises(InputError, match=r"as in 40\+80%, or None for all, not '70%'"):
         rows.top_k("70%")
 
 

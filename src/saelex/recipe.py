@@ -172,10 +172,12 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         if value is None:
             return None
         kinds = [a for a in arguments if a is not type(None)]
-        for kind in kinds[:-1]:
+        if len(kinds) == 1:
+            return _convert(kinds[0], value, name)
+        for kind in kinds:
             with suppress(InputError):
                 return _convert(kind, value, name)
-        return _convert(kinds[-1], value, name)
+        raise InputError(f"setting {name!r} is of type {' or '.join(kind.__name__ for kind in kinds)}, not {value!r}")
     if origin is Literal:
         if value in arguments:
             return value

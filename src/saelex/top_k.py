@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from saelex.errors import InputError
 
 TopKSetting: TypeAlias = int | str | None
-"""Entries kept of a vector: a number; "40+70%": 40, and more until they carry 70 % of its weight; None: all."""
+"""Entries kept of a vector: a number; "40+80%": 40, and more until they carry 80 % of its weight; None: all."""
 
 _MOST = 2**31 - 1
 _SHARED = re.compile(r"([0-9]{1,10})\+([0-9]{1,2}(?:\.[0-9]{1,6})?)%")
@@ -25,8 +25,8 @@ class Cut(NamedTuple):
     share: float = 0.0
 
     @classmethod
-    def read(cls, top_k: int | str, name: str = "top-k", every: str = "None") -> Cut:
-        """Raises InputError for other forms. name, every: for its message, what is read and what would keep all."""
+    def read(cls, top_k: int | str, name: str = "top-k", others: str = "None for all") -> Cut:
+        """Raises InputError for other forms. name, others: for its message, what is read and may stand there beside."""
         if isinstance(top_k, str) and (shared := _SHARED.fullmatch(top_k)) and float(shared[2]):
             least, share = int(shared[1]), float(shared[2]) / 100
         elif isinstance(top_k, Integral) and not isinstance(top_k, bool):  # numpy's integers too
@@ -34,11 +34,11 @@ class Cut(NamedTuple):
         else:
             least, share = 0, 0.0
         if not 0 < least <= _MOST:
-            forms = "a whole number from 1, or one with a share of the vector's weight, as in 40+70%"
-            raise InputError(f"{name} is {forms}, or {every} for all, not {top_k!r}")
+            forms = "a whole number from 1, or one with a share of the vector's weight, as in 40+80%"
+            raise InputError(f"{name} is {forms}, or {others}, not {top_k!r}")
         return cls(least, share)
 
 
 def shown(top_k: TopKSetting) -> str:
-    """As people read it: "40", "40+70%", "all"."""
+    """As people read it: "40", "40+80%", "all"."""
     return "all" if top_k is None else str(top_k)

@@ -217,8 +217,8 @@ class SparseRows:
     def top_k(self, k: TopKSetting) -> SparseRows:
         """Each row's k largest weights (SPLARE section 3.2: 40 for a query, 400 for a document); None keeps all.
 
-        k: "40+70%" keeps 40, and more of a row until they carry 70 % of its sum. Such a cut is of whole rows: a second
-            one would take 70 % of what the first one left.
+        k: "40+80%" keeps 40, and more of a row until they carry 80 % of its sum. Such a cut is of whole rows: a second
+            one would take 80 % of what the first one left.
 
         Ties: see `saelex.selection`. Raises InputError for k < 1, and for other texts.
         """

@@ -32,8 +32,8 @@ def test_quality(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> N
         ("pruning", ("--document-top-k", "all,4"), [(7, None), (7, 4)], None),
         (
             "flops",
-            ("--query-top-k", "3", "--document-top-k", "9,5", "--words", "--language", "none"),
-            [(3, 9), (3, 5)],
+            ("--query-top-k", "3,2+60%", "--document-top-k", "9,5", "--words", "--language", "none"),
+            [(3, 9), ("2+60%", 9), (3, 5), ("2+60%", 5)],
             1.0,
         ),
     ):

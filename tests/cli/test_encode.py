@@ -18,6 +18,15 @@ def test_texts_to_json_lines_on_stdout(saelex: Saelex, model: Path) -> None:
     assert [line["id"] for line in lines] == ["0", "1"]
     assert [{int(name): weight for name, weight in line["vector"].items()} for line in lines] == rows.to_dicts()
     assert all(len(line["vector"]) <= 3 for line in lines)
+    result = saelex("encode", "-t", "wings", "--model", model, "--side", "query", "--top-k", "1+50%")
+    (line,) = map(json.loads, result.out.splitlines())
+    (vector,) = Encoder.load(model).encode_query(["wings"], top_k=None).top_k("1+50%").to_dicts()
+    assert {int(name): weight for name, weight in line["vector"].items()} == vector and len(vector) > 1
+    wrong = saelex("encode", "-t", "wings", "--model", model, "--top-k", "50%")
+    assert (
+        "--top-k is a whole number from 1, or one with a share" in wrong.err
+        and "or 'all' or 'default', not '50%'" in wrong.err
+    )
 
 
 def test_a_corpus_to_a_file_and_to_a_folder(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:

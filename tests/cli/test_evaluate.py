@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Saelex
 
+from saelex.corpus.opening import read_collection
+from saelex.encoder.encoder import Encoder
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +47,12 @@ def test_a_file_beside_the_table_and_the_mean(saelex: Saelex, corpus: Path, mode
     assert [(row["set"], row["split"]) for row in rows[::2]] == [("tiny", "test"), ("other", "dev"), ("mean", "")]
     assert rows[4]["nDCG@10"] == pytest.approx((rows[0]["nDCG@10"] + rows[2]["nDCG@10"]) / 2)
     assert rows[0]["top_k"] == "3/all" and rows[0]["query_latents"] <= 3
+    options = "--output", tmp_path / "more.json", "--model", model, "--top-k", "2+60%/all"
+    assert saelex("evaluate", corpus, *options).code == 0
+    shared = json.loads((tmp_path / "more.json").read_text())[0]
+    whole = Encoder.load(model).encode_query([one.text for one in read_collection(corpus).queries], top_k=None)
+    assert shared["top_k"] == "2+60%/all"
+    assert shared["query_latents"] == pytest.approx(whole.top_k("2+60%").lengths.mean())
     assert rows[4]["query_latents"] == pytest.approx((rows[0]["query_latents"] + rows[2]["query_latents"]) / 2)
     for word in ("tiny:test", "other:dev", "mean", "concepts+words", f"{rows[0]['nDCG@10']:.3f}", "QD-FLOPs"):
         assert word in result.out

@@ -51,6 +51,18 @@ def test_saved_folder_gives_the_same_vectors_on_both_sides(encoder: Encoder, mod
     assert model.get_embedding_dimension() == encoder.n_latents
 
 
+def test_a_share_is_cut_by_the_module_itself(encoder: Encoder, tmp_path: Path) -> None:
+    settings = replace(encoder.settings, query_top_k="3+60%", document_top_k="5+80%")
+    shared = Encoder(encoder.backbone, encoder.head, settings, weighting=encoder.weighting)
+    shared.save_pretrained(tmp_path / "model")
+    model = SparseEncoder(str(tmp_path / "model"), trust_remote_code=True, device="cpu")
+    queries, documents = shared.encode_query(MIXED), shared.encode_document(MIXED)
+    assert len(set(queries.lengths)) > 2 and queries.lengths.max() > 3
+    assert_same_rows(model.encode_query(MIXED), queries)
+    assert_same_rows(model.encode_document(MIXED, batch_size=3), documents)
+    assert model.max_active_dims is None
+
+
 def test_max_active_dims_of_a_call_takes_the_place_of_top_k(encoder: Encoder, model: SparseEncoder) -> None:
     assert_same_rows(model.encode_document(MIXED, max_active_dims=30), encoder.encode_document(MIXED, top_k=30))
 

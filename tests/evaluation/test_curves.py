@@ -49,8 +49,9 @@ def encoded(tmp_path: Path) -> EncodedCollection:
 
 @pytest.mark.parametrize("word_scale", [None, 0.7])
 def test_the_grid_is_what_measured_gives(encoded: EncodedCollection, word_scale: float | None) -> None:
-    points = top_k_grid(encoded, [3, None, 6], [8, None, 15, 4], word_scale)
-    wanted = [(query, document) for document in (8, None, 15, 4) for query in (3, None, 6)]
+    query_ks, document_ks = (3, None, 6, "2+60%"), (8, "3+50%", None, 15, 4, "9+70%")
+    points = top_k_grid(encoded, query_ks, document_ks, word_scale)
+    wanted = [(query, document) for document in document_ks for query in query_ks]
     assert [point.top_k for point in points] == wanted
     assert [point.measured for point in points] == [encoded.measured(top_k, word_scale) for top_k in wanted]
     assert len({point.measured.qd_flops for point in points}) == len(wanted)

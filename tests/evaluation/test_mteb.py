@@ -312,6 +312,8 @@ def test_a_registered_model_is_loaded_by_its_name_and_results_of_other_settings_
         assert first["ndcg_at_10"] == direct["ndcg_at_10"]
         fewer = mteb.get_model("saelex/winged", query_top_k=1)
         assert fewer.encoder.settings.query_top_k == 1
+        shared = mteb.get_model("saelex/winged", query_top_k="1+60%")
+        assert shared.encoder.settings.query_top_k == "1+60%"
         # equal fingerprints, and yet no result of the one is given for the other
         assert evaluate(fewer, task(LocalTask, collection), cache=kept)["ndcg_at_10"] != first["ndcg_at_10"]
         with pytest.raises(MismatchError, match="register it anew"):

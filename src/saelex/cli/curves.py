@@ -37,12 +37,12 @@ Words = Annotated[bool, typer.Option("--words", help="Count words beside the lat
 Split = Annotated[str, typer.Option(help="Split of the collections that name none.")]
 Measure = Annotated[str, typer.Option(metavar="NAME", help="What pictures show; the JSON has all: nDCG@10, R@100.")]
 QueryTopKs = Annotated[
-    str, typer.Option("--query-top-k", metavar="K,K", help="Latents kept of a query: 40, 40+70%, all.")
+    str, typer.Option("--query-top-k", metavar="K,K", help="Latents kept of a query: 40, 40+80%, all.")
 ]
 DocumentTopKs = Annotated[str, typer.Option("--document-top-k", metavar="K,K", help="Latents kept of a passage.")]
 
 _GRID_QUERY, _GRID_DOCUMENT = "5,10,20,40,80,all", "25,50,100,200,400,all"
-_GRID_SHARE = "10+70%,20+70%,40+60%,40+70%,40+80%,40+90%"
+_GRID_SHARE = "10+80%,20+80%,40+60%,40+70%,40+80%,40+90%"
 
 
 @app.command("top-k")
@@ -100,7 +100,7 @@ def flops(
 ) -> None:
     """Quality against QD-FLOPs: every Top-K, and the lines of those that no cheaper one beats.
 
-    Queries that keep a share of their weight, as in 40+70%, are a line beside those cut to one number of latents.
+    Queries that keep a share of their weight, as in 40+80%, are a line beside those cut to one number of latents.
     """
     from saelex.evaluation.drawing.curve_plots import flops_picture
 

@@ -42,7 +42,7 @@ def encode(
     model: Model = DEFAULT_MODEL,
     side: Annotated[str, typer.Option(help="query or document: prompt, length and Top-K differ.")] = "document",
     top_k: Annotated[
-        str, typer.Option(help="Latents kept per text: 40, 40+70%, 'all', or 'default', the model's own.")
+        str, typer.Option(help="Latents kept per text: 40, 40+80%, 'all', or 'default', the model's own.")
     ] = "default",
     id_field: IdField = None,
     text_field: TextField = None,
@@ -77,7 +77,7 @@ def read_top_k(text: str) -> TopKChoice:
     if text == "all":
         return None
     top_k = int(text) if text.isascii() and text.isdecimal() and int(text) else text
-    Cut.read(top_k, "--top-k", every="'default' for the model's own, 'all'")
+    Cut.read(top_k, "--top-k", others="'all' or 'default'")
     return top_k
 
 

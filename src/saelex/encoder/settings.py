@@ -29,7 +29,7 @@ class EncoderSettings:
     pool_prompt: whether the prompt's own tokens may activate latents (they always give context).
     max_query_length, max_document_length: tokens kept, special tokens counted; None is the backbone's own limit.
     query_top_k, document_top_k: latents kept per vector when a call names no other number (SPLARE: 40 and 400); None
-        keeps all; "40+70%" keeps 40, and more of a vector until they carry 70 % of the sum of its weights.
+        keeps all; "40+80%" keeps 40, and more of a vector until they carry 80 % of the sum of its weights.
     mask_special_tokens: leave [CLS], [SEP], BOS and the like out of the pooling. A BOS token is an attention sink with
         huge activations: under max pooling it can swamp a decoder's vectors. Published SPLADE models do pool them.
     sink_norm: tokens whose hidden state has a larger L2 norm are left out too; None leaves none out. An absolute
@@ -52,7 +52,7 @@ class EncoderSettings:
     def __post_init__(self) -> None:
         for name in ("query_top_k", "document_top_k"):
             if (value := getattr(self, name)) is not None:
-                Cut.read(value, f"encoder setting {name}", every="null")
+                Cut.read(value, f"encoder setting {name}", others="null for all")
         for name in ("max_query_length", "max_document_length"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST):
@@ -84,7 +84,7 @@ class EncoderSettings:
             return self.query_top_k if side == "query" else self.document_top_k
         if asked is None:
             return None
-        Cut.read(asked, "top_k", every="'default' for the encoder's own, None")
+        Cut.read(asked, "top_k", others="'default', or None for all")
         return asked
 
     def to_dict(self) -> dict[str, Any]:

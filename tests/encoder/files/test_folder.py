@@ -117,6 +117,7 @@ def test_fingerprint_changes_with_all_that_changes_a_vector_and_not_with_top_k(
         return Encoder(kept.pop("backbone", encoder.backbone), kept.pop("head", encoder.head), **kept)
 
     assert not is_new(changed(settings=replace(encoder.settings, query_top_k=3, document_top_k=None)))
+    assert not is_new(changed(settings=replace(encoder.settings, query_top_k="3+60%", document_top_k="9+80%")))
     assert not is_new(changed(labels={1: "another label"}))
     for name, value in (("query_prompt", "q"), ("max_document_length", 9), ("pool_prompt", False), ("sink_norm", 9.0)):
         assert is_new(changed(settings=replace(encoder.settings, **{name: value}))), name
@@ -197,6 +198,8 @@ def test_a_changed_file_is_refused(name: str, saved: Path) -> None:
     [
         ({"format": "saelex-encoder/9"}, "format"),
         ({"settings": {"query_top_k": 0}}, "query_top_k"),
+        ({"settings": {"query_top_k": "40+0%"}}, r"query_top_k .* as in 40\+80%, or null for all, not '40\+0%'"),
+        ({"settings": {"document_top_k": 2.5}}, "'settings.document_top_k'"),
         ({"settings": {"colour": 1}}, "unknown setting 'settings.colour'"),
         ({"head": {}}, "lacks the setting 'head.sha256'"),
     ],
@@ -234,6 +237,16 @@ def test_a_failed_save_leaves_the_old_model(
     monkeypatch.undo()
     assert_same_encoder(Encoder.load(saved, device="cpu"), encoder)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_share_is_kept_in_the_folder_and_told_by_the_card(encoder: Encoder, tmp_path: Path) -> None:
+    settings = replace(encoder.settings, query_top_k="3+60%")
+    shared = Encoder(encoder.backbone, encoder.head, settings, weighting=encoder.weighting)
+    shared.save_pretrained(tmp_path / "model")
+    again = Encoder.load(tmp_path / "model", device="cpu")
+    assert again.settings == settings and "keeps 3+60% / 20" in repr(again)
+    assert_same_encoder(again, shared)
+    assert "| Latents kept (query / document) | 3+60% / 20 |" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_the_card_tells_what_the_model_is(encoder: Encoder, saved: Path) -> None:

@@ -59,7 +59,7 @@ def pruning_picture(curves: Sequence[QualityCurve], measure: str, *, queries: in
 def flops_picture(curves: Sequence[QualityCurve], measure: str, *, queries: int) -> Picture:
     """The measure against QD-FLOPs: every Top-K faintly, and as a line those that no cheaper one beats.
 
-    Queries that keep a share of their weight ("40+70%") are a line of their own beside those of one size. Raises
+    Queries that keep a share of their weight ("40+80%") are a line of their own beside those of one size. Raises
     InputError as `top_k_picture` does.
     """
     _check(curves, measure)
