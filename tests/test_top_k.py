@@ -48,7 +48,7 @@ def test_what_is_written_is_what_is_kept(top_k: Any, cut: tuple[int, float]) -> 
 )
 def test_other_forms_are_an_error_of_one_line(wrong: Any) -> None:
     with pytest.raises(
-        InputError, match=r"the setting is a whole number .* as in 40\+80%, or null for all, not"
+        InputError, match=r"the setting is a number from 1, .* as in 40\+80%, or null for all, not"
     ) as error:
         Cut.read(wrong, "the setting", others="null for all")
     assert "\n" not in str(error.value)

@@ -25,16 +25,16 @@ class Cut(NamedTuple):
     share: float = 0.0
 
     @classmethod
-    def read(cls, top_k: int | str, name: str = "top-k", others: str = "None for all") -> Cut:
+    def read(cls, top_k: object, name: str = "top-k", others: str = "None for all") -> Cut:
         """Raises InputError for other forms. name, others: for its message, what is read and may stand there beside."""
         if isinstance(top_k, str) and (shared := _SHARED.fullmatch(top_k)) and float(shared[2]):
             least, share = int(shared[1]), float(shared[2]) / 100
-        elif isinstance(top_k, Integral) and not isinstance(top_k, bool):  # numpy's integers too
+        elif not isinstance(top_k, bool) and isinstance(top_k, Integral):  # numpy's integers too
             least, share = int(top_k), 0.0
         else:
             least, share = 0, 0.0
         if not 0 < least <= _MOST:
-            forms = "a whole number from 1, or one with a share of the vector's weight, as in 40+80%"
+            forms = "a number from 1, or one with a share of the vector's weight, as in 40+80%"
             raise InputError(f"{name} is {forms}, or {others}, not {top_k!r}")
         return cls(least, share)
 

@@ -24,7 +24,7 @@ def test_texts_to_json_lines_on_stdout(saelex: Saelex, model: Path) -> None:
     assert {int(name): weight for name, weight in line["vector"].items()} == vector and len(vector) > 1
     wrong = saelex("encode", "-t", "wings", "--model", model, "--top-k", "50%")
     assert (
-        "--top-k is a whole number from 1, or one with a share" in wrong.err
+        "--top-k is a number from 1, or one with a share" in wrong.err
         and "or 'all' or 'default', not '50%'" in wrong.err
     )
 

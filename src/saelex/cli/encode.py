@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ def read_top_k(text: str) -> TopKChoice:
         return "default"
     if text == "all":
         return None
-    top_k = int(text) if text.isascii() and text.isdecimal() and int(text) else text
+    top_k = int(text) if re.fullmatch("[1-9][0-9]{0,9}", text) else text
     Cut.read(top_k, "--top-k", others="'all' or 'default'")
     return top_k
 

@@ -68,7 +68,8 @@ class Encoder(EncoderParts):
     ) -> SparseRows:
         """Query vectors, one row per text, in order; a single string gives one row.
 
-        top_k: latents kept per row: a number, None for all, or "default" for the settings' `query_top_k`.
+        top_k: latents kept per row: a number, "40+80%" (see `SparseRows.top_k`), None for all, or "default" for the
+            settings' `query_top_k`.
         processes: a number of worker processes or a list of their devices.
         """
         return self.encode(texts, side="query", top_k=top_k, progress=progress, processes=processes)

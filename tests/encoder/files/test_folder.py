@@ -199,7 +199,7 @@ def test_a_changed_file_is_refused(name: str, saved: Path) -> None:
         ({"format": "saelex-encoder/9"}, "format"),
         ({"settings": {"query_top_k": 0}}, "query_top_k"),
         ({"settings": {"query_top_k": "40+0%"}}, r"query_top_k .* as in 40\+80%, or null for all, not '40\+0%'"),
-        ({"settings": {"document_top_k": 2.5}}, "'settings.document_top_k'"),
+        ({"settings": {"document_top_k": 2.5}}, r"settings.document_top_k is 2.5, not of the type int \| str"),
         ({"settings": {"colour": 1}}, "unknown setting 'settings.colour'"),
         ({"head": {}}, "lacks the setting 'head.sha256'"),
     ],
