@@ -226,7 +226,7 @@ class SparseRows:
 
         if k is None:
             return self
-        least, share = Cut.read(k)
+        least, share = Cut.read(k, "top-k keeps at least one latent; it")
         if not len(self) or self.lengths.max() <= least:
             return self
         if share:
