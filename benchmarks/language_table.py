@@ -63,12 +63,14 @@ def read_sets(arguments: argparse.Namespace) -> list[LanguageSet]:
     sets = []
     codes = [*arguments.chosen, *arguments.reported]
     if arguments.set:
-        read = LanguageSet.read(str(arguments.data / arguments.set), ",".join([PIVOT, *codes]))
+        every = ",".join([PIVOT, *codes])
+        read = LanguageSet.read(str(arguments.data / arguments.set), every, index_language=arguments.language)
         pairs = [(PIVOT, PIVOT), *(direction.pair(code) for direction in DIRECTIONS for code in codes)]
         sets.append(replace(read, pairs=pairs))
     for name, code in arguments.monolingual:
         collection = read_collection(*named_split(str(arguments.data / name)))
-        sets.append(LanguageSet(name, {code: collection}, [(code, code)], {code: analyser_of(code)}))
+        analyser = {code: analyser_of(code)}
+        sets.append(LanguageSet(name, {code: collection}, [(code, code)], analyser, arguments.language))
     return sets
 
 
@@ -150,6 +152,7 @@ def read_arguments() -> argparse.Namespace:
     add("--monolingual", nargs="+", type=read_pair, default=[], metavar="SET[:SPLIT]=CODE", help="sets of one language")
     add("--system", type=read_pair, action="append", required=True, metavar="NAME=MODEL", help="repeatable")
     add("--top-k", type=read_cut, metavar="QUERY/DOCUMENT", help="latents kept (default: each model's own)")
+    add("--language", metavar="CODE", help="of words beside concepts (default: the documents'); auto: told per text")
     add("--cache", type=Path, metavar="FOLDER", help="vectors and embeddings (default: in the user's cache folder)")
     add("--markdown", type=Path, metavar="FILE", help="write the tables for the README")
     add("--json", type=Path, metavar="FILE", help="write all that was measured")

@@ -155,7 +155,13 @@ def test_languages_are_a_matrix(saelex: Saelex, model: Path, tmp_path: Path) -> 
         assert [cells for cells in lines[at:] if cells[0] in ("de", "en")][:2] == [["de", *row[:2]], ["en", *row[2:]]]
         of_groups = [f"{one['measures'][system]['nDCG@10']:.3f}" for one in matrix["groups"]]
         assert [system, *of_groups] in [[cell.rstrip("† ") for cell in cells] for cells in lines]
-    for word in ("monolingual (2)", "into English (1)", "language-bound", "words: de de, en en.", "one index: nDCG@10"):
+    for word in (
+        "monolingual (2)",
+        "into English (1)",
+        "language-bound",
+        "words beside concepts: de de, en en.",
+        "one index: nDCG@10",
+    ):
         assert word in result.out
     shares = matrix["mixed"]["shares"]["bm25"]["de"]
     assert ["de", *(f"{shares[code]:.0%}" for code in ("de", "en"))] in lines

@@ -110,8 +110,8 @@ def evaluate(
     """Quality, significance and cost, through a real index, of concepts alone and of concepts with words.
 
     Ties go to the smaller document id. Vectors are kept in the user's cache folder: a second evaluation of a model on a
-    collection encodes nothing but a small sample, to time it. With --languages nothing is timed, and words are those of
-    each language, unless --language says otherwise.
+    collection encodes nothing but a small sample, to time it. With --languages nothing is timed; each language has
+    its own words, and --language is of those beside concepts alone.
     """
     kept, spoken = _read_top_k(top_k), named_language(language)
     check_models([model, *against])
@@ -151,11 +151,11 @@ def _collections(paths: list[str], split: str, ignore_own_ids: bool | None) -> l
 
 
 def _language_sets(
-    paths: list[str], split: str, languages: str, word_language: str | None, ignore_own_ids: bool | None
+    paths: list[str], split: str, languages: str, index_language: str | None, ignore_own_ids: bool | None
 ) -> list[LanguageSet]:
     from saelex.evaluation.languages.sets import LanguageSet
 
-    sets = [LanguageSet.read(source, languages, split, word_language) for source in paths]
+    sets = [LanguageSet.read(source, languages, split, index_language) for source in paths]
     return sets if ignore_own_ids is None else [one.with_own_ids(ignore_own_ids) for one in sets]
 
 

@@ -47,7 +47,7 @@ def _print_means(matrix: LanguageMatrix, evaluation: LanguageEvaluation) -> None
         f"{matrix.n_queries:,} queries and {documents} documents in each language. Means over pairs of languages, as "
         f"many as in brackets, each counting alike. {MARK} differs from {reference}: p < {ALPHA:g} in the two-sided "
         "paired randomisation test over queries, each with its translations; Holm-corrected over the systems.",
-        "words: " + ", ".join(f"{code} {words}" for code, words in matrix.words.items()) + ".",
+        "words beside concepts: " + ", ".join(f"{code} {words}" for code, words in matrix.words.items()) + ".",
     ]
     print_table(table, notes)
 

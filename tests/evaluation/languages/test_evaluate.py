@@ -205,7 +205,8 @@ def test_latents_of_translations(found: LanguageEvaluation, encoder: Encoder) ->
 
 def test_what_is_needed_to_repeat_it(found: LanguageEvaluation, toy: Path) -> None:
     assert found.facts["reference"] == "dense" and found.facts["measures"][0] == "nDCG@10"
-    assert found.facts["language"] == {"toy:test": {"de": "de", "en": "en", "tlh": "auto"}}
+    words = {"de": "de", "en": "en", "tlh": "auto"}
+    assert found.facts["language"] == {"toy:test": {"bm25": words, "index": words}}
     of_german = found.facts["collections"]["toy:test de"]
     assert of_german["source"] == str(toy / "de")
     assert of_german["queries_sha256"] != found.facts["collections"]["toy:test en"]["queries_sha256"]
@@ -238,6 +239,19 @@ def test_sets_that_cannot_be(toy: Path, encoder: Encoder, cache: VectorsCache) -
     blank = {code: replace(one, read_documents=lambda: iter(())) for code, one in named.collections.items()}
     with pytest.raises(InputError, match="no document of de holds a text"):
         evaluate_languages(plan, [replace(named, collections=blank)], cache=cache)
+
+
+def test_words_of_the_index_may_have_other_rules_than_bm25(
+    found: LanguageEvaluation, toy: Path, encoder: Encoder, cache: VectorsCache
+) -> None:
+    plan = Plan.of(encoder, against=["bm25"])
+    plain = LanguageSet.read(str(toy), "all", index_language="none")
+    (matrix,) = evaluate_languages(plan, [plain], cache=cache).matrices
+    (result,) = evaluate_collections([read_collection(toy / "de")], encoder, language="none", cache=cache).collections
+    assert matrix.words == dict.fromkeys(CODES, "none")
+    assert matrix.cells["de", "de"]["concepts+words"] == pytest.approx(result.system("concepts+words").measures)
+    assert matrix.values("bm25", "nDCG@10") == found.matrices[0].values("bm25", "nDCG@10")
+    assert matrix.values("concepts+words", "nDCG@10") != found.matrices[0].values("concepts+words", "nDCG@10")
 
 
 def test_one_language_of_documents_has_nothing_to_share(toy: Path, encoder: Encoder, cache: VectorsCache) -> None:

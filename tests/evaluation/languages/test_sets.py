@@ -70,10 +70,12 @@ def test_a_set_is_named_without_the_language(place: str, name: str) -> None:
 
 
 def test_words_are_those_of_each_language_and_by_script_where_it_has_no_rules(toy: Path, tmp_path: Path) -> None:
-    assert LanguageSet.read(str(toy), "all").word_languages == {"de": "de", "en": "en", "tlh": "auto"}
-    assert LanguageSet.read(str(toy), "de,en", word_language="none").word_languages == {"de": "none", "en": "none"}
+    found = LanguageSet.read(str(toy), "all")
+    assert found.analysers == found.index_languages == {"de": "de", "en": "en", "tlh": "auto"}
+    found = LanguageSet.read(str(toy), "de/en", index_language="none")
+    assert (found.analysers, found.index_languages) == ({"de": "de", "en": "en"}, {"en": "none"})
     (tmp_path / "zh-TW").symlink_to(toy / "en")
-    assert LanguageSet.read(str(tmp_path), "zh-TW").word_languages == {"zh-TW": "zh"}
+    assert LanguageSet.read(str(tmp_path), "zh-TW").analysers == {"zh-TW": "zh"}
 
 
 @pytest.mark.parametrize(

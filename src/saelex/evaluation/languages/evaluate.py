@@ -56,7 +56,7 @@ def evaluate_languages(
     """Every system on every pair of languages of every set, through real indexes, one for each language's documents.
 
     What `evaluate_plan` gives for each pair as a collection, but for the costs, in a fraction of the time. Words are
-    cut by the rules of their language (`LanguageSet.word_languages`): of a query those of its own in BM25, and beside
+    cut by the rules of their language (`LanguageSet.analysers`): of a query those of its own in BM25, and beside
     concepts those of the documents, for an index knows no other. mixed: search one index of all languages' documents
     as well, with words by `auto`. The rest as `evaluate_plan`.
 
@@ -66,16 +66,13 @@ def evaluate_languages(
     if doubled := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"two sets are called {doubled[0]}; evaluate them one by one, or rename a folder")
     facts = plan.about(command) | {
-        "language": {one.label: one.word_languages for one in sets},
+        "language": {one.label: {"bm25": one.analysers, "index": one.index_languages} for one in sets},
         "collections": {},
     }
     embedder, kept = plan.embedder(), cache or VectorsCache()
     matrices = []
     for one in sets:
-        documents = {
-            code: JudgedDocuments.read(one.collections[code], one.word_languages[code])
-            for code in one.document_languages
-        }
+        documents = {code: JudgedDocuments.read(one.collections[code]) for code in one.document_languages}
         if empty := [code for code, judged in documents.items() if not judged.documents]:
             raise InputError(f"{one.name}: no document of {empty[0]} holds a text; there is nothing to find")
         facts["collections"] |= _facts_of(one, documents)
@@ -95,11 +92,11 @@ def _matrix(
     measured: dict[Pair, _PerQuery] = {}
     with progress_bar(total=len(named.pairs), desc=named.name, unit="pair", shown=progress) as bar:
         for code, judged in documents.items():
-            words = named.word_languages[code]
-            with SearchedDocuments.opened(plan, [judged], words, embedder, cache, progress=progress) as searched:
+            words = {"bm25_language": named.analysers[code], "index_language": named.index_languages[code]}
+            with SearchedDocuments.opened(plan, [judged], embedder, cache, **words, progress=progress) as searched:
                 for pair in (one for one in named.pairs if one[1] == code):
                     collection = named.collection(pair)
-                    runs = searched.answers(collection, named.word_languages[pair[0]], progress=progress)
+                    runs = searched.answers(collection, named.analysers[pair[0]], progress=progress)
                     runs |= {name: read_run_of(name, file, collection) for name, file in plan.runs.items()}
                     measured[pair] = _measured(plan, collection, {name: runs[name] for name in plan.systems})
                     bar.update(1)
@@ -108,7 +105,7 @@ def _matrix(
         named.label,
         len(first.queries),
         {code: len(judged.documents) for code, judged in documents.items()},
-        {code: named.word_languages[code] for code in documents},
+        named.index_languages,
         {pair: _means(measured[pair]) for pair in named.pairs},
         _groups(plan, named, measured),
         _latents(plan.searchers, documents, cache),
@@ -193,7 +190,8 @@ def _mixed(
     parts = [_renamed(documents[code], code) for code in codes]
     measures: dict[str, Measures] = {}
     shares: dict[str, dict[str, dict[str, float]]] = {}
-    with SearchedDocuments.opened(plan, parts, AUTO, embedder, cache, progress=progress) as searched:
+    words = {"bm25_language": AUTO, "index_language": AUTO}
+    with SearchedDocuments.opened(plan, parts, embedder, cache, **words, progress=progress) as searched:
         for asked in named.query_languages:
             collection = _everywhere(named.collections[asked], codes)
             runs = searched.answers(collection, progress=progress)

@@ -55,7 +55,7 @@ class MixedIndex:
 class LanguageMatrix:
     """Every system on every pair of languages of one set.
 
-    n_documents, words: language of documents -> how many are searched, and whose rules cut their words.
+    n_documents, words: language of documents -> how many are searched, and whose rules cut words beside concepts.
     latents: model -> what its latents share across languages; empty where documents are of one language only.
     """
 

@@ -41,25 +41,27 @@ class SearchedDocuments:
         cls,
         plan: Plan,
         parts: Sequence[JudgedDocuments],
-        language: str,
         embedder: SentenceEmbedder | None,
         cache: VectorsCache,
         *,
+        bm25_language: str,
+        index_language: str,
         progress: bool = False,
     ) -> Iterator[SearchedDocuments]:
-        """The documents of all parts, which come in ascending order of ids, with words of a language.
+        """The documents of all parts, which come in ascending order of ids.
 
-        embedder: of the plan. Vectors and embeddings come from the cache or, once, are computed.
+        bm25_language, index_language: whose rules cut words in BM25, and beside concepts. embedder: of the plan.
+        Vectors and embeddings come from the cache or, once, are computed.
         """
         documents = [document for judged in parts for document in judged.documents]
-        bm25 = Bm25(documents, language) if {"bm25", "rrf"} & set(plan.baselines) else None
+        bm25 = Bm25(documents, bm25_language) if {"bm25", "rrf"} & set(plan.baselines) else None
         embedded = None
         if embedder is not None:
             texts = ([document.content for document in judged.documents] for judged in parts)
             embedded = np.concatenate([_embedded(embedder, some, cache, progress) for some in texts])
         with ExitStack() as stack:
             indexes = [
-                (searcher, stack.enter_context(searcher.indexed(parts, language, cache, progress=progress)))
+                (searcher, stack.enter_context(searcher.indexed(parts, index_language, cache, progress=progress)))
                 for searcher in plan.searchers
             ]
             yield cls(plan, documents, indexes, bm25, embedder, embedded, cache)

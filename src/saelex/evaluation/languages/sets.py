@@ -25,7 +25,8 @@ class LanguageSet:
     """Collections that are translations of each other: equal ids, equal judgements.
 
     collections: by language. pairs: what is evaluated, in the order of tables.
-    word_languages: of each language the one whose rules cut its words: see `LexicalSettings`.
+    analysers: of each language the one whose rules cut its words in BM25: see `LexicalSettings`.
+    index_language: whose rules cut all words beside concepts; None: those of the documents' language, from `analysers`.
 
     Raises InputError where ids or judgements of a pair differ.
     """
@@ -33,22 +34,22 @@ class LanguageSet:
     name: str
     collections: dict[str, Collection]
     pairs: list[Pair]
-    word_languages: dict[str, str]
+    analysers: dict[str, str]
+    index_language: str | None = None
 
     def __post_init__(self) -> None:
         for pair in self.pairs:
             self.collection(pair)
 
     @classmethod
-    def read(cls, source: str, languages: str, split: str = "test", word_language: str | None = None) -> LanguageSet:
+    def read(cls, source: str, languages: str, split: str = "test", index_language: str | None = None) -> LanguageSet:
         """The set that a string names, perhaps with `:SPLIT` behind it.
 
         source: what `read_collection` takes, with "{language}" where the language stands; without that, the language is
             behind a slash: a folder's sub-folder, a subset of mteb's layout.
         languages: codes with commas between, for queries and documents alike; `QUERIES/DOCUMENTS` sets them apart;
             `all` stands for every sub-folder that is a collection.
-        word_language: of all words, as in `LexicalSettings`; None: each language's own, and "auto" for a language that
-            has no analyser.
+        index_language: as the field. In BM25 each language has its own rules, "auto" where there are none for it.
 
         Raises InputError as `read_collection` does, for languages that are named twice, and where judgements differ.
         """
@@ -61,8 +62,8 @@ class LanguageSet:
         every = dict.fromkeys((*query_languages, *document_languages))
         collections = {code: read_collection(place.replace(LANGUAGE, code), chosen) for code in every}
         pairs = [(query, document) for query in query_languages for document in document_languages]
-        words = {code: word_language or analyser_of(code) for code in every}
-        return cls(name, collections, pairs, words)
+        analysers = {code: analyser_of(code) for code in every}
+        return cls(name, collections, pairs, analysers, index_language)
 
     @property
     def query_languages(self) -> list[str]:
@@ -79,6 +80,11 @@ class LanguageSet:
         """NAME:SPLIT, or the name where there is but one split."""
         split = self.collections[self.query_languages[0]].split
         return f"{self.name}:{split}" if split else self.name
+
+    @property
+    def index_languages(self) -> dict[str, str]:
+        """Language of documents -> whose rules cut words beside concepts in its index."""
+        return {code: self.index_language or self.analysers[code] for code in self.document_languages}
 
     def collection(self, pair: Pair) -> Collection:
         """The queries of one language over the documents of the other."""

@@ -68,7 +68,7 @@ def _means(matrix: LanguageMatrix, systems: Sequence[str], choices: Choices) -> 
     )
     columns = [Column("language of documents", False), Column("documents"), Column("words", False)]
     rows = [[Cell(code), Cell(f"{count:,}"), Cell(matrix.words[code])] for code, count in matrix.n_documents.items()]
-    yield Table("What is searched, and whose rules cut its words", columns, rows)
+    yield Table("What is searched, and whose rules cut words beside concepts", columns, rows)
 
 
 def _heat_maps(matrix: LanguageMatrix, systems: Sequence[str], measure: str) -> Iterator[Block]:
