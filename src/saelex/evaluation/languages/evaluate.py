@@ -58,7 +58,7 @@ def evaluate_languages(
     What `evaluate_plan` gives for each pair as a collection, but for the costs, in a fraction of the time. Words are
     cut by the rules of their language (`LanguageSet.analysers`): of a query those of its own in BM25, and beside
     concepts those of the documents, for an index knows no other. mixed: search one index of all languages' documents
-    as well, with words by `auto`. The rest as `evaluate_plan`.
+    as well, with words by `auto` where no other language is named. The rest as `evaluate_plan`.
 
     Raises InputError as `evaluate_plan` does.
     """
@@ -92,8 +92,8 @@ def _matrix(
     measured: dict[Pair, _PerQuery] = {}
     with progress_bar(total=len(named.pairs), desc=named.name, unit="pair", shown=progress) as bar:
         for code, judged in documents.items():
-            words = {"bm25_language": named.analysers[code], "index_language": named.index_languages[code]}
-            with SearchedDocuments.opened(plan, [judged], embedder, cache, **words, progress=progress) as searched:
+            words = named.analysers[code], named.index_languages[code]
+            with SearchedDocuments.opened(plan, [judged], words, embedder, cache, progress=progress) as searched:
                 for pair in (one for one in named.pairs if one[1] == code):
                     collection = named.collection(pair)
                     runs = searched.answers(collection, named.analysers[pair[0]], progress=progress)
@@ -190,8 +190,8 @@ def _mixed(
     parts = [_renamed(documents[code], code) for code in codes]
     measures: dict[str, Measures] = {}
     shares: dict[str, dict[str, dict[str, float]]] = {}
-    words = {"bm25_language": AUTO, "index_language": AUTO}
-    with SearchedDocuments.opened(plan, parts, embedder, cache, **words, progress=progress) as searched:
+    words = AUTO, named.index_language or AUTO
+    with SearchedDocuments.opened(plan, parts, words, embedder, cache, progress=progress) as searched:
         for asked in named.query_languages:
             collection = _everywhere(named.collections[asked], codes)
             runs = searched.answers(collection, progress=progress)

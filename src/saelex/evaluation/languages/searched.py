@@ -41,19 +41,19 @@ class SearchedDocuments:
         cls,
         plan: Plan,
         parts: Sequence[JudgedDocuments],
+        words: tuple[str, str],
         embedder: SentenceEmbedder | None,
         cache: VectorsCache,
         *,
-        bm25_language: str,
-        index_language: str,
         progress: bool = False,
     ) -> Iterator[SearchedDocuments]:
         """The documents of all parts, which come in ascending order of ids.
 
-        bm25_language, index_language: whose rules cut words in BM25, and beside concepts. embedder: of the plan.
-        Vectors and embeddings come from the cache or, once, are computed.
+        words: the languages whose rules cut them in BM25, and beside concepts. embedder: of the plan. Vectors and
+        embeddings come from the cache or, once, are computed.
         """
         documents = [document for judged in parts for document in judged.documents]
+        bm25_language, index_language = words
         bm25 = Bm25(documents, bm25_language) if {"bm25", "rrf"} & set(plan.baselines) else None
         embedded = None
         if embedder is not None:
