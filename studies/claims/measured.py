@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from saelex.corpus.opening import named_split, read_collection
@@ -25,6 +24,7 @@ from saelex.evaluation.encoded import (
     baseline_runs,
     mean_measured,
 )
+from saelex.evaluation.languages.latents import jaccard
 from saelex.evaluation.measures import measure, measure_queries
 from saelex.evaluation.vectors_cache import VectorsCache
 from saelex.training.retrieval.recipe import RetrievalRecipe
@@ -173,12 +173,3 @@ def _translated(encoder: Encoder, folder: Path, language: str, recipe: ClaimsRec
 def _document_rows(encoded: EncodedCollection) -> SparseRows:
     """The first passage of every document, by ascending ids."""
     return encoded.passages[encoded.first_passages]
-
-
-def jaccard(first: SparseRows, second: SparseRows) -> NDArray[np.float64]:
-    """Row by row: latents active on both sides over those active on either, [rows]; 0 where neither has any."""
-    one, other = ((rows.to_scipy() > 0).astype(np.int64) for rows in (first, second))
-    shared = np.asarray(one.multiply(other).sum(axis=1)).ravel()
-    either = np.asarray(one.sum(axis=1)).ravel() + np.asarray(other.sum(axis=1)).ravel() - shared
-    shares: NDArray[np.float64] = np.divide(shared, either, out=np.zeros(len(shared)), where=either > 0)
-    return shares

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Saelex
+from tests.evaluation.languages.toy import write_languages
 
 from saelex.corpus.opening import read_collection
 from saelex.encoder.encoder import Encoder
@@ -143,3 +144,50 @@ def test_arguments_that_make_no_sense(saelex: Saelex, corpus: Path, model: Path,
     assert "--run is NAME=FILE" in saelex("evaluate", corpus, "--model", model, "--run", "x.trec").err
     assert "name measures of ir_measures" in saelex("evaluate", corpus, "--model", model, "--measures", "nDGC").err
     assert "no system 'bm25' to compare with" in saelex("evaluate", corpus, "--model", model, "--reference", "bm25").err
+
+
+def test_languages_are_a_matrix(saelex: Saelex, model: Path, tmp_path: Path) -> None:
+    root = write_languages(tmp_path / "toy")
+    arguments = ["evaluate", root, "--model", model, "--against", "bm25", "--languages", "de,en", "--mixed"]
+    result = saelex(*arguments, "--output", tmp_path / "matrix.json")
+    assert result.code == 0, result.err
+    values = json.loads((tmp_path / "matrix.json").read_text())
+    assert json.loads(saelex(*arguments, "--json").out)["sets"] == values["sets"]
+    (matrix,) = values["sets"]
+    assert [(one["query_language"], one["document_language"]) for one in matrix["cells"]] == [
+        ("de", "de"), ("de", "en"), ("en", "de"), ("en", "en"),
+    ]  # fmt: skip
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in result.out.splitlines()]
+    for system in ("bm25", "concepts", "concepts+words"):
+        row = [f"{one['systems'][system]['nDCG@10']:.3f}" for one in matrix["cells"]]
+        at = lines.index([f"{system}: nDCG@10", "de", "en"])
+        assert [cells for cells in lines[at:] if cells[0] in ("de", "en")][:2] == [["de", *row[:2]], ["en", *row[2:]]]
+        of_groups = [f"{one['measures'][system]['nDCG@10']:.3f}" for one in matrix["groups"]]
+        assert [system, *of_groups] in [[cell.rstrip("† ") for cell in cells] for cells in lines]
+    for word in (
+        "monolingual (2)",
+        "into English (1)",
+        "language-bound",
+        "words beside concepts: de de, en en.",
+        "one index: nDCG@10",
+    ):
+        assert word in result.out
+    shares = matrix["mixed"]["shares"]["bm25"]["de"]
+    assert ["de", *(f"{shares[code]:.0%}" for code in ("de", "en"))] in lines
+
+
+def test_a_report_over_languages(saelex: Saelex, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    root = write_languages(tmp_path / "toy")
+    result = saelex("evaluate", root, "--model", model, "--languages", "de/en", "--report", tmp_path / "report")
+    assert result.code == 0, result.err
+    values = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert values["facts"]["command"].startswith("saelex evaluate ")
+    assert "into English (1)" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_options_that_languages_rule_out(saelex: Saelex, corpus: Path, model: Path, tmp_path: Path) -> None:
+    alone = saelex("evaluate", corpus, "--model", model, "--mixed")
+    assert alone.code == 2 and "name them with --languages" in alone.err
+    runs = saelex("evaluate", corpus, "--model", model, "--languages", "de,en", "--runs", tmp_path / "runs")
+    assert runs.code == 2 and "--runs is of single collections" in runs.err

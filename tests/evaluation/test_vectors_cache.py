@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS
 
@@ -84,6 +86,23 @@ def test_runs(tmp_path: Path) -> None:
     assert len(made) == 3
 
 
+def test_embeddings(tmp_path: Path) -> None:
+    made: list[list[str]] = []
+
+    def compute(texts: Sequence[str]) -> NDArray[np.float32]:
+        made.append(list(texts))
+        return np.array([[len(text), 1 / 3] for text in texts], np.float32)
+
+    cache = VectorsCache(tmp_path / "cache")
+    for _ in range(2):
+        np.testing.assert_array_equal(cache.embeddings(["dense"], TEXTS, compute), compute(TEXTS))
+        made.pop()
+    assert made == [list(TEXTS)]
+    cache.embeddings(["another"], TEXTS, compute)
+    cache.embeddings(["dense"], TEXTS[1:], compute)
+    assert len(made) == 3
+
+
 def test_a_damaged_entry_is_named(encoder: Encoder, tmp_path: Path) -> None:
     cache = VectorsCache(tmp_path / "cache")
     cache.rows(encoder, TEXTS, "document")
@@ -96,6 +115,11 @@ def test_a_damaged_entry_is_named(encoder: Encoder, tmp_path: Path) -> None:
     entry.write_text('{"bm25": {"q"')
     with pytest.raises(InputError, match=rf"{entry.name}: a damaged entry of the cache; delete it"):
         cache.runs([], [], dict)
+    cache.embeddings([], TEXTS, lambda texts: np.ones((len(texts), 2), np.float32))
+    (entry,) = (tmp_path / "cache" / "embeddings").iterdir()
+    entry.write_bytes(entry.read_bytes()[:-1])
+    with pytest.raises(InputError, match=rf"{entry.name}: a damaged entry of the cache; delete it"):
+        cache.embeddings([], TEXTS, lambda texts: np.ones((len(texts), 2), np.float32))
 
 
 def test_a_folder_that_cannot_be_costs_no_encoding(

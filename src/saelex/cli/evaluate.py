@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
     from saelex.encoder.settings import TopKChoice
     from saelex.evaluation.evaluate import Plan
+    from saelex.evaluation.languages.sets import LanguageSet
     from saelex.evaluation.results import Evaluation
 
     TopK = tuple[TopKChoice, TopKChoice]
@@ -92,26 +94,38 @@ def evaluate(
         ),
     ] = "default/default",
     language: Language = None,
+    languages: Annotated[
+        str | None,
+        typer.Option(
+            metavar="QUERIES[/DOCUMENTS]",
+            help="Every one of these languages asked in every one: de,es,en; de,es/en; all. Each is a sub-folder or "
+            "subset of COLLECTION, or stands for {language} in it; ids and judgements agree, as those of translations.",
+        ),
+    ] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="With --languages: search one index of all languages, too.")
+    ] = False,
     ignore_own_ids: IgnoreOwnIds = None,
 ) -> None:
     """Quality, significance and cost, through a real index, of concepts alone and of concepts with words.
 
     Ties go to the smaller document id. Vectors are kept in the user's cache folder: a second evaluation of a model on a
-    collection encodes nothing but a small sample, to time it.
+    collection encodes nothing but a small sample, to time it. With --languages nothing is timed; each language has
+    its own words, and --language is of those beside concepts alone.
     """
     kept, spoken = _read_top_k(top_k), named_language(language)
     check_models([model, *against])
+    if languages is None and mixed:
+        raise InputError("--mixed is one index of several languages; name them with --languages")
+    if languages is not None and runs is not None:
+        raise InputError("--runs is of single collections; name a pair of languages, as in xquad/de+xquad/en")
     if report is not None:
         from saelex.evaluation.report import check_target
 
         check_target(report)
-
-    from saelex.corpus.opening import named_split, read_collection
-
-    collections = [read_collection(*named_split(source, split)) for source in paths]
-    if ignore_own_ids is not None:
-        collections = [replace(collection, ignore_own_ids=ignore_own_ids) for collection in collections]
-    from saelex.evaluation.evaluate import Plan, evaluate_plan
+    sets = [] if languages is None else _language_sets(paths, split, languages, language, ignore_own_ids)
+    collections = [] if sets else _collections(paths, split, ignore_own_ids)
+    from saelex.evaluation.evaluate import Plan
 
     plan = Plan.of(
         _encoder(model, kept),
@@ -121,15 +135,67 @@ def evaluate(
         reference=reference,
         language=spoken,
     )
-    command = shlex.join(["saelex", *sys.argv[1:]])
+    if sets:
+        _evaluate_languages(plan, sets, mixed, report, json, output)
+    else:
+        _evaluate_collections(plan, collections, report, json, output, runs)
+
+
+def _collections(paths: list[str], split: str, ignore_own_ids: bool | None) -> list[Collection]:
+    from saelex.corpus.opening import named_split, read_collection
+
+    collections = [read_collection(*named_split(source, split)) for source in paths]
+    if ignore_own_ids is None:
+        return collections
+    return [replace(collection, ignore_own_ids=ignore_own_ids) for collection in collections]
+
+
+def _language_sets(
+    paths: list[str], split: str, languages: str, index_language: str | None, ignore_own_ids: bool | None
+) -> list[LanguageSet]:
+    from saelex.evaluation.languages.sets import LanguageSet
+
+    sets = [LanguageSet.read(source, languages, split, index_language) for source in paths]
+    return sets if ignore_own_ids is None else [one.with_own_ids(ignore_own_ids) for one in sets]
+
+
+def _evaluate_collections(
+    plan: Plan,
+    collections: list[Collection],
+    report: Path | None,
+    json: bool,
+    output: Path | None,
+    runs: Path | None,
+) -> None:
+    from saelex.cli.evaluation_rows import print_evaluation, rows_of
+    from saelex.evaluation.evaluate import evaluate_plan
+
     with TemporaryDirectory(prefix="saelex-evaluate-") as scratch:
         indexes = None if report is None else Path(scratch)
-        found = evaluate_plan(plan, collections, indexes=indexes, command=command, progress=True)
+        found = evaluate_plan(plan, collections, indexes=indexes, command=_command(), progress=True)
         if report is not None:
             _write_report(plan, found, collections, Path(scratch), report)
-    _show(found, json, output)
+    _show([row.to_json() for row in rows_of(found)], json, output, lambda: print_evaluation(found))
     if runs is not None:
         _write_runs(found, runs)
+
+
+def _evaluate_languages(
+    plan: Plan, sets: list[LanguageSet], mixed: bool, report: Path | None, json: bool, output: Path | None
+) -> None:
+    from saelex.cli.language_matrix import print_languages
+    from saelex.evaluation.languages.evaluate import evaluate_languages
+
+    found = evaluate_languages(plan, sets, mixed=mixed, command=_command(), progress=True)
+    if report is not None:
+        from saelex.evaluation.report import write_language_report
+
+        typer.echo(f"report: {write_language_report(found, report)}", err=True)
+    _show(found.to_json(), json, output, lambda: print_languages(found))
+
+
+def _command() -> str:
+    return shlex.join(["saelex", *sys.argv[1:]])
 
 
 def _read_top_k(text: str) -> TopK:
@@ -179,14 +245,13 @@ def _write_runs(found: Evaluation, folder: Path) -> None:
             write_run(folder / f"{name}.trec", one.run, tag=re.sub(r"\s+", "_", one.system))
 
 
-def _show(found: Evaluation, json: bool, output: Path | None) -> None:
-    from saelex.cli.evaluation_rows import print_evaluation, rows_of
+def _show(values: Any, json: bool, output: Path | None, show: Callable[[], None]) -> None:
+    """As JSON values in a file, and on stdout as JSON or as `show` has it."""
     from saelex.files import write_text
 
-    rows = [row.to_json() for row in rows_of(found)]
     if output is not None:
-        write_text(output, [dumps(rows, indent=2) + "\n"])
+        write_text(output, [dumps(values, indent=2) + "\n"])
     if json:
-        print_json(rows)
+        print_json(values)
     else:
-        print_evaluation(found)
+        show()

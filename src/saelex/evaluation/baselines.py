@@ -41,15 +41,22 @@ class Bm25:
         self._index = bm25s.BM25(method="lucene", k1=BM25_K1, b=BM25_B)
         self._index.index([list(self._analyser.terms(one.content)) for one in documents], show_progress=False)
 
-    def scores(self, queries: Sequence[str]) -> Iterator[NDArray[np.float32]]:
-        """Every query's score of all documents, [documents]; 0 where they share no word."""
+    def scores(self, queries: Sequence[str], language: str | None = None) -> Iterator[NDArray[np.float32]]:
+        """Every query's score of all documents, [documents]; 0 where they share no word.
+
+        language: of the queries; None: the documents'.
+        """
+        analyser = self._analyser if language is None else WordAnalyser(language)
         for query in queries:
-            known = [term for term in self._analyser.terms(query) if term in self._index.vocab_dict]
+            known = [term for term in analyser.terms(query) if term in self._index.vocab_dict]
             yield self._index.get_scores(known) if known else np.zeros(len(self.ids), np.float32)
 
-    def best(self, queries: Sequence[str], depth: int) -> Iterator[dict[str, float]]:
-        """Every query's `depth` best documents, best first; those that share no word with it are left out."""
-        for scores in self.scores(queries):
+    def best(self, queries: Sequence[str], depth: int, language: str | None = None) -> Iterator[dict[str, float]]:
+        """Every query's `depth` best documents, best first; those that share no word with it are left out.
+
+        language: as in `scores`.
+        """
+        for scores in self.scores(queries, language):
             yield best_documents(scores, self.ids, depth)
 
 
@@ -143,9 +150,20 @@ def dense_run(
     progress: bool = False,
 ) -> Run:
     """Cosine similarity of the backbone's own sentence embeddings, over all documents."""
-    ids = _ids(documents)
     rows = embedder.embed([document.content for document in documents], progress=progress)  # [documents, d_model]
     asked = embedder.embed([query.text for query in queries], progress=progress)  # [queries, d_model]
+    return nearest(asked, rows, queries, documents, depth)
+
+
+def nearest(
+    asked: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    queries: Sequence[Query],
+    documents: Sequence[Document],
+    depth: int = DEPTH,
+) -> Run:
+    """The `depth` documents whose embeddings, [documents, d_model], are nearest to each query's, [queries, d_model]."""
+    ids = _ids(documents)
     return {
         query.id: best_documents(scores, ids, depth, positive_only=False)
         for query, scores in zip(queries, _products(asked, rows))

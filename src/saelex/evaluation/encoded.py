@@ -36,7 +36,8 @@ from saelex.vectors import SparseRows
 logger = logging.getLogger(__name__)
 
 BM25, DENSE, FUSION = "BM25", "dense", "BM25 + dense (RRF)"
-_FUSED_DEPTH = 1000  # documents of each run that the fusion reads
+FUSED_DEPTH = 1000
+"""How many documents of each run the fusion reads."""
 
 TopK = tuple[TopKSetting, TopKSetting]
 """Latents kept of a query and of a passage."""
@@ -210,7 +211,7 @@ def baseline_runs(
 ) -> dict[str, Run]:
     """BM25, the dense embedding, and their reciprocal rank fusion (of the first 1,000 documents of each), untied."""
     queries, documents = judged.collection.queries, judged.documents
-    fused_depth = max(_FUSED_DEPTH, depth)
+    fused_depth = max(FUSED_DEPTH, depth)
 
     def compute() -> dict[str, Run]:
         deep = [

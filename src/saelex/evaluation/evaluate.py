@@ -102,6 +102,30 @@ class Plan:
         """The reference."""
         return self.reference or self.systems[0]
 
+    @property
+    def depth(self) -> int:
+        """Documents per query that are measured."""
+        return depth_of(self.measures)
+
+    def embedder(self) -> SentenceEmbedder | None:
+        """What embeds for the baselines; None where none of them needs it.
+
+        Raises InputError for a backbone without a sentence embedding.
+        """
+        dense = any(BASELINES[name] != BM25 for name in self.baselines)
+        return SentenceEmbedder.load(self.searchers[-1].encoder.backbone.model_id) if dense else None
+
+    def about(self, command: str = "") -> dict[str, Any]:
+        """What is needed to repeat it but the collections, as JSON values. command: what was typed."""
+        return {
+            **provenance(command),
+            "measures": list(self.measures),
+            "reference": self.against,
+            "depth": self.depth,
+            "language": self.language,
+            "systems": self.facts(),
+        }
+
     def facts(self) -> dict[str, dict[str, Any]]:
         """System -> what decides its run, as JSON values; models by the end of their path."""
         found: dict[str, dict[str, Any]] = {}
@@ -159,18 +183,8 @@ def evaluate_plan(
     doubled = [label for label in labels if labels.count(label) > 1]
     if doubled:
         raise InputError(f"two collections are called {doubled[0]}; evaluate them one by one, or rename a folder")
-    depth = depth_of(plan.measures)
-    dense = any(BASELINES[name] != BM25 for name in plan.baselines)
-    embedder = SentenceEmbedder.load(plan.searchers[-1].encoder.backbone.model_id) if dense else None
-    facts = {
-        **provenance(command),
-        "measures": list(plan.measures),
-        "reference": plan.against,
-        "depth": depth,
-        "language": plan.language,
-        "systems": plan.facts(),
-        "collections": {},
-    }
+    depth, embedder = plan.depth, plan.embedder()
+    facts = plan.about(command) | {"collections": {}}
     kept = cache or VectorsCache()
     results: list[CollectionResult] = []
     for number, collection in enumerate(listed):
@@ -179,7 +193,7 @@ def evaluate_plan(
             raise InputError(f"{collection.name}: no document holds a text; there is nothing to find")
         facts["collections"][collection.label] = _facts_of(judged)
         found = _baselines(plan.baselines, judged, embedder, kept, depth, progress)
-        found |= {name: Found(_read_run(name, file, collection)) for name, file in plan.runs.items()}
+        found |= {name: Found(read_run_of(name, file, collection)) for name, file in plan.runs.items()}
         for searcher in plan.searchers:
             folder = None if indexes is None else index_folder(indexes, number, searcher)
             found |= searcher.search(judged, kept, depth=judged.searched(depth), folder=folder, progress=progress)
@@ -214,7 +228,11 @@ def _baselines(
     return {name: Found(runs[BASELINES[name]]) for name in names}
 
 
-def _read_run(name: str, file: str, collection: Collection) -> Run:
+def read_run_of(name: str, file: str, collection: Collection) -> Run:
+    """A run of this collection, whose name stands for "{set}" in the file's.
+
+    Raises InputError where it answers none of its queries.
+    """
     from saelex.corpus.trec.runs import read_run
 
     path = file.replace("{set}", collection.name)

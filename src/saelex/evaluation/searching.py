@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from saelex.corpus.documents import Run
+from saelex.corpus.documents import Query, Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.encoder.words.channel import LexicalSettings
@@ -89,16 +89,9 @@ class Searcher:
         order of ids, so that the index's rule for ties (first added, first found) is `saelex.selection`'s down to
         the last rank. folder: where the index stays, a new folder; None: it goes when all is measured.
         """
-        borders = judged.borders(self.encoder)
-        settings = self.encoder.settings
-        passages = cache.rows(self.encoder, judged.passages(borders), "document", progress=progress)
-        latents = cache.rows(self.encoder, judged.questions, "query", progress=progress).top_k(settings.query_top_k)
+        latents = self._latents(judged.questions, cache, progress)
         queries = {query.id: query.text for query in judged.collection.queries}
-        lexical = LexicalSettings(judged.language, scale=settings.word_scale)
-        with _folder(folder) as path, Index.create(path, self.encoder, words=lexical) as index:
-            index.add_vectors(
-                judged.documents, passages.top_k(settings.document_top_k), passages=borders, progress=progress
-            )
+        with self.indexed([judged], judged.language, cache, folder=folder, progress=progress) as index:
             speeds = self._speeds(index, judged)
             return {
                 name: Found(
@@ -112,6 +105,45 @@ class Searcher:
                 )
                 for name, words in self.systems.items()
             }
+
+    @contextmanager
+    def indexed(
+        self,
+        parts: Sequence[JudgedDocuments],
+        language: str,
+        cache: VectorsCache,
+        *,
+        folder: Path | None = None,
+        progress: bool = False,
+    ) -> Iterator[Index]:
+        """One index of the documents of all parts, in their order, with words of a language beside the latents.
+
+        The vectors come from the cache or, once, from the encoder. folder: as for `search`.
+        """
+        settings = self.encoder.settings
+        lexical = LexicalSettings(language, scale=settings.word_scale)
+        with _folder(folder) as path, Index.create(path, self.encoder, words=lexical) as index:
+            for judged in parts:
+                borders = judged.borders(self.encoder)
+                passages = cache.rows(self.encoder, judged.passages(borders), "document", progress=progress)
+                index.add_vectors(
+                    judged.documents, passages.top_k(settings.document_top_k), passages=borders, progress=progress
+                )
+            yield index
+
+    def asked(
+        self, index: Index, queries: Sequence[Query], cache: VectorsCache, *, depth: int = DEPTH, progress: bool = False
+    ) -> dict[str, Run]:
+        """What both systems find with these queries in an index of `indexed`."""
+        texts = {query.id: query.text for query in queries}
+        latents = self._latents(list(texts.values()), cache, progress)
+        return {
+            name: search_all(index, texts, depth, latents=latents, words=words) for name, words in self.systems.items()
+        }
+
+    def _latents(self, questions: Sequence[str], cache: VectorsCache, progress: bool) -> SparseRows:
+        rows = cache.rows(self.encoder, questions, "query", progress=progress)
+        return rows.top_k(self.encoder.settings.query_top_k)
 
     def _speeds(self, index: Index, judged: JudgedDocuments) -> dict[Side, float]:
         """Texts encoded a second, of a sample: whether the cache had their vectors makes no difference."""

@@ -10,11 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from saelex.corpus.documents import Run
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
-from saelex.files import cache_folder, expanded, write_text
+from saelex.files import cache_folder, expanded, replacing, write_text, writing
+from saelex.reading.arrays import read_npy
 from saelex.reading.json_object import read_json
 from saelex.vectors import SparseRows
 
@@ -47,6 +51,22 @@ class VectorsCache:
                     raise
         with _said_how_to_mend(entry):
             return SparseRows.load(entry)
+
+    def embeddings(
+        self, facts: Any, texts: Sequence[str], compute: Callable[[Sequence[str]], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """The texts' embeddings as `compute` gives them, float32 [texts, d_model], memory-mapped.
+
+        facts: JSON values: all that decides them beside the texts. Raises InputError as `rows` does.
+        """
+        entry = self.folder / "embeddings" / f"{digest([_FORMAT, facts], texts)[:40]}.npy"
+        if not entry.exists():
+            _make(entry.parent)
+            embedded = compute(texts)
+            with writing(entry), replacing(entry) as temporary, temporary.open("wb") as file:
+                np.save(file, embedded)
+        with _said_how_to_mend(entry):
+            return read_npy(entry, mmap=True)
 
     def _entry(self, encoder: Encoder, texts: Sequence[str], side: Side) -> Path:
         fingerprint = encoder.fingerprint

@@ -12,8 +12,7 @@ from saelex.corpus.collection import Collection
 from saelex.corpus.opening import read_collection
 from saelex.evaluation.encoded import EncodedCollection, JudgedDocuments
 from saelex.evaluation.vectors_cache import VectorsCache
-from saelex.vectors import SparseRows
-from studies.claims.measured import NDCG, _ndcg_per_query, _translated, jaccard
+from studies.claims.measured import NDCG, _ndcg_per_query, _translated
 from studies.claims.runs import ClaimsRecipe
 from studies.samples import judged_sample
 
@@ -26,23 +25,6 @@ def write_beir(folder: Path, documents: dict[str, str], queries: dict[str, str],
     rows = "".join(f"{query}\t{document}\t{grade}\n" for query, document, grade in qrels)
     (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{rows}")
     return folder
-
-
-# ---- jaccard --------------------------------------------------------------------------------------------------------
-
-
-def test_jaccard_equals_that_of_sets() -> None:
-    random = np.random.default_rng(0)
-    first, second = (random.random((40, 30)) * (random.random((40, 30)) < 0.2) for _ in range(2))
-    first[3], second[3], second[4] = 0, 0, 0  # neither has any; one has none
-    second[5] = 2 * first[5]  # the same latents at other weights
-    wanted = []
-    for one, other in zip(first, second):
-        a, b = set(np.flatnonzero(one)), set(np.flatnonzero(other))
-        wanted.append(len(a & b) / len(a | b) if a | b else 0.0)
-    found = jaccard(SparseRows.from_dense(first), SparseRows.from_dense(second))
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
-    assert (found[3], found[4], found[5]) == (0, 0, 1)
 
 
 # ---- judged_sample --------------------------------------------------------------------------------------------------

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from saelex.errors import InputError
 from saelex.evaluation.drawing.pages import PAGE, check_folder, replacing_folder
 from saelex.evaluation.drawing.plots import check_matplotlib
+from saelex.evaluation.languages.matrix import LanguageEvaluation
 from saelex.evaluation.report.as_html import as_html
 from saelex.evaluation.report.as_markdown import FIGURES, as_markdown
-from saelex.evaluation.report.blocks import pictures_of
+from saelex.evaluation.report.blocks import Report, pictures_of
 from saelex.evaluation.report.choices import EVALUATION, Choices, ReportOptions, choices_of, collection_key
 from saelex.evaluation.report.content import report_of
 from saelex.evaluation.report.examples import (
@@ -21,6 +24,7 @@ from saelex.evaluation.report.examples import (
     RankedDocument,
     gather_examples,
 )
+from saelex.evaluation.report.languages import language_report_of
 from saelex.evaluation.report.reasons import index_reasons, indexed_examples
 from saelex.evaluation.results import Evaluation
 from saelex.files import expanded
@@ -30,7 +34,7 @@ MARKDOWN, EXAMPLES = "report.md", "examples.json"
 __all__ = [
     "EVALUATION", "EXAMPLES", "MARKDOWN", "PAGE", "Choices", "CollectionExamples", "Examples", "ExplainedHit",
     "QueryExample", "RankedDocument", "ReportOptions", "check_target", "choices_of", "collection_key",
-    "gather_examples", "index_reasons", "indexed_examples", "write_report",
+    "gather_examples", "index_reasons", "indexed_examples", "write_language_report", "write_report",
 ]  # fmt: skip
 
 
@@ -53,15 +57,34 @@ def write_report(
     check_target(folder)
     choices = choices_of(evaluation, _options(options or ReportOptions(), examples))
     report = report_of(evaluation, choices, examples)
-    files = {PAGE: as_html(report), MARKDOWN: as_markdown(report), EVALUATION: _json(evaluation.to_json())}
+    files = {EVALUATION: evaluation.to_json()}
     if examples is not None:
-        files[EXAMPLES] = _json(examples.to_json())
+        files[EXAMPLES] = examples.to_json()
+    return _write(report, folder, files)
+
+
+def write_language_report(evaluation: LanguageEvaluation, folder: Path) -> Path:
+    """The report of an evaluation over languages, with heat maps: `index.html`, `report.md` and `evaluation.json`.
+
+    folder: as for `write_report`. Raises InputError as that does.
+    """
+    folder = expanded(folder)
+    check_target(folder)
+    return _write(language_report_of(evaluation), folder, {EVALUATION: evaluation.to_json()})
+
+
+def _write(report: Report, folder: Path, values: Mapping[str, Any]) -> Path:
+    """The page, the same in Markdown with its pictures, and JSON values by the name of their file."""
+    texts = {PAGE: as_html(report), MARKDOWN: as_markdown(report)}
+    texts |= {name: json.dumps(content, ensure_ascii=False) + "\n" for name, content in values.items()}
+    pictures = pictures_of(report.sections)
     with replacing_folder(folder) as made:
-        (made / FIGURES).mkdir()
-        for picture in pictures_of(report.sections):
+        if pictures:
+            (made / FIGURES).mkdir()
+        for picture in pictures:
             picture.save(made / FIGURES)
-        for name, content in files.items():
-            (made / name).write_text(content, encoding="utf-8", newline="\n")
+        for name, text in texts.items():
+            (made / name).write_text(text, encoding="utf-8", newline="\n")
     return folder / PAGE
 
 
@@ -81,7 +104,3 @@ def _options(options: ReportOptions, examples: Examples | None) -> ReportOptions
             "measure that the report is to show"
         )
     return ReportOptions(examples.measure, options.reference, pair, options.test, options.alpha)
-
-
-def _json(values: object) -> str:
-    return json.dumps(values, ensure_ascii=False) + "\n"

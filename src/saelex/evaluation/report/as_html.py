@@ -61,12 +61,15 @@ def _table(table: Table) -> str:
     columns = "".join(f'<th scope="col"{_side(column)}>{_title(column)}</th>' for column in table.columns)
     rows = "".join(
         f'<tr><th scope="row">{_cell(row[0])}</th>'
-        + "".join(f"<td{_side(column)}>{_cell(cell)}</td>" for column, cell in zip(table.columns[1:], row[1:]))
+        + "".join(
+            f"<td{_side(column)}{_heat(cell)}>{_cell(cell)}</td>" for column, cell in zip(table.columns[1:], row[1:])
+        )
         + "</tr>\n"
         for row in table.rows
     )
     # a wide table scrolls by itself, by keyboard too; the page never does
-    return f"""<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.caption)}"><table>
+    heat = ' class="heat"' if any(cell.heat is not None for row in table.rows for cell in row) else ""
+    return f"""<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.caption)}"><table{heat}>
 <caption>{escape(table.caption)}</caption>
 <thead><tr>{columns}</tr></thead>
 <tbody>
@@ -80,6 +83,11 @@ def _title(column: Column) -> str:
 
 def _side(column: Column) -> str:
     return ' class="figure"' if column.number else ""
+
+
+def _heat(cell: Cell) -> str:
+    """The page's own blue over its paper, in light and in dark, never so strong that the number is hard to read."""
+    return "" if cell.heat is None else f' style="--heat: {_HOTTEST * cell.heat:.0f}%"'
 
 
 def _cell(cell: Cell) -> str:
@@ -100,6 +108,7 @@ def _figure(figure: Figure) -> str:
 
 
 _BAR = 4  # rem
+_HOTTEST = 60  # percent of the accent's colour
 _NOTE = ' class="note"'
 _STYLE = """
 main { max-width: 84rem; } p, dl, pre { max-width: 60rem; }
@@ -115,6 +124,10 @@ caption { text-align: left; color: var(--soft); padding: .2rem .6rem; }
 .scroll th, .scroll td { padding-inline: .45rem; } td { min-width: 3rem; } td:not(.figure) { min-width: 7rem; }
 .sign { margin-left: .2em; }
 .bar { display: inline-block; height: .6em; margin-left: .5em; background: var(--accent); print-color-adjust: exact; }
+.heat { width: auto; } .heat td.figure { min-width: 2.6rem; text-align: center; border: 1px solid var(--paper); }
+.heat td[style] { background: color-mix(in srgb, var(--accent) var(--heat), var(--paper)); }
+.heat td[style] { print-color-adjust: exact; } .heat thead th { text-align: center; }
+.heat caption { white-space: nowrap; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .1rem 1rem; font-size: .92em; }
 dt { font-weight: 500; } dd { margin: 0; color: var(--soft); overflow-wrap: anywhere; }
 figure { max-width: 34rem; margin: 1rem 0; } figcaption { color: var(--soft); font-size: .92em; }

@@ -24,7 +24,7 @@ class Cell:
     """One value of a table as it is shown.
 
     best: of its column. mark: a sign behind the text, `meaning` what it says. share: length of a bar beside the text,
-    0 to 1.
+    0 to 1. heat: how strong the cell's colour is, 0 to 1, in a table that is a heat map.
     """
 
     text: str
@@ -32,6 +32,7 @@ class Cell:
     mark: str = ""
     meaning: str = ""
     share: float | None = None
+    heat: float | None = None
 
 
 @dataclass(frozen=True)

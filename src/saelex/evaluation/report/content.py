@@ -39,12 +39,13 @@ TIE_RULE = (
 
 def report_of(evaluation: Evaluation, choices: Choices, examples: Examples | None) -> Report:
     """The whole report."""
+    kept = f"Every system's run and its values per query are in {EVALUATION}, beside this page."
     sections = [
         Section("Results", list(_results(evaluation, choices))),
         *_collections(evaluation, choices),
         *_comparisons(evaluation, choices),
         *_queries(evaluation, choices, examples),
-        Section("How to repeat it", list(_origin(evaluation))),
+        origin_of(evaluation.facts, kept),
     ]
     return Report(_title(evaluation), _lead(evaluation), sections)
 
@@ -183,15 +184,16 @@ def _fired(shown: str) -> str:
 # ---- where it comes from --------------------------------------------------------------------------------------------
 
 
-def _origin(evaluation: Evaluation) -> Iterator[Block]:
-    facts = evaluation.facts
+def origin_of(facts: Mapping[str, Any], kept: str) -> Section:
+    """What is needed to repeat an evaluation. kept: says what is in the files beside the page."""
+    blocks: list[Block] = []
     if command := facts.get("command"):
-        yield Code(command if isinstance(command, str) else " ".join(map(str, command)))
-    yield Paragraph(TIE_RULE)
-    yield Paragraph(f"Every system's run and its values per query are in {EVALUATION}, beside this page.")
+        blocks.append(Code(command if isinstance(command, str) else " ".join(map(str, command))))
+    blocks += [Paragraph(TIE_RULE), Paragraph(kept)]
     rows = [[Cell(name), Cell(value)] for name, value in _flat(facts) if name != "command"]
     if rows:
-        yield Table("Facts", [Column("fact", False), Column("value", False)], rows)
+        blocks.append(Table("Facts", [Column("fact", False), Column("value", False)], rows))
+    return Section("How to repeat it", blocks)
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

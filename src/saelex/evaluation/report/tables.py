@@ -32,7 +32,7 @@ def collection_table(result: CollectionResult, choices: Choices) -> Table:
     """All systems on one collection."""
     means = {one.system: one.measures for one in result.systems}
     marks = {
-        (system, measure): _mark(significant(result, choices, system, measure), system, choices.reference)
+        (system, measure): mark_of(significant(result, choices, system, measure), system, choices.reference)
         for system in means
         for measure in choices.measures
     }
@@ -83,7 +83,7 @@ def comparison_table(result: CollectionResult, choices: Choices) -> Table:
     ]  # fmt: skip
     rows = []
     for one in listed:
-        sign, meaning = _mark(_direction(one, choices), one.first, one.second)
+        sign, meaning = mark_of(direction_of(one, choices), one.first, one.second)
         rows.append(
             [
                 Cell(one.measure),
@@ -106,9 +106,9 @@ def significant(result: CollectionResult, choices: Choices, system: str, measure
     """1 where a system is significantly better than the reference, -1 where it is worse, else 0."""
     found = result.comparison(measure, system, choices.reference)
     if found is not None:
-        return _direction(found, choices)
+        return direction_of(found, choices)
     found = result.comparison(measure, choices.reference, system)
-    return 0 if found is None else -_direction(found, choices)
+    return 0 if found is None else -direction_of(found, choices)
 
 
 def _not_compared(evaluation: Evaluation, choices: Choices) -> str:
@@ -119,14 +119,16 @@ def _not_compared(evaluation: Evaluation, choices: Choices) -> str:
     return f" Not compared with it, so without a sign: {', '.join(others)}." if others else ""
 
 
-def _direction(comparison: Comparison, choices: Choices) -> int:
+def direction_of(comparison: Comparison, choices: Choices) -> int:
+    """1 where the first system is significantly better, -1 where it is worse, else 0."""
     p = comparison.randomisation_holm if choices.test == "randomisation" else comparison.t_holm
     if p >= choices.alpha or not comparison.difference:
         return 0
     return 1 if comparison.difference > 0 else -1
 
 
-def _mark(direction: int, first: str, second: str) -> Mark:
+def mark_of(direction: int, first: str, second: str) -> Mark:
+    """The sign of a `direction_of` two systems."""
     if not direction:
         return "", ""
     word = "better" if direction > 0 else "worse"
@@ -151,19 +153,19 @@ def _results(
     by_column = []
     for measure in measures:
         values = {system: own.get(measure) for system, own in means.items()}
-        cells = _cells({system: _three(value) for system, value in values.items()}, values, "most")
-        by_column.append({system: _with_mark(cells[system], *marks[system, measure]) for system in means})
+        cells = column_cells({system: _three(value) for system, value in values.items()}, values, "most")
+        by_column.append({system: with_mark(cells[system], *marks[system, measure]) for system in means})
     columns = COST_COLUMNS if any(one is not None for one in costs.values()) else ()
     for column in columns:
         shown = {system: DASH if one is None else column.shown(one) for system, one in costs.items()}
         values = {system: None if one is None else column.value(one) for system, one in costs.items()}
-        by_column.append(_cells(shown, values, column.best))
+        by_column.append(column_cells(shown, values, column.best))
     titles = [*measures, *(column.title for column in columns)]
     rows = [[Cell(system), *(cells[system] for cells in by_column)] for system in means]
     return Table(caption, [Column("system", False), *map(Column, titles)], rows)
 
 
-def _cells(shown: Mapping[str, str], values: Mapping[str, float | None], best: Best) -> dict[str, Cell]:
+def column_cells(shown: Mapping[str, str], values: Mapping[str, float | None], best: Best) -> dict[str, Cell]:
     """A column. Equal as shown is equal, since nobody can see which is better; where all are, none is the best."""
     known = {system: value for system, value in values.items() if value is not None}
     if best is None or len({shown[system] for system in known}) < 2:
@@ -177,7 +179,8 @@ def _three(value: float | None) -> str:
     return DASH if value is None else f"{value:.3f}"
 
 
-def _with_mark(cell: Cell, sign: str, meaning: str) -> Cell:
+def with_mark(cell: Cell, sign: str, meaning: str) -> Cell:
+    """The cell with a sign behind it."""
     return replace(cell, mark=sign, meaning=meaning)
 
 

@@ -1,0 +1,1 @@
+"""Systems on collections that exist in several languages: queries of each over documents of each."""
