@@ -72,6 +72,8 @@ def _same_added_tokens(
 ) -> bool:
     """Whether tokenizer.json has all added tokens that the other files name, and where they would be put."""
     added, vocabulary = stored.get("added_tokens"), stored.get("model", {}).get("vocab")
+    if isinstance(vocabulary, list):  # of a Unigram model, whose pieces have scores
+        vocabulary = {piece: i for i, (piece, _) in enumerate(vocabulary)}
     if not isinstance(added, list) or not isinstance(vocabulary, dict):
         return False
     listed = {str(token["id"]): {flag: token.get(flag) for flag in _FLAGS} for token in added}
