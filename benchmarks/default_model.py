@@ -23,7 +23,7 @@ from tqdm import tqdm
 from report import Report
 from saelex.corpus.collection import Collection
 from saelex.corpus.opening import named_split, read_collection
-from saelex.encoder.backbone.minilm import MODEL_ID
+from saelex.encoder.backbone.packaged import MINILM
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("sae", help="folder of the SAE")
     parser.add_argument("collections", nargs="+", help="BEIR folders, FOLDER:SPLIT")
     parser.add_argument("--queries", type=int, default=800, help="at most so many of each collection, drawn at random")
-    parser.add_argument("--backbone", default=MODEL_ID, help="that the SAE was trained on")
+    parser.add_argument("--backbone", default=MINILM.model_id, help="that the SAE was trained on")
     parser.add_argument("--max-length", type=int, default=256, help="tokens of a query, and of a document")
     parser.add_argument("--k", type=int, nargs="+", default=[6, 8, 16], help="latents per token")
     add = partial(parser.add_argument, nargs="+")

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from report import Report
 from saelex.corpus.python_docs import python_documentation
-from saelex.encoder.backbone import minilm
+from saelex.encoder.backbone.packaged import MINILM, locate
 from saelex.vectors import SparseRows
 
 N_LATENTS = 32_768
@@ -68,7 +68,7 @@ def load_saelex(int8: bool) -> Callable[[list[str]], SparseRows]:
     from saelex.encoder.settings import EncoderSettings
     from saelex.sae.activations import ReLU
 
-    backbone = Backbone.load(minilm.MODEL_ID)
+    backbone = Backbone.load(MINILM.model_id)
     if int8:
         backbone.model = quantised(backbone.model)
     settings = EncoderSettings(max_document_length=MAX_LENGTH, document_top_k=None, mask_special_tokens=False)
@@ -111,7 +111,7 @@ def load_sentence_transformers() -> Callable[[list[str]], Tensor]:
         def save(self, *_: Any, **__: Any) -> None:
             raise NotImplementedError
 
-    transformer = Transformer(str(minilm.locate()), max_seq_length=MAX_LENGTH)
+    transformer = Transformer(str(locate(MINILM)), max_seq_length=MAX_LENGTH)
     model = SparseEncoder(modules=[transformer, TokenLinear(), SpladePooling("max")], device="cpu")
 
     def encode(texts: list[str]) -> Tensor:

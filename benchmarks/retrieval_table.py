@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from report import PACKAGES, table
 from saelex.corpus.opening import named_split, read_collection
-from saelex.encoder.backbone.minilm import MODEL_ID
+from saelex.encoder.backbone.packaged import MINILM
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.evaluation.baselines import SentenceEmbedder
@@ -205,7 +205,7 @@ def read_arguments() -> argparse.Namespace:
     cuts, scales = (lambda text: list(map(read_cut, text.split(",")))), (lambda text: list(map(float, text.split(","))))
     add("--sweep-top-k", type=cuts, metavar="CUT,CUT", help="a row for each: 20/200,40/400,all/all")
     add("--word-scales", type=scales, metavar="X,X", help="a row for each, instead of the model's own: 1,2,3,4,5,6,8")
-    add("--dense", default=MODEL_ID, metavar="MODEL", help="the dense baseline: a sentence-transformers model")
+    add("--dense", default=MINILM.model_id, metavar="MODEL", help="the dense baseline: a sentence-transformers model")
     add("--language", default=DEFAULT_LANGUAGE, metavar="CODE", help="of words, as for `saelex evaluate`")
     add("--queries", type=int, metavar="N", help="at most so many of each set, drawn at random: for a quick look")
     add("--cache", type=Path, metavar="FOLDER", help="vectors and runs (default: in the user's cache folder)")

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from saelex.encoder.backbone import minilm
 from saelex.encoder.backbone.attention import make_bidirectional
 from saelex.encoder.backbone.backbone import Backbone, build_skeleton
 from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.packaged import MINILM
 from saelex.encoder.backbone.vocabulary import MaskedLMTransform
 from saelex.encoder.batching import PackedStates, pack
 from saelex.encoder.encoder import Encoder
@@ -236,7 +236,7 @@ class Problem:
 
 def _backbone(case: Case) -> Backbone:
     if case.model == "minilm":
-        return Backbone.load(minilm.MODEL_ID, layer=case.layer, device=case.device)
+        return Backbone.load(MINILM.model_id, layer=case.layer, device=case.device)
     settings = LLAMA if case.model == "llama" else TOY_LLAMA
     with torch.device(case.device):
         skeleton: Any = build_skeleton(settings, "keep", torch.bfloat16 if case.bf16 else torch.float32)

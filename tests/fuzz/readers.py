@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from tests.encoder.backbone.e5_blobs import tiny_blob
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import tiny_checkpoint
 from tests.sae.formats.library_builders import BUILDERS
@@ -23,6 +25,7 @@ from saelex.corpus.reading import read_corpus, read_qrels, read_queries
 from saelex.corpus.trec.runs import read_run
 from saelex.corpus.trec.topics import read_topics
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.e5_blob import write_folder
 from saelex.encoder.backbone.low_rank import LowRankUpdate
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.weighting import LatentWeighting
@@ -286,6 +289,14 @@ def _whole_backbone(path: Path) -> Any:
     return _backbone(path), Backbone.load(path).tokenizer(TEXT)
 
 
+def _blob(path: Path) -> Any:
+    folder = path.parent / "written out"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    write_folder(path, folder)
+    return _backbone(folder), read_tokenizer(folder / "tokenizer.json").encode(TEXT)
+
+
 def _make_type(model_type: str) -> Callable[[Path], Path]:
     return lambda folder: tiny_checkpoint(model_type, folder / model_type)
 
@@ -325,6 +336,7 @@ _MODELS = [
         Reader(f"{name} backbone", _make_type(name), _whole_backbone, 0.15)
         for name in ("distilbert", "llama", "modernbert", "gemma2")
     ),
+    Reader("E5S1 blob", lambda folder: tiny_blob().write(folder / "blob.bin"), _blob, 10),
     Reader("low-rank update", _make_update, LowRankUpdate.load, 10),
     Reader("weighting", _make_weighting, lambda path: LatentWeighting.load(path).idf_share(), 10),
     Reader("peft adapter", _make_adapter, lambda path: Backbone.load(path.parent / "base", adapter=path), 0.3),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from saelex.encoder.backbone import minilm
+from saelex.encoder.backbone.packaged import MINILM, locate
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError
@@ -38,7 +38,7 @@ def test_the_shipped_model_is_made_of_the_shipped_recipe() -> None:
 
 def test_card_and_folder_agree_on_what_the_model_is() -> None:
     try:
-        minilm.locate()
+        locate(MINILM)
     except InputError:
         pytest.skip("all-MiniLM-L6-v2 is not installed")
     encoder = Encoder.load("saelex-minilm", device="cpu")

@@ -76,12 +76,12 @@ def named_language(language: str | None) -> str:
 def check_models(names: Iterable[str]) -> None:
     """Raises InputError for hub ids that cannot be had now: at once, before torch and its like are imported.
 
-    The default's backbone may lie elsewhere on this machine (`saelex.encoder.backbone.minilm`).
+    Backbones that install from PyPI may lie elsewhere on this machine (`saelex.encoder.backbone.packaged`).
     """
-    from saelex.encoder.backbone.minilm import MODEL_ID
+    from saelex.encoder.backbone.packaged import PACKAGED
 
     for name in names:
-        if name != MODEL_ID:
+        if name not in PACKAGED:
             check_obtainable(name)
 
 

@@ -15,8 +15,8 @@ from tests.encoder.tiny_encoders import random_head, tiny_encoder
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
 from saelex import files
-from saelex.encoder.backbone import minilm
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.packaged import MINILM, locate
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.files.folder import embedded_folder, resolve
 from saelex.encoder.settings import EncoderSettings
@@ -315,14 +315,14 @@ def test_a_hub_repository_is_looked_at_before_it_is_fetched(
 
 def test_the_embedded_backbone_is_named_not_copied(tmp_path: Path) -> None:
     try:
-        folder = minilm.locate()
+        folder = locate(MINILM)
     except InputError:
         pytest.skip("all-MiniLM-L6-v2 is not installed")
-    backbone = Backbone.load(minilm.MODEL_ID)
+    backbone = Backbone.load(MINILM.model_id)
     encoder = Encoder(backbone, random_head(backbone.d_model), EncoderSettings(max_document_length=256))
     encoder.save_pretrained(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "saelex_config.json").read_text())["backbone"]
-    assert (config["model"], config["revision"]) == (minilm.MODEL_ID, None)
+    assert (config["model"], config["revision"]) == (MINILM.model_id, None)
     assert not (tmp_path / "model" / "backbone").exists()
     assert str(folder) not in json.dumps(config)
     assert_same_encoder(Encoder.load(tmp_path / "model", device="cpu"), encoder)

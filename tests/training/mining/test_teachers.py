@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
 
-from saelex.encoder.backbone.minilm import MODEL_ID
+from saelex.encoder.backbone.packaged import MINILM
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
 from saelex.errors import InputError
@@ -151,5 +151,5 @@ def test_a_folder_is_told_by_its_weights_and_minilm_is_found_offline(bert: Path,
     assert model_teacher(str(first), "t").facts == model_teacher(str(second), "t").facts
     three = cross_folder(bert, tmp_path / "c", labels=3)
     assert model_teacher(str(first), "t").facts != model_teacher(str(three), "t").facts
-    facts = model_teacher(MODEL_ID, MODEL_ID).facts
+    facts = model_teacher(MINILM.model_id, MINILM.model_id).facts
     assert facts["kind"] == "dense" and len(facts["weights_sha256"]) == 64

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from saelex.encoder.backbone.architectures import Architecture
 from saelex.encoder.backbone.checkpoint import Checkpoint
-from saelex.encoder.backbone.minilm import open_checkpoint
+from saelex.encoder.backbone.packaged import open_checkpoint
 from saelex.encoder.digest import json_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, sha256_of

@@ -22,7 +22,8 @@ _FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 _PIPELINE = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 _BERT = ("BertTokenizer", "BertTokenizerFast")
 _AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
-_CHECKED = {"tokenizer_class", "added_tokens_decoder", "truncation_side", *_PIPELINE, *_NAMED}
+_SPECIAL = {*_NAMED, "bos_token", "eos_token"}
+_CHECKED = {"tokenizer_class", "added_tokens_decoder", "truncation_side", *_PIPELINE, *_SPECIAL}
 # of padding, decoding, saving and slow tokenizers; lengths are the encoder's settings
 _WITHOUT_EFFECT = {
     "backend", "clean_up_tokenization_spaces", "do_basic_tokenize", "is_local", "local_files_only", "max_length",
@@ -72,6 +73,8 @@ def _same_added_tokens(
 ) -> bool:
     """Whether tokenizer.json has all added tokens that the other files name, and where they would be put."""
     added, vocabulary = stored.get("added_tokens"), stored.get("model", {}).get("vocab")
+    if isinstance(vocabulary, list):  # of a Unigram model, whose pieces have scores
+        vocabulary = {piece: i for i, (piece, _) in enumerate(vocabulary)}
     if not isinstance(added, list) or not isinstance(vocabulary, dict):
         return False
     listed = {str(token["id"]): {flag: token.get(flag) for flag in _FLAGS} for token in added}
@@ -82,7 +85,7 @@ def _same_added_tokens(
         return False
     special = {token["content"] for token in added if token["special"]}
     defaults = _NAMED if rebuilt else {}
-    names = {name: value for name, value in {**defaults, **config, **named}.items() if name in _NAMED}
+    names = {name: value for name, value in {**defaults, **config, **named}.items() if name in _SPECIAL}
     return {_content(value) for value in names.values()} <= special
 
 

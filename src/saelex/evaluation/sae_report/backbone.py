@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from saelex.encoder.backbone.architectures import architecture_of
 from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.backbone.minilm import open_checkpoint
+from saelex.encoder.backbone.packaged import open_checkpoint
 from saelex.errors import InputError
 from saelex.loading import Loading
 from saelex.sae.autoencoder import SparseAutoencoder

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.encoder.backbone.checkpoint import Checkpoint
-from saelex.encoder.backbone.minilm import MODEL_ID, locate
+from saelex.encoder.backbone.packaged import PACKAGED, locate
 from saelex.encoder.files.folder import EMBEDDED, embedded_folder
 from saelex.errors import InputError
 from saelex.files import expanded, expanded_text, sha256_of
@@ -113,7 +113,7 @@ def _place(model: str) -> str:
     """What to load: a folder, for the models that saelex finds on this machine, or the name as it is."""
     if model in EMBEDDED:
         return str(embedded_folder(model))
-    return str(locate()) if model == MODEL_ID and not Path(model).exists() else expanded_text(model)
+    return str(locate(PACKAGED[model])) if model in PACKAGED and not Path(model).exists() else expanded_text(model)
 
 
 def _version(model: str) -> dict[str, str | None]:

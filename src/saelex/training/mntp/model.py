@@ -13,7 +13,7 @@ from saelex.encoder.backbone.architectures import Architecture, architecture_of
 from saelex.encoder.backbone.attention import attention_implementation, make_bidirectional
 from saelex.encoder.backbone.checkpoint import Checkpoint
 from saelex.encoder.backbone.dropout import set_dropout
-from saelex.encoder.backbone.minilm import open_checkpoint
+from saelex.encoder.backbone.packaged import open_checkpoint
 from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
 from saelex.hub import asking_hub

@@ -37,6 +37,8 @@ _KNOWN: Mapping[str, Mapping[str, Any]] = {
     | {"model_type": "xlm-roberta", "vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1},
     "sentence-transformers/all-MiniLM-L6-v2": _BERT
     | {"model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
+    "intfloat/multilingual-e5-small": _BERT
+    | {"model_type": "bert", "vocab_size": 250_037, "hidden_size": 384, "intermediate_size": 1536},
 }
 """Encoders of the recipes, as their config.json has them; decoders are in the catalogue of SAEs."""
 
