@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from saelex.installation import needs_extra
 if TYPE_CHECKING:
     from peft import PeftModel
     from torch import nn
+
+_BLOCK = re.compile(r"\.(\d+)\.")  # in a layer's name: h.3.attn, encoder.layer.3.output.dense
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,15 @@ class LoraRecipe:
     """Of the adapters' input."""
     targets: list[str] = field(default_factory=list)
     """Names of the linear modules; empty is all linear layers of the blocks."""
+    first_block: int = 0
+    """Adapt this block, from 0, and those above. Those below compute no gradient and keep nothing for one."""
 
 
 def add_adapters(model: nn.Module, lora: LoraRecipe, *, seed: int, within: str = "") -> PeftModel:
     """Put adapters on a model's linear layers in place, drawn by the seed; nothing else learns from then on.
 
     within: prefix of the layers' names, such as "bert." where a head lies beside the blocks.
-    Returns peft's wrapper, which knows how to end it. Raises InputError where no layer has a target's name.
+    Returns peft's wrapper, which knows how to end it. Raises InputError as `adapted_layers` does.
     """
     import torch
 
@@ -47,7 +52,10 @@ def add_adapters(model: nn.Module, lora: LoraRecipe, *, seed: int, within: str =
 
 
 def adapted_layers(model: nn.Module, lora: LoraRecipe, within: str = "") -> dict[str, nn.Linear]:
-    """The layers that `add_adapters` adapts, by name. Raises InputError where no layer has a target's name."""
+    """The layers that `add_adapters` adapts, by name.
+
+    Raises InputError where no layer has a target's name, and where no block is as high as the first to be adapted.
+    """
     from torch import nn
 
     layers = {
@@ -59,4 +67,13 @@ def adapted_layers(model: nn.Module, lora: LoraRecipe, within: str = "") -> dict
     if not chosen:
         known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in layers}))
         raise InputError(f"lora.targets names no linear layer of this model; it has {known}")
-    return chosen
+    if not (above := {name: one for name, one in chosen.items() if block_of(name) >= lora.first_block}):
+        highest = max(map(block_of, chosen))
+        raise InputError(f"lora.first_block is {lora.first_block}, and the highest block {highest}; lower it")
+    return above
+
+
+def block_of(name: str) -> int:
+    """The number of the block in which a layer lies; that of a layer outside the blocks is 0."""
+    found = _BLOCK.search(name)
+    return 0 if found is None else int(found.group(1))

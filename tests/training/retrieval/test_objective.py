@@ -21,7 +21,7 @@ def batch():
     texts = [text for one in made for text in one.passages]
     keys = torch.tensor([text_key(text) for text in texts])
     relevant = torch.tensor([[text_key(one.passages[0])] for one in made])
-    return RetrievalBatch((), columns, mask, torch.rand(4, 4), keys, relevant, None)
+    return RetrievalBatch((), columns, mask, torch.rand(4, 4), keys, relevant, None, torch.ones(4).bool())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ class Passage(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingQuery:
-    """All that a source knows of a query: at least one positive, any number of negatives."""
+    """All that a source knows of a query: positives, at least one where it is labelled, and any number of negatives."""
 
     query: str
     positives: tuple[Passage, ...]
@@ -27,9 +27,11 @@ class Example(NamedTuple):
 
     scores: the teacher's, one for each passage; None where one of them has none.
     relevant: texts that must not count as negatives of this query, wherever in the batch they turn up.
+    labelled: whether somebody judged the passages; without that their order means nothing, and no score is read.
     """
 
     query: str
     passages: tuple[str, ...]
     scores: tuple[float, ...] | None
     relevant: frozenset[str]
+    labelled: bool = True

@@ -17,11 +17,12 @@ class PassageFilter:
 
     exclude: corpora (BEIR folders, JSONL, TSV) none of whose passages may be trained on.
     needs_scores: a query needs a positive and a negative that a teacher scored.
+    labelled: a query needs a positive; without that any passage does, and no score is asked for.
     Raises InputError where a corpus is missing or malformed.
     """
 
-    def __init__(self, exclude: Iterable[str] = (), needs_scores: bool = False) -> None:
-        self.needs_scores = needs_scores
+    def __init__(self, exclude: Iterable[str] = (), needs_scores: bool = False, labelled: bool = True) -> None:
+        self.needs_scores, self.labelled = needs_scores and labelled, labelled
         documents = (document for corpus in exclude for document in read_corpus(corpus))
         # A passage may come with its title in one collection and without it in another.
         texts = (text for found in documents for text in (found.text, found.content) if text.strip())
@@ -46,12 +47,12 @@ class PassageFilter:
     def usable(self, query: TrainingQuery) -> TrainingQuery | None:
         """The query without banned passages, doubles, and negatives that repeat a positive; None if it cannot be used.
 
-        It cannot where it is blank, where no positive remains, and, if scores are needed, where no scored positive
-        or no scored negative does.
+        It cannot where it is blank, where no positive remains (of an unlabelled one: no passage), and, if scores are
+        needed, where no scored positive or no scored negative does.
         """
         positives = self._distinct(query.positives, set())
         negatives = self._distinct(query.negatives, {_normalised(passage.text) for passage in positives})
-        enough = bool(positives)
+        enough = bool(positives or (negatives and not self.labelled))
         if self.needs_scores:
             enough = any(p.score is not None for p in positives) and any(n.score is not None for n in negatives)
         return TrainingQuery(query.query, positives, negatives) if enough and query.query.strip() else None
@@ -59,7 +60,7 @@ class PassageFilter:
     def facts(self) -> dict[str, Any]:
         """What distinguishes this filter from another: a key for what is remembered of a file."""
         joined = hashlib.sha256(b"".join(sorted(self._excluded))).hexdigest() if self._excluded else ""
-        return {"needs_scores": self.needs_scores, "excluded": joined}
+        return {"needs_scores": self.needs_scores, "labelled": self.labelled, "excluded": joined}
 
     def _distinct(self, passages: Iterable[Passage], seen: set[str]) -> tuple[Passage, ...]:
         """The passages that are not banned, each text once. Of doubles the first that has a score stays."""

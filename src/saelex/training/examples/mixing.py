@@ -44,7 +44,7 @@ def open_examples(data: ExampleData, *, seed: int, needs_scores: bool, progress:
     opened = [open_source(source, needs_scores=needs_scores, progress=progress) for source in data.sources]
     for source, found in zip(data.sources, opened, strict=True):
         if getattr(found, "size", None) == 0:
-            raise nothing_usable(source.path, needs_scores)
+            raise nothing_usable(source.path, needs_scores and source.labelled)
     return MixedExamples(data, opened, seed=seed, needs_scores=needs_scores)
 
 
@@ -83,7 +83,9 @@ class MixedExamples:
         seen = self._counts(start)
         readers = [self._queries(number, int(position)) for number, position in enumerate(seen)]
         for item in count(start):
-            yield self._example(next(readers[self._source_of(item)]), item)
+            source = self._source_of(item)
+            query = next(readers[source])
+            yield self._example(query, item) if self._data.sources[source].labelled else self._unlabelled(query, item)
 
     def facts(self) -> dict[str, Any]:
         """JSON values: negatives per query, whether scores are needed, and of each source what tells its content."""
@@ -93,6 +95,7 @@ class MixedExamples:
                 "kind": source.kind,
                 "weight": source.weight,
                 "queries": getattr(opened, "size", None),
+                **({} if source.labelled else {"labelled": False}),
                 **({"excluded": [Path(corpus).name for corpus in source.exclude]} if source.exclude else {}),
                 **opened.facts(),
             }
@@ -136,7 +139,8 @@ class MixedExamples:
                 empty = False
                 yield query
             if empty:
-                raise nothing_usable(self._data.sources[number].path, self._needs_scores)
+                of = self._data.sources[number]
+                raise nothing_usable(of.path, self._needs_scores and of.labelled)
 
     # ---- which passages ---------------------------------------------------------------------------------------------
 
@@ -152,6 +156,13 @@ class MixedExamples:
         scores = tuple(passage.score for passage in passages if passage.score is not None)
         whole = len(scores) == len(passages)
         return Example(query.query, tuple(passage.text for passage in passages), scores if whole else None, relevant)
+
+    def _unlabelled(self, query: TrainingQuery, item: int) -> Example:
+        """As many passages as a labelled query has, of all kinds alike."""
+        texts = [passage.text for passage in (*query.positives, *query.negatives)]
+        order = np.random.default_rng([_DRAWS, self._seed, item]).permutation(len(texts))
+        drawn = tuple(texts[place] for place in order[: 1 + self._data.negatives])
+        return Example(query.query, drawn, None, frozenset(), labelled=False)
 
 
 @lru_cache(maxsize=64)

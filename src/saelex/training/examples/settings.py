@@ -12,7 +12,7 @@ class Source:
 
     path: str = ""
     """File, folder or hub id."""
-    kind: Literal["beir", "jsonl", "parquet", "colbert", "hub", "bge"] = "jsonl"
+    kind: Literal["beir", "jsonl", "parquet", "colbert", "hub", "bge", "texts"] = "jsonl"
     """Its layout."""
     split: str = "train"
     """Split of a BEIR folder or of a hub data set."""
@@ -27,11 +27,32 @@ class Source:
     negatives: str | None = None
     """Parquet of `saelex mine` or `saelex score` for a BEIR folder's queries; null: the source has its own or none."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Other names of the columns query, positive, negatives, scores."""
+    """Other names of the columns query, positive, negatives, scores; of `texts`: text, title, key."""
+    query_from: Literal["title", "first_sentence", "sentence"] = "title"
+    """Of `texts`: what is the query. sentence: one of the text's, always the same."""
     exclude: list[str] = field(default_factory=list)
     """Corpora whose passages are left out, with the queries that they answer: those of a test set."""
     max_queries: int | None = None
     """Read at most so many queries; null reads all."""
+    labelled: bool = True
+    """Whether the passages answer their query. false: a text beside another, a title or a translation, that proves
+    nothing: loss.embedding_kl alone learns from these queries, and the others take their passages as negatives."""
+
+
+@dataclass(frozen=True)
+class EmbeddingTeacher:
+    """A dense model whose embeddings loss.embedding_kl learns from."""
+
+    model: str = ""
+    """Folder or hub id of a sentence embedder."""
+    temperature: float = 0.05
+    """Its cosines are divided by it; start with that of its own training: 0.01 for e5, 0.05 for all-mpnet."""
+    weight: float = 1.0
+    """Its share in the mean of the teachers' distributions, in proportion to the others' weights."""
+    query_prompt: str = ""
+    """Put in front of queries, as the model wants it: "query: " for e5."""
+    document_prompt: str = ""
+    """Put in front of passages."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +65,7 @@ class ExampleData:
     """Negatives per query and step, drawn at random from the source's; queries that have fewer give what they have."""
     require_scores: bool | None = None
     """Leave out passages without a teacher's score; null does so where the loss needs scores."""
+    teachers: list[EmbeddingTeacher] = field(default_factory=list)
+    """Dense models whose embeddings loss.embedding_kl learns from."""
+    embeddings: str | None = None
+    """Folder that keeps the teachers' embeddings for further runs; null keeps them until the run is through."""

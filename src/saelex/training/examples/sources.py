@@ -14,6 +14,7 @@ from saelex.training.examples.filtering import PassageFilter
 from saelex.training.examples.hub import open_hub
 from saelex.training.examples.jsonl import open_jsonl
 from saelex.training.examples.parquet import open_parquet
+from saelex.training.examples.texts import open_texts
 
 if TYPE_CHECKING:
     from saelex.training.examples.settings import Source
@@ -49,13 +50,14 @@ def open_source(source: Source, *, needs_scores: bool, progress: bool = False) -
 
     kind: beir (a folder in BEIR's layout, `negatives` mined for it), parquet (mined pairs with their texts), jsonl,
     colbert (ids in ColBERTv2's or plain triples), hub (Hugging Face datasets, streamed), bge (the layout of
-    bge-multilingual-gemma2-data). Raises InputError for an unknown kind, and for what is missing or malformed.
+    bge-multilingual-gemma2-data), texts (a title or a sentence asks for its text or the text's translations). Raises
+    InputError for an unknown kind, and for what is missing or malformed.
     """
     if source.kind not in _OPENERS:
         raise InputError(f"{source.path}: unknown kind {source.kind!r}; one of {', '.join(_OPENERS)}")
     if not source.path:
         raise InputError("a source of training queries has no path; give data.sources[].path")
-    passages = PassageFilter(source.exclude, needs_scores)
+    passages = PassageFilter(source.exclude, needs_scores, source.labelled)
     return _OPENERS[source.kind](source, passages, progress=progress)
 
 
@@ -66,4 +68,5 @@ _OPENERS: dict[str, Callable[..., OpenedSource]] = {
     "colbert": open_colbert,
     "hub": open_hub,
     "bge": open_bge,
+    "texts": open_texts,
 }

@@ -16,6 +16,7 @@ from saelex.encoder.settings import Side
 from saelex.encoder.tokens import TextTokenizer
 from saelex.errors import InputError
 from saelex.training.examples.example import Example
+from saelex.training.retrieval.dense_teachers import DenseTeacher, Embedded
 from saelex.training.retrieval.words import WordScores
 
 PADDED_TOKENS = 4096
@@ -51,6 +52,8 @@ class RetrievalBatch(NamedTuple):
     keys: int64 [passages], equal for equal texts.
     relevant: int64 [queries, most relevant], keys of the texts that are no negatives of the query; 0 fills up.
     words: float32 [queries, passages], BM25 over words; or None.
+    labelled: bool [queries], whether positive, teacher and relevant mean something.
+    embedded: by dense teachers; none where no loss reads them.
     """
 
     chunks: tuple[Chunk, ...]
@@ -60,6 +63,8 @@ class RetrievalBatch(NamedTuple):
     keys: Tensor
     relevant: Tensor
     words: Tensor | None
+    labelled: Tensor
+    embedded: tuple[Embedded, ...] = ()
 
     def to(self, device: torch.device) -> RetrievalBatch:
         """On a device."""
@@ -67,24 +72,33 @@ class RetrievalBatch(NamedTuple):
             name: value.to(device) for name, value in self._asdict().items() if isinstance(value, Tensor)
         }
         chunks = tuple(Chunk(chunk.queries.to(device), chunk.passages.to(device)) for chunk in self.chunks)
-        return self._replace(chunks=chunks, **moved)
+        return self._replace(chunks=chunks, embedded=tuple(one.to(device) for one in self.embedded), **moved)
 
 
 class Collator:
     """Examples to a RetrievalBatch.
 
     tokenizer: with the encoder's prompts and lengths. n_chunks: forward passes that the batch is computed in.
-    needs_scores: whether the loss reads the teacher; words: BM25 of words, where the loss adds it.
+    needs_scores: whether the loss reads the teacher; words: BM25 of words, where the loss adds it; teachers: dense
+    ones, whose embeddings of all these texts are there, where the loss reads them.
     """
 
     def __init__(
-        self, tokenizer: TextTokenizer, pad_id: int, *, n_chunks: int, needs_scores: bool, words: WordScores | None
+        self,
+        tokenizer: TextTokenizer,
+        pad_id: int,
+        *,
+        n_chunks: int,
+        needs_scores: bool,
+        words: WordScores | None,
+        teachers: Sequence[DenseTeacher] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self.pad_id = pad_id
         self.n_chunks = n_chunks
         self.needs_scores = needs_scores
         self.words = words
+        self.teachers = teachers
 
     def __call__(self, examples: Sequence[Example]) -> RetrievalBatch:
         """Raises InputError where a teacher's score is wanted and missing."""
@@ -92,6 +106,7 @@ class Collator:
         mask = torch.arange(max(counts)) < torch.tensor(counts)[:, None]  # [queries, most]
         columns = torch.zeros(mask.shape, dtype=torch.int64)
         columns[mask] = torch.arange(sum(counts))
+        queries = [example.query for example in examples]
         passages = [passage for example in examples for passage in example.passages]
         relevant = [[text_key(text) for text in sorted(example.relevant)] for example in examples]
         return RetrievalBatch(
@@ -101,7 +116,9 @@ class Collator:
             self._teacher(examples, mask),
             torch.tensor([text_key(passage) for passage in passages]),
             _fill(relevant),
-            None if self.words is None else self.words([example.query for example in examples], passages),
+            None if self.words is None else self.words(queries, passages),
+            torch.tensor([example.labelled for example in examples]),
+            tuple(teacher.embedded(queries, passages) for teacher in self.teachers),
         )
 
     def _chunk(self, examples: Sequence[Example]) -> Chunk:
@@ -121,6 +138,8 @@ class Collator:
             return None
         teacher = torch.zeros(mask.shape)  # [queries, most]
         for row, example in zip(teacher, examples):
+            if not example.labelled:
+                continue
             if example.scores is None:
                 raise InputError(
                     f"the loss needs a teacher's scores and the query {example.query[:60]!r} has none; "

@@ -10,7 +10,7 @@ from saelex.errors import InputError
 from saelex.files import expanded
 from saelex.reading.regular import is_here
 from saelex.training.examples.mixing import open_examples
-from saelex.training.lora import adapted_layers
+from saelex.training.lora import adapted_layers, block_of
 from saelex.training.retrieval.batch import PADDED_TOKENS
 from saelex.training.retrieval.recipe import RetrievalRecipe
 from saelex.training.retrieval.run import n_steps
@@ -214,7 +214,8 @@ def memory_of(recipe: RetrievalRecipe, shape: ModelShape, learning: Learning, gp
     activations: of one part of a batch (batch_queries / gpus / accumulation_steps queries with their passages), at two
         bytes a number in half precision: 1.25 times the inputs and outputs of all linear layers, and attention matrices
         where attention is not fused (Gemma 2); with gradient checkpointing a hidden state for each block, and all
-        numbers of one block for the tokens that are padded together. A frozen backbone keeps none.
+        numbers of one block for the tokens that are padded together. A frozen backbone keeps none, nor do blocks below
+        tune.lora.first_block.
     vectors: float32 [texts, latents] with their gradient, of all parts; of one part once more, and its tokens' numbers;
         the passages of all processes with gradients, for a loss that reads them.
     """
@@ -263,7 +264,9 @@ def _activations(shape: ModelShape, recipe: RetrievalRecipe, texts: int, length:
     """Bytes that the backbone keeps of some texts of one length until the backward pass."""
     if recipe.tune.backbone == "frozen":
         return 0.0
-    linear, blocks = shape.linear().values(), shape.layer + 1
+    first = recipe.tune.lora.first_block if recipe.tune.backbone == "lora" else 0
+    linear = [layer for name, layer in shape.linear().items() if block_of(name) >= first]
+    blocks = shape.layer + 1 - first
     numbers = _SAVED * sum(layer.in_features + layer.out_features for layer in linear)
     if shape.eager:
         numbers += _MATRICES * blocks * shape.heads * length

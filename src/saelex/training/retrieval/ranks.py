@@ -29,6 +29,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def share_of(size: int) -> tuple[int, int]:
+    """Which of a batch's items are this process': from the first number to before the second."""
+    return rank() * size // world_size(), (rank() + 1) * size // world_size()
+
+
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Sum of the ranks' tensors, which have one shape and dtype; the gradient is summed over ranks too."""
     if world_size() == 1:

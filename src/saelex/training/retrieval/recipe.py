@@ -49,6 +49,11 @@ class LossRecipe:
         return any(loss.needs_scores for loss in self.terms)
 
     @property
+    def needs_embeddings(self) -> bool:
+        """Whether one of them reads dense teachers' embeddings."""
+        return any(loss.needs_embeddings for loss in self.terms)
+
+    @property
     def needs_decoder(self) -> bool:
         """Whether one of them reads the tokens' reconstruction."""
         return any(loss.needs_decoder for loss in self.terms)

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -24,14 +24,17 @@ from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError
 from saelex.files import check_own, expanded, write_text
 from saelex.training.checkpoints import last_checkpoint
+from saelex.training.examples.example import Example
 from saelex.training.examples.mixing import MixedExamples, open_examples
 from saelex.training.latent_statistics import weigh_latents
 from saelex.training.retrieval import ranks
 from saelex.training.retrieval.batch import Collator
 from saelex.training.retrieval.decoder import starting_decoder
+from saelex.training.retrieval.dense_teachers import DenseTeacher, open_teachers
 from saelex.training.retrieval.model import RetrievalModel
 from saelex.training.retrieval.objective import Objective
 from saelex.training.retrieval.recipe import RetrievalRecipe
+from saelex.training.retrieval.sentence_embedder import PromptedEmbedder
 from saelex.training.retrieval.settings import StepRecipe
 from saelex.training.retrieval.start import prepare, start_sparse, starting_encoder
 from saelex.training.retrieval.validation import validate
@@ -79,11 +82,12 @@ def train_retrieval(
     steps = n_steps(recipe.training, examples.size)
     arguments = _arguments(recipe, folder, steps)
 
+    teachers = _teachers(recipe, arguments.device, examples, steps, folder, progress)
     transformers.set_seed(recipe.training.seed)
     encoder = _start(recipe, examples, arguments.device, progress)
     training = recipe.training
     adapted = prepare(encoder, recipe.tune, seed=training.seed, gradient_checkpointing=training.gradient_checkpointing)
-    trainer = _trainer(encoder, recipe, arguments, examples, folder, evaluate)
+    trainer = _trainer(encoder, recipe, arguments, examples, teachers, folder, evaluate)
     trainer.add_callback(StepBar("training", progress))
     trainer.train(resume_from_checkpoint=checkpoint)
     _finish(encoder, adapted, recipe, weight_dtype)
@@ -117,6 +121,21 @@ def _start(recipe: RetrievalRecipe, examples: MixedExamples, device: torch.devic
     if weighting.texts.corpora:
         weigh_latents(encoder, weighting.texts, weighting.settings, progress=progress)
     return encoder
+
+
+def _teachers(
+    recipe: RetrievalRecipe, device: torch.device, examples: MixedExamples, steps: int, folder: Path, progress: bool
+) -> list[DenseTeacher]:
+    """The dense teachers, with the embeddings of all texts that this process will meet."""
+    size = recipe.training.batch_queries
+    first, stop = ranks.share_of(size)
+
+    def met() -> Iterator[Example]:
+        numbered = enumerate(islice(examples.stream(), steps * size))
+        return (example for item, example in numbered if first <= item % size < stop)
+
+    kept = folder / "embeddings" if recipe.data.embeddings is None else expanded(recipe.data.embeddings)
+    return open_teachers(recipe.data.teachers, kept, met, lambda one: PromptedEmbedder(one, device), progress=progress)
 
 
 def _begin(folder: Path, recipe: RetrievalRecipe, resume: bool) -> str | None:
@@ -173,6 +192,7 @@ def _trainer(
     recipe: RetrievalRecipe,
     arguments: Any,
     examples: MixedExamples,
+    teachers: list[DenseTeacher],
     folder: Path,
     evaluate: Evaluate | None,
 ) -> Any:
@@ -190,6 +210,7 @@ def _trainer(
         n_chunks=recipe.training.accumulation_steps,
         needs_scores=recipe.loss.needs_scores,
         words=words,
+        teachers=teachers,
     )
     objective = Objective(recipe.loss, recipe.sparsity, encoder.n_latents)
     log = LogFile(folder / _LOG)

@@ -209,8 +209,8 @@ class _Share(IterableDataset[dict[str, RetrievalBatch]]):
         self.start = start
 
     def __iter__(self) -> Iterator[dict[str, RetrievalBatch]]:
-        size, world, rank = self.batch_queries, ranks.world_size(), ranks.rank()
-        first, stop = rank * size // world, (rank + 1) * size // world
+        size = self.batch_queries
+        first, stop = ranks.share_of(size)
         stream = self.examples.stream(self.start() * size)
         while True:
             batch = [next(stream) for _ in range(size)]

@@ -76,6 +76,7 @@ def _check_tune(tune: TuneRecipe, model: ModelRecipe) -> None:
         raise InputError("nothing is trained: tune.backbone is frozen and neither tune.head nor tune.alpha is set")
     if tune.backbone == "lora":
         at_least(1, tune.lora, "tune.lora", "rank")
+        at_least(0, tune.lora, "tune.lora", "first_block")
         positive(tune.lora, "tune.lora", "alpha")
         share(tune.lora, "tune.lora", "dropout")
     share(tune, "tune", "dropout")
@@ -125,8 +126,23 @@ def _check_data(data: ExampleData, loss: LossRecipe) -> None:
     at_least(0, data, "data", "negatives")
     if not data.sources:
         raise InputError("data.sources is empty; name at least one source of queries with passages")
+    labelled = any(source.labelled for source in data.sources)
+    if not labelled and (idle := [term for term in loss.terms if term.ranks_passages and not term.needs_embeddings]):
+        raise InputError(f"{_named(idle)} learn from labelled queries, and no source has any; set them to 0")
+    _check_teachers(data, loss)
     for i, source in enumerate(data.sources):
         _check_source(source, f"data.sources[{i}]", loss)
+
+
+def _check_teachers(data: ExampleData, loss: LossRecipe) -> None:
+    if not loss.needs_embeddings and (data.teachers or data.embeddings):
+        name = "teachers" if data.teachers else "embeddings"
+        raise InputError(f"data.{name} is for loss.embedding_kl, which has no weight; give it one, or leave this out")
+    for i, teacher in enumerate(data.teachers):
+        name = f"data.teachers[{i}]"
+        if not teacher.model:
+            raise InputError(f"{name}.model names no sentence embedder; give a folder or hub id")
+        positive(teacher, name, "temperature", "weight")
 
 
 def _check_source(source: Source, name: str, loss: LossRecipe) -> None:
@@ -134,14 +150,18 @@ def _check_source(source: Source, name: str, loss: LossRecipe) -> None:
         raise InputError(f"{name}.path names no file, folder or hub id")
     positive(source, name, "weight")
     at_least(1, source, name, "max_queries")
+    if not source.labelled and not loss.needs_embeddings:
+        raise InputError(f"{name}.labelled=false: of such queries only loss.embedding_kl learns; give it a weight")
     if source.kind == "beir":
-        if source.negatives is None and loss.needs_scores:
+        if source.negatives is None and loss.needs_scores and source.labelled:
             raise InputError(
                 f"{name}: a BEIR folder has no teacher's scores, which {_reading_scores(loss)} need; name the "
                 "Parquet of `saelex score` as its negatives, or train by loss.info_nce alone"
             )
     elif source.negatives is not None:
         raise InputError(f"{name}.negatives is for BEIR folders; {source.kind} has its own negatives, so leave it out")
+    if source.query_from != Source.query_from and source.kind != "texts":
+        raise InputError(f"{name}.query_from is for texts; {source.kind} has queries of its own, so leave it out")
     if source.subset is not None and source.kind not in ("hub", "bge"):
         raise InputError(f"{name}.subset is for data sets of the hub, not for {source.kind}; leave it out")
 

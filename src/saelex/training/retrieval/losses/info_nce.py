@@ -10,7 +10,7 @@ from torch import Tensor
 from saelex.errors import InputError
 from saelex.training.retrieval import ranks
 from saelex.training.retrieval.losses.loss import Loss, Scored, Setup
-from saelex.training.retrieval.scores import log_softmax
+from saelex.training.retrieval.scores import log_softmax, over_ranks
 
 
 @dataclass
@@ -38,16 +38,18 @@ class InfoNCE(Loss):
         return self.in_batch
 
     def value(self, step: Scored) -> Tensor:
-        """Over the query's own passages, or over those of all processes that are not known to answer it."""
+        """Over a labelled query's own passages, or over those of all processes that are not known to answer it."""
+        batch, rows = step.batch, step.batch.labelled
         if not self.in_batch:
-            positive = torch.zeros(len(step.own), dtype=torch.int64, device=step.own.device)
-            return info_nce(step.own, positive, step.batch.mask, self.info_nce_temperature)
-        scores, keys, positive = step.scores, step.batch.keys, step.batch.columns[:, 0]
-        if ranks.world_size() > 1:
-            scores, keys, positive = _over_ranks(step, keys, positive)
-        allowed = ~(keys[None, :, None] == step.batch.relevant[:, None, :]).any(-1)  # [queries, all passages]
+            own = step.own[rows]
+            positive = torch.zeros(len(own), dtype=torch.int64, device=own.device)
+            return info_nce(own, positive, batch.mask[rows], self.info_nce_temperature)
+        every = over_ranks(step.queries, step.passages, step.scores)
+        keys = ranks.gather_over_ranks(batch.keys)  # [all passages]
+        positive = every.first_passage + batch.columns[rows, 0]
+        allowed = ~(keys[None, :, None] == batch.relevant[rows][:, None, :]).any(-1)  # [labelled, all passages]
         allowed[torch.arange(len(positive)), positive] = True
-        return info_nce(scores, positive, allowed, self.info_nce_temperature)
+        return info_nce(every.of_queries[rows], positive, allowed, self.info_nce_temperature)
 
     def check(self, setup: Setup) -> None:
         """It needs negatives, and with words the scores of all passages, which one process alone has."""
@@ -67,15 +69,3 @@ def info_nce(scores: Tensor, positive: Tensor, allowed: Tensor, temperature: flo
     """
     log_shares = log_softmax(scores, allowed, temperature)  # [queries, all passages]
     return ranks.mean_over_ranks(-log_shares.gather(1, positive[:, None]).sum(), len(scores))
-
-
-def _over_ranks(step: Scored, keys: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores [queries, all passages], keys [all passages] and the positives' columns [queries], of all processes."""
-    n_queries, n_passages = len(step.queries), len(step.passages)
-    sizes = ranks.gather_over_ranks(positive.new_tensor([[n_queries, n_passages]]))  # [ranks, 2]
-    before = sizes[: ranks.rank()].sum(0)
-    keys, positive = ranks.gather_over_ranks(keys), positive + before[1]
-    # every process scores all queries against its own passages: vectors of queries travel, and scores
-    own_columns = ranks.gather_over_ranks(step.queries) @ step.passages.t()  # [all queries, passages]
-    every = ranks.gather_over_ranks(own_columns.t()).t()  # [all queries, all passages]
-    return every[before[0] : before[0] + n_queries], keys, positive

@@ -34,10 +34,10 @@ class KL(Loss):
         return f"KL (temperature {self.temperature:g}{teacher})"
 
     def value(self, step: Scored) -> Tensor:
-        """Over each query's own passages."""
-        teacher, mask = step.batch.teacher, step.batch.mask
+        """Over each labelled query's own passages."""
+        teacher, mask, rows = step.batch.teacher, step.batch.mask, step.batch.labelled
         assert teacher is not None
-        return kl_divergence(step.own, teacher, mask, self.temperature, self.teacher_temperature)
+        return kl_divergence(step.own[rows], teacher[rows], mask[rows], self.temperature, self.teacher_temperature)
 
 
 def kl_divergence(

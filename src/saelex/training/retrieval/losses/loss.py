@@ -46,6 +46,9 @@ class Loss(Term):
     """Whether it alone teaches retrieval."""
     needs_scores: ClassVar[bool] = False
     """Whether it reads a teacher's scores; then `batch.teacher` is there."""
+    needs_embeddings: ClassVar[bool] = False
+    """Whether it reads dense teachers' embeddings; then `batch.embedded` has some. It learns from unlabelled queries
+    too."""
     needs_decoder: ClassVar[bool] = False
     """Whether it reads the tokens' reconstruction, for which a decoder is trained."""
     temperature_setting: ClassVar[str] = ""

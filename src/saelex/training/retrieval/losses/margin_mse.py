@@ -23,9 +23,10 @@ class MarginMSE(Loss):
     """Squared error of the margins positive - negative against the teacher's."""
 
     def value(self, step: Scored) -> Tensor:
-        """Over each query's own passages."""
-        assert step.batch.teacher is not None
-        return margin_mse(step.own, step.batch.teacher, step.batch.mask)
+        """Over each labelled query's own passages."""
+        teacher, mask, rows = step.batch.teacher, step.batch.mask, step.batch.labelled
+        assert teacher is not None
+        return margin_mse(step.own[rows], teacher[rows], mask[rows])
 
 
 def margin_mse(scores: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
