@@ -24,9 +24,9 @@ from tqdm import tqdm
 from report import PACKAGES, table
 from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.backbone.packaged import MINILM
+from saelex.encoder.dense.embedder import load_embedder
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
-from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.encoded import (
     EncodedCollection,
     JudgedDocuments,
@@ -100,7 +100,7 @@ def measure_system(
 
 def measure_baselines(model: str, sets: dict[str, JudgedDocuments], cache: VectorsCache) -> list[Row]:
     """Rows of BM25, the dense model, and their fusion."""
-    embedder = SentenceEmbedder.load(model)
+    embedder = load_embedder(model)
     rows: dict[str, Row] = {}
     for name, judged in tqdm(sets.items(), desc="baselines", unit="set"):
         for system, measured in baseline_measures(judged, embedder, cache, progress=True).items():

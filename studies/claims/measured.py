@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from saelex.corpus.opening import named_split, read_collection
+from saelex.encoder.dense.embedder import load_embedder
 from saelex.encoder.encoder import Encoder
-from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.costs import Costs, measure_costs
 from saelex.evaluation.curves import QualityCurve, top_k_grid
 from saelex.evaluation.efficiency import activation_shares, gini
@@ -103,7 +103,7 @@ def measure_runs(runs: Runs) -> Study:
         name: judged_sample(read_collection(*named_split(name)), recipe.queries, recipe.documents)
         for name in (*recipe.in_domain, *recipe.out_of_domain)
     }
-    embedder = SentenceEmbedder.load(recipe.sae.model)
+    embedder = load_embedder(recipe.sae.model)
     baselines: dict[str, dict[str, float]] = {}
     for name, judged in samples.items():
         for system, run in baseline_runs(judged, embedder, cache).items():

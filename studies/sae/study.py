@@ -25,11 +25,12 @@ from typing import Any, NamedTuple
 from saelex.corpus.documents import Run
 from saelex.corpus.opening import named_split, read_collection
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.dense.embedder import load_embedder
 from saelex.encoder.settings import EncoderSettings, Side
 from saelex.encoder.weighting import LatentWeighting, WeightingSettings
 from saelex.encoder.words.channel import LexicalChannel
 from saelex.errors import InputError
-from saelex.evaluation.baselines import SentenceEmbedder, dense_run
+from saelex.evaluation.baselines import dense_run
 from saelex.evaluation.encoded import JudgedDocuments
 from saelex.evaluation.exact import exact_run
 from saelex.evaluation.measures import measure
@@ -176,7 +177,7 @@ class Study:
         """nDCG@10 of BM25 over words and of the backbone's own sentence embedding, per collection and mean."""
         path = self.output / "baselines.json"
         if not path.exists():
-            embedder = SentenceEmbedder.load(self.recipe.sae.model)
+            embedder = load_embedder(self.recipe.sae.model)
             bm25, dense = {}, {}
             for split in self.splits:
                 bm25[split.name] = split.search(split.query_words, split.document_words)

@@ -11,8 +11,11 @@ import Stemmer
 import torch
 
 from saelex.corpus.documents import Document, Query
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.low_rank import LowRankUpdate
+from saelex.encoder.dense.embedder import load_embedder
 from saelex.errors import InputError
-from saelex.evaluation.baselines import SentenceEmbedder, bm25_run, dense_run
+from saelex.evaluation.baselines import bm25_run, dense_of, dense_run
 
 DOCUMENTS = [
     Document("d1", "wings create lift when the air flows over a wing", "lift of wings"),
@@ -97,27 +100,44 @@ def test_the_embedding_equals_sentence_transformers(folder: Path) -> None:
 
     texts = [document.content for document in DOCUMENTS] + ["lift", "zebra drag " * 20]
     wanted = SentenceTransformer(str(folder), device="cpu").encode(texts)
-    np.testing.assert_allclose(SentenceEmbedder.load(folder).embed(texts, batch_size=2), wanted, atol=1e-6)
+    np.testing.assert_allclose(load_embedder(folder, batch_size=2).embed(texts, "document"), wanted, atol=1e-6)
 
 
 def test_dense_run_is_the_cosine(folder: Path) -> None:
-    embedder = SentenceEmbedder.load(folder)
+    embedder = load_embedder(folder)
     run = dense_run(embedder, DOCUMENTS, QUERIES[:2], depth=3)
-    cosine = embedder.embed([q.text for q in QUERIES[:2]]) @ embedder.embed([d.content for d in DOCUMENTS]).T
+    queries = embedder.embed([query.text for query in QUERIES[:2]], "query")
+    cosine = queries @ embedder.embed([document.content for document in DOCUMENTS], "document").T
     for query, scores in zip(QUERIES, cosine):
         best = np.argsort(-scores)[:3]
         assert list(run[query.id]) == [DOCUMENTS[i].id for i in best]
         np.testing.assert_allclose(list(run[query.id].values()), scores[best], rtol=1e-5)
 
 
-def test_models_of_another_make_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_model_that_says_nothing_of_pooling_or_measures_distances_is_refused(folder: Path, tmp_path: Path) -> None:
     import shutil
 
-    other = shutil.copytree(folder, tmp_path / "cls")
-    modules = json.loads((other / "modules.json").read_text())
-    (other / "modules.json").write_text(json.dumps(modules[:2]))
-    with pytest.raises(InputError, match="no dense baseline"):
-        SentenceEmbedder.load(other)
+    other = shutil.copytree(folder, tmp_path / "other")
+    config = other / "config_sentence_transformers.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"similarity_fn_name": "euclidean"}))
+    with pytest.raises(InputError, match="compares by a distance"):
+        dense_run(dense_of(Backbone.load(other)), DOCUMENTS, QUERIES)
     (other / "modules.json").unlink()
     with pytest.raises(InputError, match="no dense baseline"):
-        SentenceEmbedder.load(other)
+        dense_of(Backbone.load(other))
+
+
+def test_the_baseline_is_the_model_before_its_training(folder: Path, tmp_path: Path) -> None:
+    texts = [document.content for document in DOCUMENTS]
+    original = load_embedder(folder).embed(texts, "document")
+    backbone = Backbone.load(folder, layer=0)
+    name = "encoder.layer.0.attention.self.query"
+    update = LowRankUpdate({name: (torch.randn(2, 16), torch.randn(16, 2))})
+    trained = Backbone.load(folder, layer=0, update=update)
+    np.testing.assert_array_equal(dense_of(trained).embed(texts, "document"), original)
+    with torch.no_grad():
+        backbone.model.get_parameter(f"{name}.weight").mul_(2)
+    backbone.save(tmp_path / "model" / "backbone")  # as in a model folder: a cut copy, with nothing of pooling
+    copy = Backbone.load(tmp_path / "model" / "backbone")
+    copy.base_model = str(folder)
+    np.testing.assert_array_equal(dense_of(copy).embed(texts, "document"), original)

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import TEXTS, tiny_checkpoint
-from tokenizers import Tokenizer
 
 from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Document, Query
 from saelex.corpus.opening import read_collection
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.dense.backbone_embedder import BackboneEmbedder
+from saelex.encoder.dense.settings import DenseSettings
 from saelex.encoder.weighting import LatentWeighting
 from saelex.errors import InputError
-from saelex.evaluation.baselines import SentenceEmbedder, bm25_run, dense_run
+from saelex.evaluation.baselines import bm25_run, dense_run
 from saelex.evaluation.encoded import (
     BM25,
     DENSE,
@@ -143,9 +144,7 @@ def test_the_scale_multiplies_the_words(collection: Collection, tmp_path: Path) 
 
 def test_baselines_and_their_fusion(collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_checkpoint("bert", tmp_path / "dense")
-    embedder = SentenceEmbedder(
-        Backbone.load(folder, output="final"), Tokenizer.from_file(str(folder / "tokenizer.json")), 16
-    )
+    embedder = BackboneEmbedder(Backbone.load(folder, output="final"), DenseSettings(max_length=16))
     judged, cache = JudgedDocuments.read(collection), VectorsCache(tmp_path / "cache")
     runs = [bm25_run(judged.documents, collection.queries), dense_run(embedder, judged.documents, collection.queries)]
     wanted = [measure(collection.qrels, run) for run in (*runs, reciprocal_rank_fusion(runs))]

@@ -27,10 +27,10 @@ from saelex.corpus.trec.topics import read_topics
 from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.e5_blob import write_folder
 from saelex.encoder.backbone.low_rank import LowRankUpdate
+from saelex.encoder.dense.embedder import load_embedder
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.weighting import LatentWeighting
 from saelex.encoder.words.channel import LexicalChannel
-from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.reading.json_object import read_json_value
 from saelex.reading.tokenizer_file import read_tokenizer
 from saelex.recipe import load_recipe
@@ -269,9 +269,8 @@ def _make_sharded(folder: Path) -> Path:
 
 def _make_dense(folder: Path) -> Path:
     root = tiny_checkpoint("bert", folder / "dense", num_hidden_layers=1)
-    modules = [
-        {"type": f"sentence_transformers.models.{name}", "path": ""} for name in ("Transformer", "Pooling", "Normalize")
-    ]
+    places = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [{"type": f"sentence_transformers.models.{name}", "path": path} for name, path in places.items()]
     (root / "modules.json").write_text(json.dumps(modules))
     (root / "1_Pooling").mkdir()
     (root / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
@@ -329,7 +328,7 @@ _MODELS = [
     Reader("SPLADE folder", _make_splade, _encode, 4),
     Reader("SparseEncoder folder", _make_sentence_transformers, _encode, 4),
     Reader("doc-only folder", _make_doc_only, _encode, 2),
-    Reader("sentence embedding", _make_dense, lambda path: SentenceEmbedder.load(path).embed([TEXT]), 3),
+    Reader("sentence embedding", _make_dense, lambda path: load_embedder(path).embed([TEXT], "document"), 3),
     Reader("pickled backbone", _make_pickled, _backbone, 4),
     Reader("sharded backbone", _make_sharded, _backbone, 4),
     *(

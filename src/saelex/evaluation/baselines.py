@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn.utils.rnn import pad_sequence
 
 from saelex.corpus.documents import Document, Query, Run
 from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.dense.embedder import Embedder, load_embedder
+from saelex.encoder.dense.settings import dense_settings, open_dense
 from saelex.encoder.words.analyser import WordAnalyser
 from saelex.encoder.words.channel import FORMAT
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, best_documents
-from saelex.progress import progress_bar
-from saelex.reading.json_object import JsonObject, read_json, read_json_objects
-from saelex.reading.regular import one_error
-from saelex.reading.tokenizer_file import read_tokenizer
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from saelex.loading import Loading
 
 BM25_K1, BM25_B = 0.9, 0.4  # Anserini's defaults, which BEIR's BM25 rows use
 
@@ -74,85 +67,39 @@ def bm25_run(
     return {query.id: best for query, best in zip(queries, found)}
 
 
-class SentenceEmbedder:
-    """The sentence embedding that a backbone was trained to give: mean of its last hidden states, then unit length.
+def dense_of(backbone: Backbone) -> Embedder:
+    """The dense model that a backbone is, as its makers trained it: without updates, all blocks, own pooling.
 
-    Equal to sentence-transformers' on the same folder, without its import. All tokens count, special ones included.
+    A copy in a model folder has nothing of that: what it was made from counts. Raises InputError where neither is
+    described as a dense model, and `load_embedder`'s errors.
     """
-
-    def __init__(self, backbone: Backbone, tokenizer: Tokenizer, max_length: int) -> None:
-        self.backbone = backbone
-        self.tokenizer = tokenizer
-        self.max_length = min(max_length, backbone.max_length)
-
-    @classmethod
-    def load(cls, model: str | Path, device: str | torch.device | None = None) -> SentenceEmbedder:
-        """From a sentence-transformers folder or hub id, all blocks of it.
-
-        Raises InputError for a model that is none, or that does more than mean pooling and normalisation.
-        """
-        backbone = Backbone.load(model, output="final", dtype=torch.float32, device=device)
-
-        def content(name: str) -> JsonObject:
-            path = backbone.checkpoint.file(name)
-            return JsonObject({}, f"{model}: {name}") if path is None else read_json(path)
-
-        listed = backbone.checkpoint.file("modules.json")
-        types = [module.text("type") for module in read_json_objects(listed)] if listed else []
-        modules = [name.rsplit(".", 1)[-1] for name in types]
-        if modules != ["Transformer", "Pooling", "Normalize"] or not _is_mean(content("1_Pooling/config.json")):
-            raise InputError(
-                f"{model}: no dense baseline, since it is not a sentence-transformers model "
-                "of mean pooling and normalisation; leave out --against dense"
-            )
-        if (tokenizer := backbone.checkpoint.file("tokenizer.json")) is None:
-            raise InputError(f"{model} has no tokenizer.json; fetch the model again")
-        # sentence-transformers before version 6 writes it here, later versions there
-        max_length = content("sentence_bert_config.json").whole_or("max_seq_length", None, least=1)
-        limits = content("tokenizer_config.json")
-        max_length = max_length or int(limits.number_or("model_max_length", backbone.max_length))
-        if max_length < 1:
-            raise limits.wrong("model_max_length", "a number of tokens")
-        return cls(backbone, read_tokenizer(tokenizer), max_length)
-
-    @torch.inference_mode()
-    def embed(self, texts: Sequence[str], batch_size: int = 32, progress: bool = False) -> NDArray[np.float32]:
-        """Embeddings of unit length, float32 [texts, d_model]. Batches hold texts of like length."""
-        self.tokenizer.enable_truncation(self.max_length)
-        self.tokenizer.no_padding()
-        # longest first: the largest batch comes at the start, so that memory fails at once or not at all
-        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-        found = np.zeros((len(texts), self.backbone.d_model), np.float32)
-        with progress_bar(total=len(texts), desc="dense", unit="text", shown=progress, leave=False) as bar:
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                found[chosen] = self._embed_batch([texts[i] for i in chosen])
-                bar.update(len(chosen))
-        return found
-
-    def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
-        with one_error("the model's tokenizer", "one that cuts such texts", "fetch the model again"):
-            encodings = self.tokenizer.encode_batch_fast(texts)
-        ids = pad_sequence([torch.tensor(encoding.ids) for encoding in encodings], batch_first=True)  # [batch, length]
-        lengths = torch.tensor([len(encoding.ids) for encoding in encodings])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(self.backbone.device)  # [batch, length]
-        hidden = self.backbone(ids.to(self.backbone.device), mask.long())  # [batch, length, d_model]
-        mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)  # [batch, d_model]
-        embedded: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-        return embedded
+    for model, revision in ((backbone.model_id, backbone.revision), (backbone.base_model, None)):
+        if dense_settings(open_dense(model, Loading(revision=revision))) is not None:
+            return load_embedder(model, revision=revision)
+    raise InputError(
+        f"{backbone.base_model}: no dense baseline, since nothing says how its tokens become one vector "
+        "(sentence-transformers' modules.json does); leave out --against dense"
+    )
 
 
 def dense_run(
-    embedder: SentenceEmbedder,
+    embedder: Embedder,
     documents: Sequence[Document],
     queries: Sequence[Query],
     depth: int = DEPTH,
     progress: bool = False,
 ) -> Run:
-    """Cosine similarity of the backbone's own sentence embeddings, over all documents."""
-    rows = embedder.embed([document.content for document in documents], progress=progress)  # [documents, d_model]
-    asked = embedder.embed([query.text for query in queries], progress=progress)  # [queries, d_model]
+    """Dot products of a dense model's embeddings, cosines for most, over all documents. Raises as `check_products`."""
+    check_products(embedder)
+    rows = embedder.embed([document.content for document in documents], "document", progress=progress)  # [documents, d]
+    asked = embedder.embed([query.text for query in queries], "query", progress=progress)  # [queries, d]
     return nearest(asked, rows, queries, documents, depth)
+
+
+def check_products(embedder: Embedder) -> None:
+    """Raises InputError for a model whose similarity is a distance."""
+    if embedder.similarity not in ("cosine", "dot"):
+        raise InputError(f"{embedder.name} compares by a distance ({embedder.similarity}); leave out --against dense")
 
 
 def nearest(
@@ -162,7 +109,7 @@ def nearest(
     documents: Sequence[Document],
     depth: int = DEPTH,
 ) -> Run:
-    """The `depth` documents whose embeddings, [documents, d_model], are nearest to each query's, [queries, d_model]."""
+    """The `depth` documents whose embeddings, [documents, d], score most with a query's, [queries, d]."""
     ids = _ids(documents)
     return {
         query.id: best_documents(scores, ids, depth, positive_only=False)
@@ -178,12 +125,3 @@ def _products(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> Iterat
 
 def _ids(documents: Iterable[Document]) -> NDArray[np.str_]:
     return np.array([document.id for document in documents], dtype=np.str_)
-
-
-def _is_mean(pooling: Mapping[str, Any]) -> bool:
-    """Both of sentence-transformers' layouts: `pooling_mode: "mean"`, and one flag per mode."""
-    mode = pooling.get("pooling_mode")
-    if mode is not None:
-        return mode in ("mean", ["mean"])
-    flags = {name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True}
-    return flags == {"pooling_mode_mean_tokens"}

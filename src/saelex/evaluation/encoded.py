@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from saelex.corpus.collection import Collection, without_own_ids
 from saelex.corpus.documents import Document, Run
+from saelex.encoder.dense.embedder import Embedder
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
-from saelex.evaluation.baselines import SentenceEmbedder, bm25_facts, bm25_run, dense_run
+from saelex.evaluation.baselines import bm25_facts, bm25_run, dense_run
 from saelex.evaluation.efficiency import mean_active, qd_flops
 from saelex.evaluation.exact import exact_run
 from saelex.evaluation.fusion import RRF_K, reciprocal_rank_fusion
@@ -203,7 +204,7 @@ class EncodedCollection:
 
 def baseline_runs(
     judged: JudgedDocuments,
-    embedder: SentenceEmbedder,
+    embedder: Embedder,
     cache: VectorsCache,
     *,
     depth: int = DEPTH,
@@ -228,7 +229,7 @@ def baseline_runs(
     facts = [
         [BM25, DENSE, FUSION],
         [bm25_facts(judged.language), RRF_K, fused_depth, depth, *judged.exceptions],
-        [embedder.backbone.identity(), embedder.max_length],
+        [embedder.digest],
         [len(queries), len(documents)],
     ]
     return cache.runs(facts, judged.all_texts(), compute)
@@ -247,7 +248,7 @@ def bm25_alone(judged: JudgedDocuments, cache: VectorsCache, *, depth: int = DEP
 
 
 def baseline_measures(
-    judged: JudgedDocuments, embedder: SentenceEmbedder, cache: VectorsCache, *, progress: bool = False
+    judged: JudgedDocuments, embedder: Embedder, cache: VectorsCache, *, progress: bool = False
 ) -> dict[str, Measured]:
     """BM25, the dense embedding, and their reciprocal rank fusion (of the first 1,000 documents of each)."""
     runs = baseline_runs(judged, embedder, cache, progress=progress)

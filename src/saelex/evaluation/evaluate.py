@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Run
+from saelex.encoder.dense.embedder import Embedder
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
 from saelex.errors import InputError
-from saelex.evaluation.baselines import BM25_B, BM25_K1, SentenceEmbedder
+from saelex.evaluation.baselines import BM25_B, BM25_K1, dense_of
 from saelex.evaluation.encoded import BM25, DENSE, FUSION, JudgedDocuments, baseline_runs, bm25_alone
 from saelex.evaluation.fusion import RRF_K
 from saelex.evaluation.measures import depth_of, means_of, measure_queries, read_measures, untied
@@ -107,15 +108,15 @@ class Plan:
         """Documents per query that are measured."""
         return depth_of(self.measures)
 
-    def embedder(self) -> SentenceEmbedder | None:
+    def embedder(self) -> Embedder | None:
         """What embeds for the baselines; None where none of them needs it.
 
         Raises InputError for a backbone without a sentence embedding.
         """
         dense = any(BASELINES[name] != BM25 for name in self.baselines)
-        return SentenceEmbedder.load(self.searchers[-1].encoder.backbone.model_id) if dense else None
+        return dense_of(self.searchers[-1].encoder.backbone) if dense else None
 
-    def about(self, command: str = "") -> dict[str, Any]:
+    def about(self, embedder: Embedder | None, command: str = "") -> dict[str, Any]:
         """What is needed to repeat it but the collections, as JSON values. command: what was typed."""
         return {
             **provenance(command),
@@ -123,18 +124,21 @@ class Plan:
             "reference": self.against,
             "depth": self.depth,
             "language": self.language,
-            "systems": self.facts(),
+            "systems": self.facts(embedder),
         }
 
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """System -> what decides its run, as JSON values; models by the end of their path."""
+    def facts(self, embedder: Embedder | None) -> dict[str, dict[str, Any]]:
+        """System -> what decides its run, as JSON values; models by the end of their path.
+
+        embedder: of the dense baseline, where there is one.
+        """
         found: dict[str, dict[str, Any]] = {}
         for name in self.baselines:
             found[name] = {"kind": "baseline"}
             if name != "dense":
                 found[name] |= {"k1": BM25_K1, "b": BM25_B}
-            if name != "bm25":
-                found[name]["model"] = short_names([self.searchers[-1].encoder.backbone.model_id])[0]
+            if name != "bm25" and embedder is not None:
+                found[name]["model"] = embedder.name
             if name == "rrf":
                 found[name]["k"] = RRF_K
         for searcher in self.searchers:
@@ -184,7 +188,7 @@ def evaluate_plan(
     if doubled:
         raise InputError(f"two collections are called {doubled[0]}; evaluate them one by one, or rename a folder")
     depth, embedder = plan.depth, plan.embedder()
-    facts = plan.about(command) | {"collections": {}}
+    facts = plan.about(embedder, command) | {"collections": {}}
     kept = cache or VectorsCache()
     results: list[CollectionResult] = []
     for number, collection in enumerate(listed):
@@ -217,7 +221,7 @@ def _facts_of(judged: JudgedDocuments) -> dict[str, str]:
 def _baselines(
     names: Sequence[str],
     judged: JudgedDocuments,
-    embedder: SentenceEmbedder | None,
+    embedder: Embedder | None,
     cache: VectorsCache,
     depth: int,
     progress: bool,

@@ -221,11 +221,11 @@ def test_an_empty_piece_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_folder_tells_how_to_embed(folder: Path) -> None:
-    from saelex.evaluation.baselines import SentenceEmbedder
+    from saelex.encoder.dense.embedder import load_embedder
 
     prompts = json.loads((folder / "config_sentence_transformers.json").read_text())["prompts"]
     assert prompts == {"query": "query: ", "document": "passage: "}
-    row = SentenceEmbedder.load(folder).embed(["wing lift"])[0]
+    row = load_embedder(folder).embed(["wing lift"], "query")[0]
     backbone = Backbone.load(folder)
-    mean = backbone(torch.tensor([backbone.tokenizer("wing lift")["input_ids"]]))[0].mean(0)
+    mean = backbone(torch.tensor([backbone.tokenizer("query: wing lift")["input_ids"]]))[0].mean(0)
     torch.testing.assert_close(torch.tensor(row), torch.nn.functional.normalize(mean, dim=0), rtol=1e-5, atol=1e-6)

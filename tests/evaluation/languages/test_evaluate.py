@@ -15,10 +15,11 @@ from tests.evaluation.languages.toy import DOCUMENTS, QRELS, QUERIES, write_lang
 
 from saelex.corpus.documents import Run
 from saelex.corpus.opening import read_collection
+from saelex.encoder.dense.backbone_embedder import BackboneEmbedder
+from saelex.encoder.dense.embedder import load_embedder
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.words.analyser import WordAnalyser
 from saelex.errors import InputError
-from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.evaluate import Plan, evaluate_collections
 from saelex.evaluation.languages.evaluate import evaluate_languages
 from saelex.evaluation.languages.latents import jaccard
@@ -162,7 +163,7 @@ def test_each_language_is_encoded_and_embedded_once(
         return call
 
     monkeypatch.setattr(encoder, "encode", counting("encode", encoder.encode))
-    monkeypatch.setattr(SentenceEmbedder, "embed", counting("embed", SentenceEmbedder.embed))
+    monkeypatch.setattr(BackboneEmbedder, "embed", counting("embed", BackboneEmbedder.embed))
     plan, sets = Plan.of(encoder, against=AGAINST), [LanguageSet.read(str(toy), "de,en/all")]
     cache = VectorsCache(tmp_path / "cache")
     first = evaluate_languages(plan, sets, mixed=True, cache=cache)
@@ -178,14 +179,14 @@ def test_one_index_of_all_languages(found: LanguageEvaluation, encoder: Encoder)
     """Against the cosines of all texts; ids are as they sort: de/d0, ..., en/d0, ..."""
     mixed = found.matrices[0].mixed
     assert mixed is not None and mixed.places == 10
-    embedder = SentenceEmbedder.load(encoder.backbone.model_id)
+    embedder = load_embedder(encoder.backbone.model_id)
     ids = [f"{code}/d{i}" for code in CODES for i in range(5)]
-    rows = embedder.embed([text for code in CODES for text in DOCUMENTS[code]])
+    rows = embedder.embed([text for code in CODES for text in DOCUMENTS[code]], "document")
     qrels: dict[str, dict[str, int]] = {}
     for query, document, grade in QRELS:
         qrels.setdefault(query, {}).update({f"{code}/{document}": grade for code in CODES})
     for code in CODES:
-        cosines = embedder.embed(QUERIES[code]) @ rows.T
+        cosines = embedder.embed(QUERIES[code], "query") @ rows.T
         run = {f"q{i}": dict(zip(ids, map(float, row))) for i, row in enumerate(cosines, start=1)}
         assert mixed.measures[code]["dense"] == pytest.approx(measure(qrels, run))
         places = Counter(ids[i][:-3] for row in cosines for i in np.argsort(-row)[:10])

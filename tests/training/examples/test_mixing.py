@@ -144,7 +144,7 @@ def test_a_recipes_sources_are_opened(tmp_path: Path) -> None:
         open_examples(ExampleData(sources=[Source(path=str(lines))]), seed=0, needs_scores=True)
 
     scored = open_examples(ExampleData(sources=[beir]), seed=0, needs_scores=True)
-    assert next(scored.stream()) == ("what flows?", ("a river", "a mountain"), (3.0, 1.0), frozenset({"a river"}))
+    assert next(scored.stream()) == ("what flows?", ("a river", "a mountain"), (3.0, 1.0), frozenset({"a river"}), True)
     facts = scored.facts()["sources"][0]
     assert (facts["name"], facts["queries"], facts["weight"]) == ("rivers", 1, 2)
     assert facts["negatives"]["name"] == "mined.parquet"

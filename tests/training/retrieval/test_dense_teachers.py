@@ -157,11 +157,11 @@ def distilling(toy, **data):
 def test_a_run_learns_from_unlabelled_texts_alone_and_goes_on_exactly(toy, tmp_path, monkeypatch):
     asked = SimpleNamespace(embedders=[])
 
-    def opening(settings, device):
+    def opening(model, device):
         asked.embedders.append(Counting())
         return asked.embedders[-1]
 
-    monkeypatch.setattr(run, "PromptedEmbedder", opening)
+    monkeypatch.setattr(run, "load_embedder", opening)
     made = distilling(toy, embeddings=str(tmp_path / "kept"))
     whole = run.train_retrieval(made, tmp_path / "whole")
     assert asked.embedders[0].asked and (tmp_path / "kept").is_dir()

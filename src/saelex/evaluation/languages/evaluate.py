@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from saelex.corpus.collection import Collection
 from saelex.corpus.documents import Run
+from saelex.encoder.dense.embedder import Embedder
 from saelex.encoder.words.languages import AUTO
 from saelex.errors import InputError
-from saelex.evaluation.baselines import SentenceEmbedder
 from saelex.evaluation.encoded import JudgedDocuments
 from saelex.evaluation.evaluate import Plan, read_run_of
 from saelex.evaluation.languages.latents import (
@@ -65,11 +65,11 @@ def evaluate_languages(
     labels = [one.label for one in sets]
     if doubled := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"two sets are called {doubled[0]}; evaluate them one by one, or rename a folder")
-    facts = plan.about(command) | {
+    embedder, kept = plan.embedder(), cache or VectorsCache()
+    facts = plan.about(embedder, command) | {
         "language": {one.label: {"bm25": one.analysers, "index": one.index_languages} for one in sets},
         "collections": {},
     }
-    embedder, kept = plan.embedder(), cache or VectorsCache()
     matrices = []
     for one in sets:
         documents = {code: JudgedDocuments.read(one.collections[code]) for code in one.document_languages}
@@ -85,7 +85,7 @@ def _matrix(
     named: LanguageSet,
     documents: Mapping[str, JudgedDocuments],
     mixed: bool,
-    embedder: SentenceEmbedder | None,
+    embedder: Embedder | None,
     cache: VectorsCache,
     progress: bool,
 ) -> LanguageMatrix:
@@ -180,7 +180,7 @@ def _mixed(
     plan: Plan,
     named: LanguageSet,
     documents: Mapping[str, JudgedDocuments],
-    embedder: SentenceEmbedder | None,
+    embedder: Embedder | None,
     cache: VectorsCache,
     progress: bool,
 ) -> MixedIndex:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from saelex.corpus.collection import Collection, without_own_ids
 from saelex.corpus.documents import Document, Run
-from saelex.evaluation.baselines import Bm25, SentenceEmbedder, nearest
+from saelex.encoder.dense.embedder import Embedder
+from saelex.encoder.settings import Side
+from saelex.evaluation.baselines import Bm25, check_products, nearest
 from saelex.evaluation.encoded import FUSED_DEPTH, JudgedDocuments
 from saelex.evaluation.evaluate import Plan
 from saelex.evaluation.fusion import reciprocal_rank_fusion
@@ -31,7 +33,7 @@ class SearchedDocuments:
     documents: list[Document]
     indexes: list[tuple[Searcher, Index]]
     bm25: Bm25 | None
-    embedder: SentenceEmbedder | None
+    embedder: Embedder | None
     embedded: NDArray[np.float32] | None
     cache: VectorsCache
 
@@ -42,7 +44,7 @@ class SearchedDocuments:
         plan: Plan,
         parts: Sequence[JudgedDocuments],
         words: tuple[str, str],
-        embedder: SentenceEmbedder | None,
+        embedder: Embedder | None,
         cache: VectorsCache,
         *,
         progress: bool = False,
@@ -57,8 +59,9 @@ class SearchedDocuments:
         bm25 = Bm25(documents, bm25_language) if {"bm25", "rrf"} & set(plan.baselines) else None
         embedded = None
         if embedder is not None:
+            check_products(embedder)
             texts = ([document.content for document in judged.documents] for judged in parts)
-            embedded = np.concatenate([_embedded(embedder, some, cache, progress) for some in texts])
+            embedded = np.concatenate([_embedded(embedder, some, "document", cache, progress) for some in texts])
         with ExitStack() as stack:
             indexes = [
                 (searcher, stack.enter_context(searcher.indexed(parts, index_language, cache, progress=progress)))
@@ -89,7 +92,7 @@ class SearchedDocuments:
             answered = zip(queries, self.bm25.best(texts, searched, language))
             runs["bm25"] = _counting(collection, {query.id: best for query, best in answered})
         if self.embedder is not None and self.embedded is not None:
-            asked = _embedded(self.embedder, texts, self.cache, progress)
+            asked = _embedded(self.embedder, texts, "query", self.cache, progress)
             runs["dense"] = _counting(collection, nearest(asked, self.embedded, queries, self.documents, searched))
         if "rrf" in self.plan.baselines:
             runs["rrf"] = reciprocal_rank_fusion(list(runs.values()), depth=self.plan.depth)
@@ -102,7 +105,7 @@ def _counting(collection: Collection, run: Run) -> Run:
 
 
 def _embedded(
-    embedder: SentenceEmbedder, texts: Sequence[str], cache: VectorsCache, progress: bool
+    embedder: Embedder, texts: Sequence[str], side: Side, cache: VectorsCache, progress: bool
 ) -> NDArray[np.float32]:
-    facts = [embedder.backbone.identity(), embedder.max_length]
-    return cache.embeddings(facts, texts, lambda some: embedder.embed(some, progress=progress))
+    facts = [embedder.digest, side]
+    return cache.embeddings(facts, texts, lambda some: embedder.embed(some, side, progress=progress))

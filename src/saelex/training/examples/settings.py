@@ -44,15 +44,11 @@ class EmbeddingTeacher:
     """A dense model whose embeddings loss.embedding_kl learns from."""
 
     model: str = ""
-    """Folder or hub id of a sentence embedder."""
+    """Folder or hub id of a dense model; its prompts, pooling and length are its own."""
     temperature: float = 0.05
     """Its cosines are divided by it; start with that of its own training: 0.01 for e5, 0.05 for all-mpnet."""
     weight: float = 1.0
     """Its share in the mean of the teachers' distributions, in proportion to the others' weights."""
-    query_prompt: str = ""
-    """Put in front of queries, as the model wants it: "query: " for e5."""
-    document_prompt: str = ""
-    """Put in front of passages."""
 
 
 @dataclass(frozen=True)

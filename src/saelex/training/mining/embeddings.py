@@ -9,12 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from saelex.encoder.dense.embedder import load_embedder
+from saelex.encoder.dense.settings import DenseSettings
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.settings import Side
-from saelex.errors import InputError
 from saelex.files import replacing
-from saelex.hub import asking_hub
-from saelex.installation import needs_extra
 from saelex.progress import progress_bar
 from saelex.reading.arrays import read_npy
 from saelex.vectors import SparseRows
@@ -48,18 +47,16 @@ class TwoSidedModel(Protocol):
 
 
 class DenseModel:
-    """A sentence-transformers model, with its own prompts and its own similarity."""
+    """A dense model, with its own prompts and its own similarity."""
 
     def __init__(self, source: str, batch_size: int) -> None:
-        self.name = Path(source).name
-        self._batch_size = batch_size
-        self._model = load_sentence_transformers("SentenceTransformer", source)
+        # what its files leave open is as sentence-transformers has it: the mean, and cosines
+        self._embedder = load_embedder(source, undescribed=DenseSettings(), batch_size=batch_size)
+        self.name = self._embedder.name
 
     def encode(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         """float32 [texts, dimensions]."""
-        encode = self._model.encode_query if side == "query" else self._model.encode_document
-        rows: NDArray[np.float32] = encode(list(texts), batch_size=self._batch_size, show_progress_bar=False)
-        return rows.astype(np.float32, copy=False)
+        return self._embedder.embed(texts, side)
 
     def save(self, path: Path, rows: NDArray[np.float32]) -> None:
         """As one `.npy` file."""
@@ -75,12 +72,13 @@ class DenseModel:
         return np.concatenate(parts)
 
     def products(self, queries: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cosines, dot products, or whatever the model says its similarity is."""
-        import torch
-
-        scores = self._model.similarity_pairwise(torch.from_numpy(queries), torch.from_numpy(documents))
-        found: NDArray[np.float32] = scores.float().cpu().numpy()
-        return found
+        """Cosines, dot products, or distances below zero, as the model's similarity is."""
+        order = {"euclidean": 2, "manhattan": 1}.get(self._embedder.similarity)
+        if order is not None:
+            distances: NDArray[np.float32] = np.linalg.norm(queries - documents, ord=order, axis=1)
+            return -distances
+        products: NDArray[np.float32] = np.einsum("rd,rd->r", queries, documents)
+        return products
 
 
 class SparseModel:
@@ -139,26 +137,3 @@ class StoredVectors:
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return self._model.join(parts)[back]
-
-
-def require_sentence_transformers() -> Any:
-    """The package. Raises InputError, with what to install, where it is not there."""
-    try:
-        import sentence_transformers
-    except ImportError as error:
-        raise needs_extra("a dense teacher", "sentence-transformers", "sentence-transformers") from error
-    return sentence_transformers
-
-
-def load_sentence_transformers(kind: str, source: str) -> Any:
-    """A model of one of sentence-transformers' classes. Raises InputError for what it cannot load.
-
-    That is every model that needs code of its own: nothing of a model is ever executed.
-    """
-    package = require_sentence_transformers()
-    try:
-        with asking_hub(source):
-            return getattr(package, kind)(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{source}: sentence-transformers cannot load it ({reason})") from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,17 +13,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.backbone.checkpoint import Checkpoint
-from saelex.encoder.backbone.packaged import PACKAGED, locate
+from saelex.encoder.dense.sentence_transformers import load_sentence_transformers
+from saelex.encoder.dense.settings import CONFIG, dense_settings, open_dense, stored_json
 from saelex.encoder.files.folder import EMBEDDED, embedded_folder
 from saelex.errors import InputError
-from saelex.files import expanded, expanded_text, sha256_of
+from saelex.files import expanded_text, sha256_of
+from saelex.reading.regular import is_folder
 from saelex.training.mining.embeddings import (
     DenseModel,
     SparseModel,
     StoredVectors,
     TwoSidedModel,
-    load_sentence_transformers,
 )
 
 Kind = Literal["cross", "dense", "sparse"]
@@ -76,14 +76,14 @@ def model_teacher(
     model's own similarity (cosine or dot product, mostly), dot products of a saelex encoder. Raises InputError for a
     model that is not there.
     """
-    source = _place(model)
+    source = str(embedded_folder(model)) if model in EMBEDDED else expanded_text(model)
     kind = kind or kind_of(source)
     openers: dict[Kind, Callable[[Pairs, Path], AbstractContextManager[Score]]] = {
         "cross": partial(_cross, source, batch_size),
         "dense": partial(_two_sided, partial(DenseModel, source, batch_size), progress),
         "sparse": partial(_two_sided, partial(SparseModel, source), progress),
     }
-    return Teacher(name, {"kind": kind} | _version(source), openers[kind])
+    return Teacher(name, {"kind": kind} | _version(source, kind), openers[kind])
 
 
 def kind_of(model: str) -> Kind:
@@ -92,36 +92,30 @@ def kind_of(model: str) -> Kind:
     Raises InputError for a model that is not there, or of which the files tell neither.
     """
     kinds: dict[str, Kind] = {"CrossEncoder": "cross", "SentenceTransformer": "dense", "SparseEncoder": "sparse"}
-    described = _description(model)
-    written = described.settings.get("model_type", "")
-    if written in kinds:
+    checkpoint = open_dense(model)
+    written = stored_json(checkpoint, CONFIG).get("model_type")
+    if isinstance(written, str) and written in kinds:
         return kinds[written]
-    if described.file("modules.json") is not None:
+    if dense_settings(checkpoint) is not None:
         return "dense"  # sentence-transformers wrote no type before version 5, and no cross-encoder in this form
-    if any(one.endswith("ForSequenceClassification") for one in described.settings.get("architectures") or []):
+    if any(one.endswith("ForSequenceClassification") for one in checkpoint.settings.get("architectures") or []):
         return "cross"
     raise InputError(f"{model}: its files do not say what kind of teacher it is; add --cross or --dense")
 
 
-def _description(model: str) -> Checkpoint:
-    with suppress(InputError):
-        return Checkpoint(model, config_name="config_sentence_transformers.json")
-    return Checkpoint(model)
+def _version(model: str, kind: Kind) -> dict[str, Any]:
+    """The revision of a hub model; sha256 of a folder's weights, since its name tells little.
 
-
-def _place(model: str) -> str:
-    """What to load: a folder, for the models that saelex finds on this machine, or the name as it is."""
-    if model in EMBEDDED:
-        return str(embedded_folder(model))
-    return str(locate(PACKAGED[model])) if model in PACKAGED and not Path(model).exists() else expanded_text(model)
-
-
-def _version(model: str) -> dict[str, str | None]:
-    """The revision of a hub model; sha256 of a folder's weights, since its name tells little."""
-    if not expanded(model).is_dir():
-        return {"revision": _description(model).revision}
-    hashes = [sha256_of(path) for path in sorted(expanded(model).rglob("*")) if path.suffix in (".safetensors", ".bin")]
-    return {"weights_sha256": hashlib.sha256("\n".join(hashes).encode()).hexdigest()}
+    Of a dense model its settings too: another prompt makes other scores.
+    """
+    checkpoint = open_dense(model)
+    facts: dict[str, Any] = {"revision": checkpoint.revision}
+    if is_folder(checkpoint.model_id):
+        files = sorted(Path(checkpoint.model_id).rglob("*"))
+        hashes = [sha256_of(path) for path in files if path.suffix in (".safetensors", ".bin")]
+        facts = {"weights_sha256": hashlib.sha256("\n".join(hashes).encode()).hexdigest()}
+    settings = dense_settings(checkpoint) if kind == "dense" else None
+    return facts if settings is None else facts | {"settings": asdict(settings)}
 
 
 # ---- how they score -------------------------------------------------------------------------------------------------

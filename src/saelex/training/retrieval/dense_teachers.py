@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from saelex.encoder.dense.embedder import Embedder
 from saelex.encoder.settings import Side
 from saelex.progress import progress_bar
 from saelex.training.examples.example import Example
@@ -18,9 +19,6 @@ from saelex.training.retrieval.embedding_store import EmbeddingStore
 
 _TOGETHER = 2048
 """Examples whose texts are embedded, and then kept, at once."""
-
-Embedder = Any
-"""What `embed(texts, side)` makes float32 [texts, dimensions] of texts, with a `name` and a `digest`."""
 
 
 class Embedded(NamedTuple):
@@ -45,8 +43,9 @@ class DenseTeacher:
 
     def embedded(self, queries: Sequence[str], passages: Sequence[str]) -> Embedded:
         """Raises InputError for a text that was not embedded before."""
-        rows = self.store.take(queries, "query"), self.store.take(passages, "document")
-        return Embedded(*map(torch.from_numpy, rows), self.settings.temperature, self.settings.weight)
+        asked = torch.from_numpy(self.store.take(queries, "query"))  # [queries, dimensions]
+        held = torch.from_numpy(self.store.take(passages, "document"))  # [passages, dimensions]
+        return Embedded(asked, held, self.settings.temperature, self.settings.weight)
 
 
 def open_teachers(

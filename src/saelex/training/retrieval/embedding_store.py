@@ -65,7 +65,8 @@ class EmbeddingStore:
         if not found.all():
             text = texts[int(np.argmin(found))]
             raise InputError(f"{self.folder} has no embedding of the {side} {text[:60]!r}; the data have changed")
-        return self._rows[places].astype(np.float32)
+        rows: NDArray[np.float32] = self._rows[places].astype(np.float32)
+        return rows
 
     def _begin(self, maker: dict[str, Any]) -> None:
         path = self.folder / _MAKER

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import yaml
 
 from saelex import __version__
 from saelex.encoder.backbone.low_rank import LowRankUpdate
+from saelex.encoder.dense.embedder import load_embedder
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.files.folder import check_target
 from saelex.encoder.identity import BackboneIdentity
@@ -34,7 +36,6 @@ from saelex.training.retrieval.dense_teachers import DenseTeacher, open_teachers
 from saelex.training.retrieval.model import RetrievalModel
 from saelex.training.retrieval.objective import Objective
 from saelex.training.retrieval.recipe import RetrievalRecipe
-from saelex.training.retrieval.sentence_embedder import PromptedEmbedder
 from saelex.training.retrieval.settings import StepRecipe
 from saelex.training.retrieval.start import prepare, start_sparse, starting_encoder
 from saelex.training.retrieval.validation import validate
@@ -135,7 +136,8 @@ def _teachers(
         return (example for item, example in numbered if first <= item % size < stop)
 
     kept = folder / "embeddings" if recipe.data.embeddings is None else expanded(recipe.data.embeddings)
-    return open_teachers(recipe.data.teachers, kept, met, lambda one: PromptedEmbedder(one, device), progress=progress)
+    load = partial(load_embedder, device=device)
+    return open_teachers(recipe.data.teachers, kept, met, lambda one: load(one.model), progress=progress)
 
 
 def _begin(folder: Path, recipe: RetrievalRecipe, resume: bool) -> str | None:

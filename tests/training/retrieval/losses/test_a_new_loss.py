@@ -99,7 +99,7 @@ def toy_recipe(tmp_path, *overrides):
 
 
 def test_the_files_of_the_rooms_are_the_losses_and_regularisers_and_have_help():
-    assert {loss.name for loss in LOSSES} == {"kl", "margin_mse", "info_nce", "reconstruction"}
+    assert {loss.name for loss in LOSSES} == {"kl", "embedding_kl", "margin_mse", "info_nce", "reconstruction"}
     assert {kind.name for kind in REGULARISERS} == {"flops", "df_flops"}
     every = {setting.name: setting for setting in recipe_settings(RetrievalRecipe)}
     shown = {name: setting for name, setting in every.items() if name.startswith(("loss.", "sparsity."))}
