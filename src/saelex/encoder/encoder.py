@@ -45,8 +45,9 @@ class Encoder(EncoderParts):
     def load(cls, source: str | Path, **options: Unpack[LoadingOptions]) -> Encoder:
         """An encoder from a name, a folder or a Hugging Face hub id.
 
-        source: "saelex-minilm" is the embedded default; a folder that `save_pretrained` wrote; a SPLADE checkpoint
-            (a masked language model); a sentence-transformers SparseEncoder; an OpenSearch doc-only model.
+        source: "saelex-minilm", the embedded default, or "saelex-multilingual"; a folder that `save_pretrained` wrote;
+            a SPLADE checkpoint (a masked language model); a sentence-transformers SparseEncoder; an OpenSearch doc-only
+            model.
         options: device (a GPU where there is one, unless told otherwise), dtype of the backbone, revision and token, as
             in `saelex.loading.Loading`.
 

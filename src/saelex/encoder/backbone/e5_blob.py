@@ -53,7 +53,7 @@ class E5Tokenizer(NamedTuple):
 
 class _Entry(NamedTuple):
     packed: bool  # blocks of 4-bit numbers; float32 otherwise
-    count: int
+    numbers: int
     offset: int
     size: int  # bytes
 
@@ -108,7 +108,7 @@ class E5Blob:
         size = count // _BLOCK * _BLOCK_BYTES if entry.packed else 4 * count
         if entry.packed and shape[-1] % _BLOCK:
             raise self._damaged(f"{name} has rows of {shape[-1]} numbers, and blocks have {_BLOCK}")
-        if (entry.count, entry.size) != (count, size) or entry.offset + size > len(self._data):
+        if (entry.numbers, entry.size) != (count, size) or entry.offset + size > len(self._data):
             raise self._damaged(f"{name} is not {list(shape)} numbers of this file")
         if not entry.packed:
             yield np.frombuffer(self._data, "<f4", count, entry.offset)
@@ -272,20 +272,16 @@ def tokenizer_json(tokenizer: E5Tokenizer) -> dict[str, Any]:
     side are one unknown token.
     """
     special = _special(tokenizer)
+    flags = {"single_word": False, "rstrip": False, "normalized": False, "special": True}
     added = [
-        {"id": tokenizer.pieces.index(content), "content": content, "single_word": False, "lstrip": name == "mask",
-         "rstrip": False, "normalized": False, "special": True}
-        for name, content in special.items()
-    ]  # fmt: skip
-    added.sort(key=lambda token: int(token["id"]))
+        {"id": i, "content": tokenizer.pieces[i], "lstrip": tokenizer.pieces[i] == special.get("mask"), **flags}
+        for i in sorted(map(tokenizer.pieces.index, special.values()))
+    ]
     start, end = special["bos"], special["eos"]
     ids = {start: tokenizer.bos, end: tokenizer.eos}
 
     def framed(*parts: str) -> list[dict[str, Any]]:
-        return [
-            {"SpecialToken" if part in ids else "Sequence": {"id": part, "type_id": 0}}
-            for part in parts
-        ]  # fmt: skip
+        return [{"SpecialToken" if part in ids else "Sequence": {"id": part, "type_id": 0}} for part in parts]
 
     metaspace = {"type": "Metaspace", "replacement": _META, "prepend_scheme": "always", "split": True}
     return {

@@ -241,7 +241,8 @@ def _refuse(message: str, of_backbone: JsonObject | None) -> None:
 
 def _rounded(of_backbone: JsonObject) -> PackagedBackbone | None:
     """The packaged backbone that a config names, where it means the package's weights and the hub has others."""
-    backbone = PACKAGED.get(of_backbone.text_or("model", None) or "")
+    name = of_backbone.text_or("model", None)
+    backbone = PACKAGED.get(name) if name else None
     at_commit = of_backbone.text_or("revision", None) is not None  # of the hub
     return None if backbone is None or backbone.as_published or at_commit else backbone
 
