@@ -281,10 +281,7 @@ def tokenizer_json(tokenizer: E5Tokenizer) -> dict[str, Any]:
     ids = {start: tokenizer.bos, end: tokenizer.eos}
 
     def framed(*parts: str) -> list[dict[str, Any]]:
-        return [
-            {"SpecialToken" if part in ids else "Sequence": {"id": part, "type_id": 0}}
-            for part in parts
-        ]  # fmt: skip
+        return [{"SpecialToken" if part in ids else "Sequence": {"id": part, "type_id": 0}} for part in parts]
 
     metaspace = {"type": "Metaspace", "replacement": _META, "prepend_scheme": "always", "split": True}
     return {
