@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from saelex.concepts.content import content_words
-from saelex.encoder.words.languages import STEMMERS, UNSPACED_LANGUAGES
+from saelex.encoder.words.languages import STEMMERS, UNSTEMMED_LANGUAGES
 
 FUNCTION_WORDS = {
     "ar": "من", "ca": "amb", "da": "og", "de": "und", "el": "και", "en": "the", "es": "para", "et": "ja", "eu": "eta",
     "fi": "että", "fr": "avec", "ga": "agus", "hi": "और", "hu": "hogy", "hy": "և", "id": "yang", "it": "della",
     "lt": "kad", "ne": "र", "nl": "het", "no": "ikke", "pt": "para", "ro": "și", "ru": "что", "sr": "је", "sv": "och",
-    "ta": "ஒரு", "tr": "ve", "yi": "און", "ja": "は", "ko": "는", "zh": "的", "auto": "the", "none": "и",
+    "ta": "ஒரு", "tr": "ve", "yi": "און", "vi": "của", "ja": "は", "ko": "는", "zh": "的", "auto": "the", "none": "и",
 }  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def test_function_words_and_signs_of_every_language_are_no_content(language: str
 
 
 def test_the_languages_are_all_tried() -> None:
-    assert {*STEMMERS, *UNSPACED_LANGUAGES} - FUNCTION_WORDS.keys() <= {"th"}
+    assert {*STEMMERS, *UNSTEMMED_LANGUAGES} - FUNCTION_WORDS.keys() <= {"th"}
 
 
 def test_fragments_of_contractions_are_words_of_their_own() -> None:

@@ -357,7 +357,7 @@ def _rows(path: Path) -> Any:
 
 def _make_words(folder: Path) -> Path:
     state = LexicalChannel().fit(["wings create lift", "river banks"]).to_state()
-    (folder / "words.json").write_text(json.dumps({**state, "stop_words": state["stop_words"][:3]}))
+    (folder / "words.json").write_text(json.dumps({**state, "stop_words": {"en": state["stop_words"]["en"][:3]}}))
     return folder / "words.json"
 
 

@@ -37,7 +37,9 @@ class FakeEncoder:
         self.seed = seed
         self.name = f"fake-{n_latents}-{seed}"
         self.fingerprint = hashlib.sha256(self.name.encode()).hexdigest()
-        self.settings = SimpleNamespace(document_prompt="", max_document_length=max_document_length, word_scale=1.0)
+        self.settings = SimpleNamespace(
+            document_prompt="", max_document_length=max_document_length, word_scale=1.0, word_language="en"
+        )
         self.tokenizer = SimpleNamespace(tokenizer=FakeTokenizer(), limit=1000)
         self.encoded = 0  # texts so far
 

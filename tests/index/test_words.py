@@ -93,6 +93,45 @@ def test_the_same_documents_in_any_order_of_calls_give_the_same_scores(
         assert found(again) == found(once)
 
 
+def in_languages() -> list[Document]:
+    return [
+        Document("de", "Die Häuser der Stadt wurden von den Bürgern gebaut"),
+        Document("es", "Las casas de la ciudad fueron construidas por los ciudadanos"),
+        Document("en", "The houses of the city were built by its citizens"),
+        Document("ru", "Дома города были построены жителями"),
+    ]
+
+
+def test_languages_are_those_of_the_live_passages(tmp_path: Path) -> None:
+    """What a query is cut by does not depend on documents that have gone, nor on the order of those that came."""
+    one, other = in_languages()[:2], in_languages()[2:]
+    queries = ["houses", "Haus", "casa ciudadanos", "дом", "citizens built"]
+    with (
+        Index.create(tmp_path / "once", FakeEncoder(), language="auto") as once,
+        Index.create(tmp_path / "calls", FakeEncoder(), language="auto") as calls,
+    ):
+        once.add(one)
+        calls.add(other)
+        calls.add(one[1:])
+        calls.add(one[:1])
+        calls.delete([document.id for document in other])
+        assert calls.check().ok
+        wanted = [[(hit.id, hit.score) for hit in once.search(query)] for query in queries]
+        assert [[(hit.id, hit.score) for hit in calls.search(query)] for query in queries] == wanted
+    with Index.open(tmp_path / "calls", FakeEncoder()) as again:
+        assert [[(hit.id, hit.score) for hit in again.search(query)] for query in queries] == wanted
+        hit = again.search("Wo stehen Häuser", k=1)[0]
+        assert hit.id == "de" and "word:häuser" in [row.label for row in hit.explain().contributions]
+
+
+def test_the_language_is_the_encoders_unless_named(tmp_path: Path) -> None:
+    encoder = FakeEncoder()
+    encoder.settings.word_language = "auto"
+    for name, language in ((None, "auto"), ("de", "de")):
+        with Index.create(tmp_path / language, encoder, language=name) as index:
+            assert index.language == language
+
+
 def test_commits_within_one_call_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Index.create(tmp_path / "once", FakeEncoder()) as index:
         index.add(corpus())
@@ -156,8 +195,8 @@ def test_an_index_with_words_of_another_format_says_so_in_one_line(tmp_path: Pat
         index.add(corpus()[:3])
         catalog = index._storage.catalog
         state = catalog.state("words")
-        assert state is not None and "saelex-words/3" in state
+        assert state is not None and "saelex-words/4" in state
         with catalog.transaction() as transaction:
-            transaction.set_state("words", state.replace("saelex-words/3", "saelex-words/2"))
-    with pytest.raises(Exception, match=r"^[^\n]*kept as 'saelex-words/2'[^\n]*index the documents anew$"):
+            transaction.set_state("words", state.replace("saelex-words/4", "saelex-words/3"))
+    with pytest.raises(Exception, match=r"^[^\n]*kept as 'saelex-words/3'[^\n]*index the documents anew$"):
         Index.open(tmp_path / "i", FakeEncoder())

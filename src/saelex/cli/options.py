@@ -44,8 +44,8 @@ Language = Annotated[
     typer.Option(
         "--language",
         metavar="CODE",
-        help="Stemmer and stop words of exact words, by ISO 639-1 code; none takes words as they are, auto goes by "
-        "script. en where nothing else says so.",
+        help="Stemmer and stop words of exact words, by ISO 639-1 code; none takes words as they are, auto goes by the "
+        "language that each text tells. The model's own for an index, else en.",
     ),
 ]
 Set = Annotated[

@@ -9,8 +9,9 @@ import re
 import unicodedata
 from functools import cache
 
-from saelex.encoder.words.analyser import MARKS, UNSPACED, WordAnalyser, is_unspaced
+from saelex.encoder.words.analyser import MARKS, WordAnalyser
 from saelex.encoder.words.languages import AUTO, PLAIN
+from saelex.encoder.words.scripts import UNSPACED, is_unspaced
 
 # a negated verb ("don't", "won't"), a character of an unspaced script, a word, or any other character but a space
 TOKEN = re.compile(rf"(?<!\w)[a-zA-Z]+n['’]t(?!\w)|[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])*|[^\w\s]")
@@ -51,6 +52,7 @@ _FUNCTION_WORDS = {
     ),
     "sr": "и је у на да се за од са су као не а али или који која које то овај из до по што i je u na da se za od su",
     "ta": "ஒரு என்று மற்றும் இந்த அந்த அது இது என உள்ள ஆகும் என்ன எப்படி ஆனால் அல்லது தான் இல்லை",
+    "vi": "và của là có trong được một các những cho với không này đó đã từ ở cũng như khi để theo vào ra hay hoặc nào",
     "yi": "און איז די דער דאס אין פון צו אז ניט נישט א אן האט מיט אויף ווי וואס ער זי עס זיי",
 }
 # Particles of the unspaced scripts, under every code: the script tells.
@@ -91,5 +93,5 @@ def _function_words(language: str) -> frozenset[str]:
     if language in (PLAIN, AUTO):
         others = (words.split() for words in _FUNCTION_WORDS.values() if not words[0].isascii())
         return _function_words("en") | _function_words("ru") | frozenset().union(*others)
-    words = WordAnalyser(language).stop_words | frozenset(_FUNCTION_WORDS.get(language, "").split())
+    words = WordAnalyser(language).stop_words(language) | frozenset(_FUNCTION_WORDS.get(language, "").split())
     return words - _WORDS_OF_THEIR_OWN.get(language, frozenset())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.concepts.content import TOKEN, content_words
-from saelex.encoder.words.analyser import WordAnalyser
+from saelex.encoder.words.languages import stemmer
 from saelex.errors import InputError
 
 _TERM_BITS = 21
@@ -44,7 +44,7 @@ class Terms:
     """Numbers the words of the texts it splits, inflections together, and remembers how each is mostly spelt."""
 
     def __init__(self, language: str) -> None:
-        self._stem = WordAnalyser(language).stem
+        self._stem = stemmer(language)
         self._is_content = content_words(language)
         self._terms: dict[str, int] = {}
         self._spellings: dict[str, int] = {}

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from saelex.concepts.concept import WORD_PREFIX
 from saelex.concepts.steering import Steering
-from saelex.encoder.words.analyser import MARKS, UNSPACED
+from saelex.encoder.words.analyser import MARKS
+from saelex.encoder.words.scripts import UNSPACED
 
 _PIECE = re.compile(rf"(?:[^\W{UNSPACED}]|[{MARKS}'’])+")
 REST = -1

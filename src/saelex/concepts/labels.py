@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example
 from saelex.concepts.evidence import EvidenceCounter, EvidenceTable, Terms, TextTokens, as_spans, particularity
-from saelex.encoder.words.analyser import is_unspaced
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
+from saelex.encoder.words.scripts import is_unspaced
 
 _EVIDENCE = 20
 _EXAMPLES = 4

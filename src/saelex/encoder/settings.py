@@ -23,7 +23,7 @@ TopKChoice = TopKSetting | Literal["default"]
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Saved with the model. All but Top-K and word_scale are part of its fingerprint: they make other vectors.
+    """Saved with the model. All but Top-K and what words have are part of its fingerprint: they make other vectors.
 
     query_prompt, document_prompt: put in front of every text of that side.
     pool_prompt: whether the prompt's own tokens may activate latents (they always give context).
@@ -36,6 +36,7 @@ class EncoderSettings:
         number, so that a text's vector does not depend on its neighbours in a batch; `Encoder.measure_sink_norm` finds
         one.
     word_scale: what a word's BM25 score counts beside this encoder's latents, in an index that keeps words as well.
+    word_language: of the words in an index that names no other: as `saelex.encoder.words.languages` has it.
     """
 
     query_prompt: str = ""
@@ -48,6 +49,7 @@ class EncoderSettings:
     mask_special_tokens: bool = True
     sink_norm: float | None = None
     word_scale: float = 1.0
+    word_language: str = "en"
 
     def __post_init__(self) -> None:
         for name in ("query_top_k", "document_top_k"):
@@ -60,6 +62,7 @@ class EncoderSettings:
         for name, kind in (
             ("query_prompt", str),
             ("document_prompt", str),
+            ("word_language", str),
             ("pool_prompt", bool),
             ("mask_special_tokens", bool),
         ):
@@ -99,5 +102,5 @@ class EncoderSettings:
 
     def identity(self) -> dict[str, Any]:
         """The part that the fingerprint covers: what changes weights; Top-K and the scale of words do not."""
-        outside = {"query_top_k", "document_top_k", "word_scale"}
+        outside = {"query_top_k", "document_top_k", "word_scale", "word_language"}
         return {name: value for name, value in self.to_dict().items() if name not in outside}

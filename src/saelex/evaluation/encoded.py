@@ -166,6 +166,7 @@ class EncodedCollection:
         borders = judged.borders(encoder)
         passages = judged.passages(borders)
         channel = LexicalChannel(LexicalSettings(judged.language))
+        channel.shares = channel.languages(passages)
         counts = channel.count(passages, grow=True)
         asked = channel.count(judged.questions, grow=False)
         frequencies = np.bincount(counts.latents, minlength=len(channel))[asked.latents]
@@ -175,7 +176,7 @@ class EncodedCollection:
             cache.rows(encoder, judged.questions, "query", progress=progress),
             cache.rows(encoder, passages, "document", progress=progress),
             channel.weigh_queries(asked, frequencies, len(passages)),
-            channel.weigh_documents(counts, WordTotals.of(counts).mean_length),
+            channel.weigh_documents(counts, WordTotals.of(counts, channel.shares).mean_length),
         )
 
     def vectors(self, top_k: TopK, word_scale: float | None = None) -> tuple[SparseRows, SparseRows]:

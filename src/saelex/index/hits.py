@@ -128,7 +128,7 @@ class SearchedQuery:
             self.quantised.weights,
             positions,
             self.encoder().token_spans(self.text, "query"),
-            self._word_spans(self.text),
+            self._word_spans(self.text, query=True),
             self._is_content,
         )
 
@@ -151,7 +151,8 @@ class SearchedQuery:
     def _is_content(self) -> ContentWords:
         return content_words(DEFAULT_LANGUAGE if self.words is None else self.words.channel.settings.language)
 
-    def _word_spans(self, text: str) -> list[tuple[int, int, int]]:
+    def _word_spans(self, text: str, *, query: bool = False) -> list[tuple[int, int, int]]:
         if self.words is None:
             return []
-        return [(self.n_latents + dimension, start, end) for dimension, start, end in self.words.channel.spans(text)]
+        spans = self.words.channel.spans(text, query=query)
+        return [(self.n_latents + dimension, start, end) for dimension, start, end in spans]

@@ -85,9 +85,10 @@ class Index:
 
         words: exact words as dimensions beside the latents (see `LexicalChannel`), at the scale the encoder's settings
         name unless LexicalSettings say otherwise. language: of these words, an ISO 639-1 code, "none" or "auto" (see
-        `saelex.encoder.words.languages`), where LexicalSettings do not name it. forward: keep the vectors row by row as
-        well; it doubles the size, makes explanations instant, and labels are derived from them. pruned: keep what the
-        `capped` and `two_step` searches read, too. bits: 8 or 16 for a stored weight.
+        `saelex.encoder.words.languages`), where LexicalSettings do not name it; None: what the encoder's settings name.
+        forward: keep the vectors row by row as well; it doubles the size, makes explanations instant, and labels are
+        derived from them. pruned: keep what the `capped` and `two_step` searches read, too. bits: 8 or 16 for a stored
+        weight.
         passage_tokens, passage_overlap: longer documents are split into passages of so many tokens (default: what the
         encoder reads, at most 512) that overlap by so many (default: an eighth).
 
@@ -98,7 +99,7 @@ class Index:
             raise InputError(
                 "language is of words=True; LexicalSettings name their own, and without words there is none"
             )
-        own = LexicalSettings(language or DEFAULT_LANGUAGE, scale=encoder.settings.word_scale)
+        own = LexicalSettings(language or encoder.settings.word_language, scale=encoder.settings.word_scale)
         word_settings = own if words is True else words or None
         stored = storage_settings(bits, forward, pruned)
         quantiser = Quantiser.for_encoder(encoder, bits, words=word_settings is not None)

@@ -25,7 +25,7 @@ class TextEncoder(Protocol):
 
     @property
     def settings(self) -> Any:
-        """Of these `document_prompt`, `max_document_length` and `word_scale` are read."""
+        """Of these `document_prompt`, `max_document_length`, `word_scale` and `word_language` are read."""
 
     @property
     def tokenizer(self) -> Any:

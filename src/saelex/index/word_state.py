@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
-from saelex.errors import InputError
 from saelex.index.disk.catalog import Catalog, Transaction
 from saelex.index.disk.snapshot import Snapshot
-from saelex.reading.json_object import parse_json
+from saelex.reading.json_object import JsonObject, parse_json
 from saelex.vectors import SparseRows
 
 _STATE = "words"
@@ -27,10 +28,11 @@ _STEPS = 16  # of the mean length, from one power of two to the next
 
 
 class WordTotals(NamedTuple):
-    """Of all live passages: how many there are, and how many words they have together."""
+    """Of all live passages: how many there are, how many words they have, and how many are in each language."""
 
     passages: int = 0
     words: int = 0
+    languages: Mapping[str, int] = MappingProxyType({})
 
     @property
     def mean_length(self) -> float:
@@ -40,14 +42,23 @@ class WordTotals(NamedTuple):
         return float(2 ** (round(math.log2(self.words / self.passages) * _STEPS) / _STEPS))
 
     @classmethod
-    def of(cls, counts: SparseRows) -> WordTotals:
-        """Of passages with these counts of words."""
-        return cls(len(counts), int(counts.weights.sum(dtype=float)))
+    def of(cls, counts: SparseRows, languages: Mapping[str, int]) -> WordTotals:
+        """Of passages with these counts of words, in these languages."""
+        return cls(len(counts), int(counts.weights.sum(dtype=float)), languages)
 
-    def changed(self, added: SparseRows, removed: SparseRows) -> WordTotals:
-        """After passages with these counts have come and gone."""
-        come, gone = WordTotals.of(added), WordTotals.of(removed)
-        return WordTotals(self.passages + come.passages - gone.passages, self.words + come.words - gone.words)
+    def changed(self, come: WordTotals, gone: WordTotals) -> WordTotals:
+        """After these passages have come and gone."""
+        languages = Counter(self.languages) + Counter(come.languages) - Counter(gone.languages)
+        return WordTotals(
+            self.passages + come.passages - gone.passages, self.words + come.words - gone.words, languages
+        )
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> WordTotals:
+        """From `_asdict`, through JSON. Raises InputError for anything else."""
+        held = JsonObject(state, "words: not the saved state of an index")
+        languages = held.object("languages")
+        return cls(held.whole("passages"), held.whole("words"), {code: languages.whole(code) for code in languages})
 
 
 class WordState:
@@ -83,10 +94,8 @@ class WordState:
                 self.channel = LexicalChannel.from_state(state, later)
             self._stored = True
             self._committed += len(later)
-            try:
-                self._totals = WordTotals(int(state["passages"]), int(state["words"]))
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"words: not the saved state of an index: {error}") from error
+            self._totals = WordTotals.from_state(state)
+            self.channel.shares = self._totals.languages
 
     def query(self, texts: Sequence[str], snapshot: Snapshot) -> SparseRows:
         """Query vectors [texts, words] for one snapshot; words that no live passage of it has are left out."""
@@ -105,7 +114,8 @@ class WordState:
     def change(self, added: Sequence[str], removed: Sequence[str]) -> SparseRows:
         """What the next commit adds and removes, as texts of passages. Vectors of what is added; new words join."""
         counts = self.channel.count(added, grow=True)
-        self._next = self._totals.changed(counts, self.channel.count(removed, grow=True))
+        gone = WordTotals.of(self.channel.count(removed, grow=True), self.channel.languages(removed))
+        self._next = self._totals.changed(WordTotals.of(counts, self.channel.languages(added)), gone)
         return self.channel.weigh_documents(counts, self._next.mean_length)
 
     @property
@@ -130,6 +140,7 @@ class WordState:
             self._stored = True
             self._committed = len(self.channel)
             self._totals = self._next
+            self.channel.shares = self._totals.languages
 
     def take_back(self) -> None:
         """The documents were not stored: neither are their words."""

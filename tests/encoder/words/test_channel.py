@@ -101,6 +101,22 @@ def test_a_channel_keeps_its_stop_words_whatever_the_list_becomes(monkeypatch: p
     assert list(LexicalChannel.from_state(state).analyser.terms("how wings fly")) == ["wing", "fli"]
 
 
+def test_auto_through_json_keeps_lists_by_language_and_cuts_queries_by_shares() -> None:
+    texts = ["Die Häuser der Stadt und ihre Bürger", "The houses of the city and their citizens", "города и книги"]
+    channel = LexicalChannel(LexicalSettings("auto")).fit(texts)
+    assert channel.shares == {"de": 1, "en": 1, "ru": 1}
+    assert [list(channel.shares)] == [["de", "en", "ru"]] and {"haus", "hous", "книг"} <= set(channel)
+    state = json.loads(json.dumps(channel.to_state()))
+    assert "und" in state["stop_words"]["de"] and "the" in state["stop_words"]["en"]
+    again = LexicalChannel.from_state(state, channel)
+    again.shares = channel.shares
+    for query in ("Welche Häuser stehen in der Stadt", "which houses are in the city", "книга"):
+        wanted = channel.count([query], grow=False)
+        np.testing.assert_array_equal(again.count([query], grow=False).latents, wanted.latents)
+        assert wanted.n_nonzero and channel.spans(query, query=True)
+    assert channel.word(channel.find("Häuser")[0]) == "haus"
+
+
 def test_spans_name_the_words_in_the_text() -> None:
     channel = LexicalChannel().fit(TEXTS)
     text = "Wings: the “LIFT” of a wing, zipfile.ZipFile"

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from saelex.encoder.words import languages
+from saelex.encoder.words.languages import AUTO, check_language
+from saelex.encoder.words.scripts import UNSPACED, is_unspaced
+from saelex.encoder.words.telling import check_telling, tell_language, tell_language_among
 
-# Han, kana, Hangul, Thai, Lao, Burmese and Khmer: no spaces between words, or (Hangul) particles glued to them.
-UNSPACED = (
-    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17d3\u3041-\u3096\u309d-\u309f\u30a1-\u30fa"
-    "\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-)
 # Marks that \w leaves out although they belong to the word: accents, Hebrew and Arabic points, Indic vowel signs.
 MARKS = "\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0981-\u0dff"
 
@@ -31,58 +28,101 @@ _PART = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|\d+")
 _CACHED_WORDS = 1 << 20
 
 
-class _Cache(dict[str, tuple[str, ...]]):
-    """Terms of every word seen; a miss is computed by the function given."""
-
-    def __init__(self, compute: Callable[[str], tuple[str, ...]]) -> None:
-        super().__init__()
-        self._compute = compute
-
-    def __missing__(self, word: str) -> tuple[str, ...]:
-        terms = self[word] = self._compute(word)
-        return terms
-
-
 class WordAnalyser:
     """Splits texts into terms.
 
     language: decides stemmer and stop words; see `saelex.encoder.words.languages`.
-    stop_words: in place of the language's own; None takes those. A word with an apostrophe counts as its parts, as it
+    stop_words: language -> in place of its own; None takes those. A word with an apostrophe counts as its parts, as it
         does in a text.
 
-    Raises InputError for an unknown language.
+    Under "auto" a document is cut by the rules of the language it tells. A query is cut by those of the likeliest
+    language of the documents, so that one in a language they have not finds names and loan words as they have them, and
+    loses the stop words of its own, too. Raises InputError for an unknown language.
     """
 
-    def __init__(self, language: str = languages.DEFAULT_LANGUAGE, stop_words: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        language: str = languages.DEFAULT_LANGUAGE,
+        stop_words: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        check_language(language)
+        if language == AUTO:
+            check_telling()
         self.language = language
-        self.stem: Callable[[str], str] = languages.stemmer(language)
-        self._given = None if stop_words is None else frozenset(stop_words)
-        self._cache = _Cache(self._terms_of)
+        self._given = stop_words
+        self._stop_words: dict[str, frozenset[str]] = {}
+        self._rules: dict[tuple[tuple[str, ...], tuple[str, ...]], _Rules] = {}
 
-    @cached_property
-    def stop_words(self) -> frozenset[str]:
-        """Words in lower case that are no terms."""
+    def tell(self, text: str) -> str:
+        """The language whose rules cut a document."""
+        return tell_language(text) if self.language == AUTO else self.language
+
+    def stop_words(self, language: str) -> frozenset[str]:
+        """Words in lower case that are no terms of a text in this language."""
         # on first use: an index that is opened has kept its own, and needs no library
-        listed = languages.stop_words(self.language) if self._given is None else self._given
-        return frozenset(part for word in listed for part in _WORD.findall(word))
+        if language not in self._stop_words:
+            listed = languages.stop_words(language) if self._given is None else self._given.get(language, ())
+            self._stop_words[language] = frozenset(part for word in listed for part in _WORD.findall(word))
+        return self._stop_words[language]
 
-    def terms(self, text: str) -> Iterator[str]:
-        """The text's terms in order, with repetitions."""
-        if len(self._cache) > _CACHED_WORDS:
-            self._cache.clear()
-        words = _ASCII_WORD.findall(text) if text.isascii() else _WORD.findall(text)
-        for terms in map(self._cache.__getitem__, words):
+    def terms(self, text: str, shares: Mapping[str, int] | None = None) -> Iterator[str]:
+        """The text's terms in order, with repetitions.
+
+        shares: language -> how many of the documents are in it, where the text is a query of them.
+        """
+        rules = self._rules_for(text, shares)
+        for terms in map(rules.__getitem__, _words(text).findall(text)):
             yield from terms
 
-    def spans(self, text: str) -> Iterator[tuple[str, int, int]]:
+    def spans(self, text: str, shares: Mapping[str, int] | None = None) -> Iterator[tuple[str, int, int]]:
         """Every term with the characters [start, end) of the text it stands for; a part stands for its whole word."""
-        for match in (_ASCII_WORD if text.isascii() else _WORD).finditer(text):
+        rules = self._rules_for(text, shares)
+        for match in _words(text).finditer(text):
             start, end = match.span()
-            terms = self._cache[match.group()]
+            terms = rules[match.group()]
             if is_unspaced(text[start]):
                 yield from ((term, start + i, min(start + i + 2, end)) for i, term in enumerate(terms))
             else:
                 yield from ((term, start, end) for term in terms)
+
+    def terms_of(self, text: str, spoken: Iterable[str]) -> set[str]:
+        """The text's terms in any of these languages."""
+        if self.language != AUTO:
+            return set(self.terms(text))
+        words = _words(text).findall(text)
+        return {term for language in spoken for word in words for term in self._rules_of((language,), language)[word]}
+
+    def _rules_for(self, text: str, shares: Mapping[str, int] | None) -> _Rules:
+        if self.language != AUTO:
+            return self._rules_of((self.language,), self.language)
+        own = tell_language(text)
+        if shares is None:
+            return self._rules_of((own,), own)
+        likeliest = tell_language_among(text, shares)
+        return self._rules_of((likeliest, *languages.most_of_each_script(shares)), likeliest, own)
+
+    def _rules_of(self, stemmed: tuple[str, ...], *stopped: str) -> _Rules:
+        """The stemmers of the first languages, each for its script, the stop words of the others."""
+        if (rules := self._rules.get((stemmed, stopped))) is None:
+            stem = languages.stemmer_of_told(stemmed) if self.language == AUTO else languages.stemmer(self.language)
+            listed = frozenset[str]().union(*map(self.stop_words, stopped))
+            rules = self._rules[stemmed, stopped] = _Rules(stem, listed)
+        if len(rules) > _CACHED_WORDS:
+            rules.clear()
+        return rules
+
+
+class _Rules(dict[str, tuple[str, ...]]):
+    """Terms of every word seen; a miss is cut and stemmed."""
+
+    def __init__(self, stem: Callable[[str], str], stop_words: frozenset[str]) -> None:
+        super().__init__()
+        self._stem = stem
+        self._stop_words = stop_words
+
+    def __missing__(self, surface: str) -> tuple[str, ...]:
+        terms = self[surface] = self._terms_of(surface)
+        return terms
 
     def _terms_of(self, surface: str) -> tuple[str, ...]:
         if is_unspaced(surface[0]):
@@ -92,12 +132,8 @@ class WordAnalyser:
             pieces = words[0].split("_")
             words += [part for piece in pieces for part in (_PART.findall(piece) if piece.isascii() else [piece])]
         lowered = (unicodedata.normalize("NFKC", word).lower() for word in words)
-        return tuple(self.stem(word) for word in lowered if len(word) > 1 and word not in self.stop_words)
+        return tuple(self._stem(word) for word in lowered if len(word) > 1 and word not in self._stop_words)
 
 
-def is_unspaced(character: str) -> bool:
-    """Whether the character belongs to a script that does not put spaces between words."""
-    return character > "\u0e00" and _UNSPACED_CHARACTER.match(character) is not None
-
-
-_UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
+def _words(text: str) -> re.Pattern[str]:
+    return _ASCII_WORD if text.isascii() else _WORD

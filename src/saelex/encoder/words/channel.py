@@ -8,6 +8,7 @@ documents their mean length alone; how many documents have a word is the query's
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 
 from saelex.encoder.words.analyser import WordAnalyser
 from saelex.encoder.words.bm25 import Bm25Statistics, check_bm25, idf, term_frequency
-from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_language
+from saelex.encoder.words.languages import AUTO, DEFAULT_LANGUAGE, LISTED_LANGUAGES, check_language
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, settings_from
 from saelex.vectors import SparseRows
 
-FORMAT = "saelex-words/3"  # of what is kept of words; another number where texts are cut or weighted in another way
+FORMAT = "saelex-words/4"  # of what is kept of words; another number where texts are cut or weighted in another way
 _CHUNK = 1024
 
 
@@ -32,8 +33,8 @@ class LexicalSettings:
     """How words are cut and weighted. Raises InputError for values without meaning."""
 
     language: str = DEFAULT_LANGUAGE
-    """ISO 639-1 code for stemmer and stop words, "none" for plain words, "auto" to go by script: see
-    `saelex.encoder.words.languages`."""
+    """ISO 639-1 code for stemmer and stop words, "none" for plain words, "auto" to go by what each text
+    tells: see `saelex.encoder.words.languages`."""
     k1: float = 0.9
     """BM25's saturation of a word's count in a document."""
     b: float = 0.4
@@ -65,14 +66,19 @@ class LexicalChannel:
 
     Dimensions count from 0; whoever stores the rows puts them after the latents with `SparseRows.beside`.
 
-    stop_words: in place of the language's own; None takes those. A channel's state keeps them, so that another version
+    stop_words: language -> in place of its own; None takes those. A channel's state keeps them, so that another version
         of the list cannot change what was indexed.
+    shares: language -> how many of the documents are in it, which decides how a query is cut (see `WordAnalyser`);
+        counted by `fit`, and otherwise set by whoever keeps the documents.
     """
 
-    def __init__(self, settings: LexicalSettings | None = None, stop_words: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, settings: LexicalSettings | None = None, stop_words: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
         self.settings = settings or LexicalSettings()
         self.analyser = WordAnalyser(self.settings.language, stop_words)
         self.statistics: Bm25Statistics | None = None
+        self.shares: Mapping[str, int] = {}
         self._vocabulary = _Vocabulary()
         self._terms: list[str] = []
 
@@ -83,17 +89,21 @@ class LexicalChannel:
     # ---- vectors ----------------------------------------------------------------------------------------------------
 
     def fit(self, texts: Iterable[str]) -> LexicalChannel:
-        """Count document frequencies and mean length over the texts, and freeze them. Returns itself.
+        """Count document frequencies, mean length and languages over the texts, and freeze them. Returns itself.
 
         Words of later documents join the vocabulary with a document frequency of 0. Raises InputError when there is no
         text, or when the statistics are frozen already.
         """
         if self.statistics is not None:
             raise InputError("words: the statistics are frozen; make a new channel to count them again")
-        stream = iter(texts)
-        self.statistics = Bm25Statistics.count(
-            self.count(chunk, grow=True) for chunk in iter(lambda: list(islice(stream, _CHUNK)), [])
-        )
+        stream, shares = iter(texts), Counter[str]()
+
+        def counted(chunk: list[str]) -> SparseRows:
+            shares.update(self.languages(chunk))
+            return self.count(chunk, grow=True)
+
+        self.statistics = Bm25Statistics.count(map(counted, iter(lambda: list(islice(stream, _CHUNK)), [])))
+        self.shares = shares
         return self
 
     def document(self, texts: str | Sequence[str]) -> SparseRows:
@@ -124,12 +134,19 @@ class LexicalChannel:
             raise InputError("words: no statistics yet; call fit() with the first documents")
         return self.statistics
 
+    def languages(self, texts: Iterable[str]) -> Counter[str]:
+        """How many of these documents are cut by the rules of each language."""
+        return Counter(map(self.analyser.tell, texts))
+
     def count(self, texts: Sequence[str], *, grow: bool) -> SparseRows:
-        """How often each text has each word, -1 as every position. Unknown words are appended (grow) or left out."""
+        """How often each text has each word, -1 as every position.
+
+        grow: the texts are documents, whose unknown words are appended; else they are queries, which leave them out.
+        """
         dimensions: list[int] = []
         ends = np.zeros(len(texts) + 1, np.int64)
         for i, text in enumerate(texts):
-            terms = self.analyser.terms(text)
+            terms = self.analyser.terms(text, None if grow else self.shares)
             if grow:
                 dimensions.extend(map(self._vocabulary.__getitem__, terms))
             else:
@@ -150,12 +167,13 @@ class LexicalChannel:
         return self._known()[dimension]
 
     def find(self, text: str) -> list[int]:
-        """Dimensions of the text's words that the vocabulary has."""
-        return sorted({self._vocabulary[term] for term in self.analyser.terms(text) if term in self._vocabulary})
+        """Dimensions of the text's words that the vocabulary has, in whatever language of the documents."""
+        terms = self.analyser.terms_of(text, self.shares)
+        return sorted(self._vocabulary[term] for term in terms if term in self._vocabulary)
 
-    def spans(self, text: str) -> list[tuple[int, int, int]]:
+    def spans(self, text: str, *, query: bool = False) -> list[tuple[int, int, int]]:
         """Where the vocabulary's words stand in a text: (dimension, start, end) in characters, in order."""
-        found = self.analyser.spans(text)
+        found = self.analyser.spans(text, self.shares if query else None)
         return [(self._vocabulary[term], start, end) for term, start, end in found if term in self._vocabulary]
 
     def _known(self) -> list[str]:
@@ -186,8 +204,11 @@ class LexicalChannel:
         return {
             "format": FORMAT,
             "settings": dataclasses.asdict(self.settings),
-            "stop_words": sorted(self.analyser.stop_words),
+            "stop_words": {code: sorted(self.analyser.stop_words(code)) for code in self._listed()},
         }
+
+    def _listed(self) -> Sequence[str]:
+        return LISTED_LANGUAGES if self.settings.language == AUTO else (self.settings.language,)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], words: Iterable[str] = ()) -> LexicalChannel:
@@ -200,7 +221,9 @@ class LexicalChannel:
                 f"words: kept as {written!r:.60}, while this version of saelex cuts and weighs words as {FORMAT!r}; "
                 "index the documents anew"
             )
-        channel = cls(settings_from(LexicalSettings, values.object("settings")), values.texts("stop_words"))
+        listed = values.object("stop_words")
+        stop_words = {language: listed.texts(language) for language in listed}
+        channel = cls(settings_from(LexicalSettings, values.object("settings")), stop_words)
         channel.extend(words)
         return channel
 

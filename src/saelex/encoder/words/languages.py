@@ -1,17 +1,16 @@
 """What a language is to exact words: a stemmer and a list of stop words.
 
-An ISO 639-1 code names both. "none" takes words as they are, whatever the language. "auto" goes word by word, by
-script: where one of the languages here stands for a script, its stemmer and stop words serve every word of that script,
-be the word Persian or Ukrainian; of words in Latin letters, which tell nothing, and in any other script, it keeps all
-as they are. Scripts without spaces between words become character bigrams under every code (see `WordAnalyser`).
+An ISO 639-1 code names both. "none" takes words as they are, whatever the language. "auto" tells the language of every
+text (`saelex.encoder.words.telling`) and cuts it by the rules of that one. Scripts without spaces between words become
+character bigrams under every code (see `WordAnalyser`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
+from saelex.encoder.words.scripts import LATIN, script_of_word
 from saelex.errors import InputError
 
 DEFAULT_LANGUAGE = "en"
@@ -25,14 +24,18 @@ STEMMERS = {
     "no": "norwegian", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish",
     "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
-# Languages of bigrams, which need no stemmer and have no stop words.
-UNSPACED_LANGUAGES = ("ja", "ko", "th", "zh")
-# The language that stands for a script under "auto": the largest of those above that are written in it.
-_SCRIPTS = {
-    "ar": "\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff", "el": "\u0370-\u03ff\u1f00-\u1fff", "hi": "\u0900-\u097f",
-    "hy": "\u0531-\u058f", "ru": "\u0400-\u052f", "ta": "\u0b80-\u0bff",
+# Languages of bigrams, and (Vietnamese) of syllables between spaces, which need no stemmer and have no stop words.
+UNSTEMMED_LANGUAGES = ("ja", "ko", "th", "vi", "zh")
+# What is told apart among texts of one script. The first stands for texts that do not tell, and for words of this
+# script in a text of another. Some have no stemmer: told, they are not taken for a neighbour and cut by its rules.
+LANGUAGES_OF_SCRIPT = {
+    "latin": (
+        "en", "ca", "cs", "da", "de", "es", "et", "eu", "fi", "fr", "ga", "hr", "hu", "id", "it", "lt", "lv", "nl",
+        "no", "pl", "pt", "ro", "sk", "sl", "sq", "sv", "sw", "tl", "tr", "vi",
+    ),
+    "arabic": ("ar", "fa", "ur"), "armenian": ("hy",), "cyrillic": ("ru", "bg", "mk", "sr", "uk"),
+    "devanagari": ("hi", "mr", "ne"), "greek": ("el",), "hebrew": ("he", "yi"), "tamil": ("ta",), "unspaced": (PLAIN,),
 }  # fmt: skip
-_SCRIPT = re.compile("|".join(f"(?P<{code}>[{letters}])" for code, letters in _SCRIPTS.items()))
 # The lists of bm25s, which are NLTK's (Snowball's, mostly); those of English with the question words, not Lucene's 33.
 _STOP_WORDS = {
     "da": "DANISH", "de": "GERMAN", "en": "EN_PLUS", "es": "SPANISH", "fr": "FRENCH", "it": "ITALIAN", "nl": "DUTCH",
@@ -45,35 +48,66 @@ _MORE_STOP_WORDS = {"en": frozenset({"get", "gets", "getting", "got"})}
 def check_language(language: str) -> None:
     """Raises InputError for anything but a code above, "none" or "auto"."""
     known = _stemmed()
-    if language not in (*known, *UNSPACED_LANGUAGES, PLAIN, AUTO):
+    if language not in (*known, *UNSTEMMED_LANGUAGES, PLAIN, AUTO):
         raise InputError(
             f"words: unknown language {language!r}; choose one of {', '.join(known)}, "
-            f"{', '.join(UNSPACED_LANGUAGES)}, {PLAIN} (words as they are) or {AUTO} (by script)"
+            f"{', '.join(UNSTEMMED_LANGUAGES)}, {PLAIN} (words as they are) or {AUTO} (as each text tells)"
         )
 
 
 def stemmer(language: str) -> Callable[[str], str]:
-    """What makes one term of a word's inflections; the word is in lower case. Raises InputError as `check_language`."""
+    """What makes one term of a word's inflections; the word is in lower case. Raises InputError as `check_language`.
+
+    Of "auto", which is of whole texts, that of lone words: by script, those in Latin letters as they are.
+    """
     check_language(language)
-    if language == AUTO:
-        return _stem_by_script
-    return _snowball(language) if language in STEMMERS else str
+    return _stemmer(language) if language != AUTO else _stemmer_by_script({LATIN: PLAIN})
+
+
+def stemmer_of_told(told: Iterable[str]) -> Callable[[str], str]:
+    """Each of these languages' for the words of its script, the earlier one's where two share theirs.
+
+    Words of any other script have the first language of theirs.
+    """
+    return _stemmer_by_script({_SCRIPT_OF[language]: language for language in reversed([*told])})
+
+
+def most_of_each_script(shares: Mapping[str, int]) -> list[str]:
+    """Of these languages, told of texts, the most frequent of each script."""
+    ordered = sorted(shares, key=lambda language: (shares[language], language))
+    return sorted({_SCRIPT_OF[language]: language for language in ordered}.values())
+
+
+def _stemmer_by_script(chosen: Mapping[str, str]) -> Callable[[str], str]:
+    firsts = {script: languages[0] for script, languages in LANGUAGES_OF_SCRIPT.items()}
+    stemmers = {script: _stemmer(language) for script, language in {**firsts, **chosen}.items()}
+
+    def stem(word: str) -> str:
+        script = script_of_word(word)
+        return word if script is None else stemmers[script](word)
+
+    return stem
 
 
 def stop_words(language: str) -> frozenset[str]:
     """Words, in lower case, that hold sentences together and say nothing of what a text is about.
 
-    Empty where the library has no list. Raises InputError as `check_language`.
+    Empty where the library has no list, and for "none" and "auto". Raises InputError for no language at all.
     """
-    check_language(language)
-    if language == AUTO:  # no two scripts share a word
-        return frozenset().union(*map(stop_words, _SCRIPTS))
+    if language not in _SCRIPT_OF:  # those have rules or are told
+        check_language(language)
     if language not in _STOP_WORDS:
         return frozenset()
     import bm25s.stopwords
 
     listed: tuple[str, ...] = getattr(bm25s.stopwords, f"STOPWORDS_{_STOP_WORDS[language]}")
     return _MORE_STOP_WORDS.get(language, frozenset()).union(listed)
+
+
+_SCRIPT_OF = {language: script for script, languages in LANGUAGES_OF_SCRIPT.items() for language in languages}
+_SCRIPT_OF |= dict.fromkeys(("ja", "ko", "th", "zh"), "unspaced")
+LISTED_LANGUAGES = tuple(_STOP_WORDS)
+"""Those that have stop words."""
 
 
 @cache
@@ -83,18 +117,11 @@ def _stemmed() -> list[str]:
     return sorted(code for code, algorithm in STEMMERS.items() if algorithm in Stemmer.algorithms())
 
 
-def _snowball(language: str) -> Callable[[str], str]:
+@cache
+def _stemmer(language: str) -> Callable[[str], str]:
+    if language not in _stemmed():
+        return str
     import Stemmer
 
     stem: Callable[[str], str] = Stemmer.Stemmer(STEMMERS[language]).stemWord
     return stem
-
-
-def _stem_by_script(word: str) -> str:
-    script = _SCRIPT.match(word)
-    return word if script is None or script.lastgroup is None else _stemmer_of_script(script.lastgroup)(word)
-
-
-@cache
-def _stemmer_of_script(language: str) -> Callable[[str], str]:
-    return _snowball(language) if language in _stemmed() else str
