@@ -40,8 +40,8 @@ def main() -> None:
     report = Report("demo")
     encoder = Encoder.load("saelex-minilm")
     with open_demo(demo_path(encoder), encoder) as index:
-        index.search(QUESTIONS[0])[0].explain()
-        questions = list(QUESTIONS) * 20
+        index.search(QUESTIONS["en"][0])[0].explain()
+        questions = list(QUESTIONS["en"]) * 20
 
         def search() -> None:
             index.search(questions.pop(), 5)
@@ -52,7 +52,7 @@ def main() -> None:
 
         report.add("warm_query_ms", 1000 * median_seconds(search, 40), "ms", 50, "5 hits")
         report.add("warm_explained_ms", 1000 * median_seconds(explained, 40), "ms", None, "5 hits with their reasons")
-    for metric, arguments, goal in (("demo_second_run_s", ["demo", QUESTIONS[0]], 5), ("help_s", ["--help"], 1)):
+    for metric, arguments, goal in (("demo_second_run_s", ["demo", QUESTIONS["en"][0]], 5), ("help_s", ["--help"], 1)):
         command = [*SAELEX, *arguments]
         seconds = median_seconds(lambda: subprocess.run(command, check=True, capture_output=True), options.repeats)  # noqa: B023
         report.add(metric, seconds, "s", goal, "whole process")

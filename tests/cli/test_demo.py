@@ -33,7 +33,7 @@ def test_the_first_run_indexes_and_the_second_only_searches(
 ) -> None:
     first = saelex("demo")
     assert first.code == 0 and "indexing the documentation of Python" in first.err
-    assert all(f"? {question}" in first.out for question in demo.QUESTIONS)
+    assert all(f"? {question}" in first.out for question in demo.QUESTIONS["en"])
     assert len(list((tmp_path / "cache" / "demo").iterdir())) == 1
     second = saelex("demo")
     assert (second.out, second.err) == (first.out, "")
@@ -45,7 +45,20 @@ def test_a_question_and_json(saelex: Saelex, small_world: list[int]) -> None:
     answer = json.loads(saelex("demo", "zip archive", "--json", "-k", 2).out)
     assert answer["query"] == "zip archive" and len(answer["hits"]) == 2
     assert list(answer["hits"][0]) == ["rank", "id", "score", "title", "text", "url", "metadata", "explanation"]
-    assert [each["query"] for each in json.loads(saelex("demo", "--json").out)] == list(demo.QUESTIONS)
+    assert [each["query"] for each in json.loads(saelex("demo", "--json").out)] == list(demo.QUESTIONS["en"])
+
+
+def test_questions_in_other_languages_take_the_multilingual_model(
+    saelex: Saelex, small_world: list[int], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "DEFAULT_MODEL", "nothing/here")
+    monkeypatch.setattr(demo, "MULTILINGUAL", str(model))
+    asked = saelex("demo", "--language", "de")
+    assert asked.code == 0 and all(f"? {question}" in asked.out for question in demo.QUESTIONS["de"])
+    own = json.loads(saelex("demo", "Wie öffne ich ein Archiv?", "--language", "pt", "--json").out)
+    assert own["query"] == "Wie öffne ich ein Archiv?"
+    refused = saelex("demo", "--language", "pt")
+    assert refused.code == 2 and "no questions in 'pt'" in refused.err
 
 
 def test_an_interrupted_run_is_completed(

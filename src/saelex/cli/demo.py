@@ -9,18 +9,40 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.cli.options import DEFAULT_MODEL, Json, load_encoder, print_json, stopping_in_order
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE
+from saelex.errors import InputError
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
     from saelex.index.index import Index
 
-QUESTIONS = (
-    "how do I read a zip archive?",
-    "run a shell command and capture what it prints",
-    "delete a folder with everything in it",
-    "wait until several tasks have finished",
-    "what is the average of a list of numbers?",
-)
+QUESTIONS = {
+    "en": (
+        "how do I read a zip archive?",
+        "run a shell command and capture what it prints",
+        "delete a folder with everything in it",
+        "wait until several tasks have finished",
+        "what is the average of a list of numbers?",
+    ),
+    "de": (
+        "Wie lese ich ein Zip-Archiv?",
+        "einen Ordner mit allem löschen, was darin ist",
+        "Wie berechne ich den Durchschnitt einer Liste von Zahlen?",
+    ),
+    "es": (
+        "¿Cómo leo un archivo comprimido zip?",
+        "borrar una carpeta con todo su contenido",
+        "¿Cuál es el promedio de una lista de números?",
+    ),
+    "ru": (
+        "Как прочитать zip-архив?",
+        "удалить папку со всем её содержимым",
+        "Как найти среднее значение списка чисел?",
+    ),
+    "zh": ("如何读取 zip 压缩文件？", "删除文件夹及其中的所有内容", "如何计算一组数字的平均值？"),
+}
+"""Prepared ones by language; the documentation is English for all of them."""
+MULTILINGUAL = "saelex-multilingual"
 
 
 def demo(
@@ -30,16 +52,28 @@ def demo(
     k: Annotated[
         int | None, typer.Option("-k", "--hits", min=1, help="Hits per question: 5, or 3 of each prepared one.")
     ] = None,
+    language: Annotated[
+        str,
+        typer.Option(
+            "--language",
+            metavar="CODE",
+            help=f"Of the questions: {', '.join(QUESTIONS)}, or any other with your own QUESTION. All but en take the "
+            f"model {MULTILINGUAL}, which finds the English texts by questions in other languages.",
+        ),
+    ] = DEFAULT_LANGUAGE,
     json: Json = False,
 ) -> None:
     """Search the documentation of this Python by concepts; every hit says why.
 
     The first run indexes some 6,000 texts under your cache folder; later ones answer at once.
     """
-    encoder = load_encoder(DEFAULT_MODEL)
+    if question is None and language not in QUESTIONS:
+        known = ", ".join(QUESTIONS)
+        raise InputError(f"the demo has no questions in {language!r}, only in {known}; ask one of your own")
+    encoder = load_encoder(DEFAULT_MODEL if language == DEFAULT_LANGUAGE else MULTILINGUAL)
     path = demo_path(encoder)
     with open_demo(path, encoder) as index:
-        questions = [question] if question is not None else list(QUESTIONS)
+        questions = [question] if question is not None else list(QUESTIONS[language])
         hits = k or (5 if question is not None else 3)
         found = [index.search(asked, hits) for asked in questions]
         if json:
