@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,30 +29,36 @@ class EmbeddingKL(Loss):
     embedding_kl: float = 0.0
     """KL(teacher || student) over all passages of the batch, of all processes, where data.teachers' embeddings are the
     teacher. Labels are not read: it learns from every query, and knows no false negatives."""
-    embedding_temperature: float = 1.0
-    """The student's scores are divided by it; the teachers' have their own in data.teachers."""
+    embedding_temperature: float | None = None
+    """The student's scores are divided by it; the teachers' have their own in data.teachers. null: by the one at which
+    the first step's divergence is least, so that the scale which the head has by itself costs nothing."""
     embedding_both: bool = False
     """Whether each passage's distribution over all queries counts as much as each query's over all passages."""
 
     def __str__(self) -> str:
-        both = ", both directions" if self.embedding_both else ""
-        return f"{self.title} (temperature {self.embedding_temperature:g}{both})"
+        temperature = "fitted" if self.embedding_temperature is None else f"{self.embedding_temperature:g}"
+        return f"{self.title} (temperature {temperature}{', both directions' if self.embedding_both else ''})"
 
     @property
     def gathers_passages(self) -> bool:
         """A query meets the passages of all processes."""
         return True
 
+    def begin(self, n_latents: int) -> None:
+        """No temperature fitted yet."""
+        self._fitted: float | None = None
+
     def value(self, step: Scored) -> Tensor:
         """Over all queries and passages, labelled or not."""
         every, teachers = over_ranks(step.queries, step.passages, step.scores), step.batch.embedded
-        target = target_shares(teachers, every.of_queries.dtype)
-        value = row_divergence(every.of_queries, target, self.embedding_temperature)
+        sides = [(every.of_queries, target_shares(teachers, every.of_queries.dtype))]
         if self.embedding_both:
             swapped = [one._replace(queries=one.passages, passages=one.queries) for one in teachers]
-            target = target_shares(swapped, every.of_passages.dtype)
-            value = (value + row_divergence(every.of_passages, target, self.embedding_temperature)) / 2
-        return value
+            sides.append((every.of_passages, target_shares(swapped, every.of_passages.dtype)))
+        temperature = self.embedding_temperature or self._fitted
+        if temperature is None:
+            temperature = self._fitted = best_temperature(sides)
+        return _mean_divergence(sides, temperature)
 
     def check(self, setup: Setup) -> None:
         """It needs teachers, and with words the scores of all passages, which one process alone has."""
@@ -58,6 +66,14 @@ class EmbeddingKL(Loss):
             raise InputError("loss.embedding_kl has no teacher: name dense models as data.teachers")
         if setup.word_scale and setup.processes > 1:
             raise InputError("loss.word_scale with loss.embedding_kl works in one process; drop one of the two")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The temperature of the first step, where it is fitted."""
+        return {} if self.embedding_temperature is not None else {"temperature": self._fitted}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """A resumed run does not fit again: its scores have become others."""
+        self._fitted = state["temperature"]
 
 
 def target_shares(teachers: list[Embedded] | tuple[Embedded, ...], dtype: torch.dtype) -> Tensor:
@@ -71,6 +87,30 @@ def target_shares(teachers: list[Embedded] | tuple[Embedded, ...], dtype: torch.
         for one in teachers
     ]
     return torch.stack(shares).sum(0) / sum(one.weight for one in teachers)
+
+
+def best_temperature(sides: list[tuple[Tensor, Tensor]]) -> float:
+    """The temperature, to 5 %, at which the mean `row_divergence` of scores and target is least, the same on all ranks.
+
+    sides: scores and target, each [rows, all columns]. Searched from 1/100 of the scores' deviation within a row to 100
+    times it, on a logarithmic scale, where the divergence has one minimum.
+    """
+    scores = [exact(scores.detach()) for scores, _ in sides]
+    detached = [(one, target) for one, (_, target) in zip(scores, sides, strict=True)]
+    spread = torch.stack([_row_deviation(one) for one in scores]).mean()
+    candidates = [float(spread) * 100 ** (step / 95) for step in range(-95, 96)]
+    if not float(spread) > 0:  # nothing to scale
+        return 1.0
+    return min(candidates, key=lambda one: float(_mean_divergence(detached, one)))
+
+
+def _row_deviation(scores: Tensor) -> Tensor:
+    """Root of the mean variance within a row, of the rows of all processes; a scalar."""
+    return ranks.mean_over_ranks(scores.var(1, correction=0).sum(), len(scores)).sqrt()
+
+
+def _mean_divergence(sides: list[tuple[Tensor, Tensor]], temperature: float) -> Tensor:
+    return torch.stack([row_divergence(scores, target, temperature) for scores, target in sides]).mean()
 
 
 def row_divergence(scores: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
