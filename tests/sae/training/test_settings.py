@@ -34,9 +34,10 @@ def test_sparsity_rises_to_its_weight():
         ({"k": 128}, "k=128 must be smaller than n_latents=128"),
         ({"tokens": 10}, "less than one batch"),
         ({"learning_rate": 0.0}, "learning_rate"),
-        ({"n_latents": 0}, "n_latents is a positive number"),
+        ({"n_latents": 0}, "n_latents is a positive whole number"),
         ({"accumulate": 5}, "batch_tokens=64 does not split into accumulate=5"),
-        ({"accumulate": 0}, "accumulate is a positive number"),
+        ({"accumulate": 0}, "accumulate is a positive whole number"),
+        ({"tokens": 1000.5}, "tokens is a positive whole number, not 1000.5"),
         ({"gate": "jumprelu", "bandwidth": 0.0}, "bandwidth"),
         ({"gate": "relu", "sparsity": -1.0}, "sparsity"),
         ({"gate": "relu", "widths": [64, 128]}, "widths are for the gates topk and batch_topk, not for relu"),
@@ -49,6 +50,11 @@ def test_impossible_settings_are_errors_of_one_line(changes, message):
     with pytest.raises(InputError) as error:
         settings(**changes)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_whole_number_may_be_written_as_a_float():
+    config = settings(tokens=1.2e4)
+    assert (config.tokens, config.steps) == (12_000, 187) and isinstance(config.steps, int)
 
 
 def test_a_dense_gate_takes_no_notice_of_k():

@@ -94,8 +94,10 @@ class SaeTraining:
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is a positive number, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value < 1 or value != int(value):
+                raise InputError(f"{name} is a positive whole number, not {value}")
+            object.__setattr__(self, name, int(value))  # 1.2e6 is a float to Python
         if self.sparse and self.k >= self.n_latents:
             raise InputError(f"k={self.k} must be smaller than n_latents={self.n_latents}")
         if self.tokens < self.batch_tokens:
