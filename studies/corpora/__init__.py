@@ -1,0 +1,1 @@
+"""Texts for training that are gathered from packages and collections; none of them is in the repository."""
