@@ -21,7 +21,10 @@ def label(
     language: Annotated[
         str | None,
         typer.Option(
-            "--language", metavar="CODE", help="Whose stop words and inflections count; the index's own unless given."
+            "--language",
+            metavar="CODE",
+            help="Whose stop words and inflections count; the index's own unless given. Under auto a corpus of several "
+            "languages gets labels in each, too.",
         ),
     ] = None,
     export: Annotated[

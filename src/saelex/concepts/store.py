@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example
+from saelex.encoder.words.telling import told_language
 from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 from saelex.files import expanded, replacing
 from saelex.reading.regular import regular_file
@@ -151,6 +152,10 @@ class ConceptStore:
                 return str(own[0][0])
         rows = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,))
         return rows[0][0] if rows else f"latent {latent}"
+
+    def language_of(self, text: str) -> str | None:
+        """The language of the labels for whoever wrote a text: what it tells; None where it, or no label, tells any."""
+        return told_language(text) if self.languages else None
 
     def examples(self, latent: int) -> tuple[Example, ...]:
         """Passages in which the latent fired strongly; none where the corpus showed nothing of it."""
