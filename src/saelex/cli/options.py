@@ -53,7 +53,7 @@ Reader = Annotated[
     typer.Option(
         "--language",
         metavar="CODE",
-        help="Show labels in this language (ISO 639-1) where concepts have one; unless given, in the query's or text's.",
+        help="Show labels in this language (ISO 639-1) where there are some; unless given, in the query's or text's.",
     ),
 ]
 Set = Annotated[

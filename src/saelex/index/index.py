@@ -265,9 +265,9 @@ class Index:
         """Derive what its latents mean from its own documents, without a language model, and store it beside them.
 
         Of more than MOST_LABELLED passages a random sample of so many is read. language: whose stop words and
-        inflections count; None is the index's own; under "auto" a corpus of several languages has labels in each, too.
-        Returns how many latents have a label; see `saelex.concepts.labels`. A label that a user gave (see `import_labels`) stays. Raises InputError without
-        forward rows, and for an unknown language.
+        inflections count; None is the index's own; under "auto" a corpus of several languages has labels in each of
+        them, too. Returns how many latents have a label; see `saelex.concepts.labels`. A label that a user gave (see
+        `import_labels`) stays. Raises InputError without forward rows, and for an unknown language.
         """
         from saelex.concepts.label_file import keep_users_labels
         from saelex.concepts.labels import derive_labels
