@@ -22,7 +22,7 @@ TOKEN = re.compile(rf"(?<!\w)[a-zA-Z]+n['’]t(?!\w)|[{UNSPACED}]|[^\W{UNSPACED}
 # What of a script without spaces no word is cut in: a word of Hangul, and with any other letter the vowel that is
 # written before it, the vowels, tones and marks after it, and the letters below it.
 _UNIT = re.compile(
-    rf"[\uac00-\ud7af]+|[\u0e40-\u0e44\u0ec0-\u0ec4]?[{UNSPACED}](?:(?<=[\u1039\u17d2])[{UNSPACED}]|"
+    rf"[\uac00-\ud7af]+|[\u0e40-\u0e44\u0ec0-\u0ec4]?(?P<letter>[{UNSPACED}])(?:(?<=[\u1039\u17d2])[{UNSPACED}]|"
     "[\u0e30-\u0e3a\u0e45-\u0e4e\u0eb0-\u0ebc\u0ec6-\u0ece\u102b-\u103e\u17b4-\u17d3\u30fc])*"
 )
 _BARE_CONSONANT = re.compile("[\u0e01-\u0e2e\u0e81-\u0eae]")
@@ -155,8 +155,9 @@ def _unspaced_words(text: str, pieces: Sequence[tuple[int, int]]) -> list[tuple[
     before = -1
     for unit in _UNIT.finditer(text):
         start, end = unit.span()
-        at = bisect_right(starts, start) - 1
-        piece = at if at >= 0 and start < pieces[at][1] else -1
+        letter = max(start, unit.start("letter"))
+        at = bisect_right(starts, letter) - 1
+        piece = at if at >= 0 and letter < pieces[at][1] else -1
         alone = piece >= 0 and pieces[piece][1] <= end
         last = runs[-1][-1] if runs and runs[-1][-1].end == start else None
         spelt = alone and unit.group() not in _PARTICLES and _HAN_OR_KANA.fullmatch(unit.group()) is not None
