@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -183,10 +184,14 @@ def test_several_languages_have_labels_of_their_own_texts() -> None:
             texts = " ".join(firing.text for firing in firings if firing.document_id.startswith(language)).lower()
             assert all(word in texts for word in words_of(labels[latent][language]))
     assert labels_of(firings, "en") == {0: {}, 1: {}, 2: {}}
-    # the rest is that of a corpus without languages
-    plain, spoken = derive_labels(firings, 4, language="none"), derive_labels(firings, 4, language="auto")
-    assert [concept.label for concept in spoken if concept.latent == 1]
-    assert len(list(plain)) == 3
+
+
+def test_labels_in_languages_stand_beside_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    firings = [*in_language("en", 40), *in_language("de", 40)]
+    spoken = list(derive_labels(firings, 4, language="auto"))
+    monkeypatch.setattr("saelex.concepts.labels.told_language", lambda text: None)
+    plain = list(derive_labels(firings, 4, language="auto"))
+    assert [replace(concept, labels={}) for concept in spoken] == plain != spoken
 
 
 def test_chinese_labels_are_words_where_the_tokenizer_spells_them() -> None:

@@ -80,7 +80,8 @@ def snippet(hit: Hit, words: Iterable[str] = ()) -> str:
     places = [match.start() for match in _matches(text, words)]
     # start a little before the word from which on most words are in sight
     best = max(places, key=lambda at: sum(at <= other < at + SNIPPET - 40 for other in places), default=0)
-    start = text.rfind(" ", 0, max(0, best - 30)) + 1 if best > SNIPPET - 40 else 0
+    before = max(0, best - 30)
+    start = (text.rfind(" ", max(0, before - 40), before) + 1 or before) if best > SNIPPET - 40 else 0
     end = text.rfind(" ", start, start + SNIPPET) if start + SNIPPET < len(text) else len(text)
     return (
         ("… " if start else "")
