@@ -200,7 +200,9 @@ def test_chinese_labels_are_words_where_the_tokenizer_spells_them() -> None:
         *pieces_of("机翼|，|产生|升力|，|因为|空气|流动", 3),
         *pieces_of("提琴|演奏|音乐", 3),
     ]
-    assert labels_of(firings)[3] == {"zh": "机翼"}
+    wing = next(concept for concept in derive_labels(firings, 4, language="auto") if concept.latent == 3)
+    assert wing.labels == {"zh": "机翼"} and wing.evidence[0].word == wing.examples[0].word == "机翼"
+    assert words_of(wing.label) == {"机翼", "升力", "产生"}
 
 
 def pieces_of(pieces: str, n: int) -> list[Firing]:

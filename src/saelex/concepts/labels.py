@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -57,31 +57,20 @@ def derive_labels(
 
     One pass; what is held grows with the vocabulary, not with the corpus. language: whose stop words and inflections
     count, as in `LexicalSettings`. words: most words (or pairs of words) of a label. capacity: most masses of (latent,
-    word) held, and a quarter as many for each language; the smallest are dropped beyond it.
+    word) held, under "auto" twice, and a quarter as many for each language; the smallest are dropped beyond it.
 
     Under "auto" a corpus of several languages gives labels in each of them beside (`Concept.labels`), from the texts
     that tell it for sure: in a language that one text in a hundred tells, of latents that fire in five such texts, of
-    words at which they fire three times. Raises InputError where the package that tells languages is missing.
+    words at which they fire three times. All its labels are then of words as `words_in` cuts them by the tokens. Raises
+    InputError where the package that tells languages is missing.
     """
-    seen, languages = _Seen(n_latents, language, capacity), _Languages(n_latents, capacity // 4)
-    examples = _Examples(n_latents)
+    corpus, languages = _Corpus(n_latents, language, capacity), _Languages(n_latents, capacity)
     for firing in firings:
-        tokens, at = seen.observe(firing)
-        examples.observe(firing, tokens, at)
+        corpus.observe(firing)
         if language == AUTO:
             languages.observe(firing)
-    of_languages = languages.labels(words)
-    activity = seen.activity
-    for latent, label, evidence in seen.labels(words):
-        yield Concept(
-            latent,
-            label,
-            evidence,
-            examples.best(latent),
-            float(activity.documents[latent] / activity.n_documents),
-            float(activity.weights[latent] / activity.documents[latent]),
-            labels=of_languages.get(latent, {}),
-        )
+    labels = languages.labels(words)
+    yield from (languages.corpus if labels else corpus).concepts(words, labels)
 
 
 class _Seen:
@@ -119,16 +108,43 @@ class _Seen:
             yield latent, label, tuple(Evidence(_spell(one, names), one.log_odds) for one in candidates)
 
 
+class _Corpus(_Seen):
+    """All texts, with examples."""
+
+    def __init__(self, n_latents: int, language: str, capacity: int) -> None:
+        super().__init__(n_latents, language, capacity)
+        self._examples = _Examples(n_latents)
+
+    def observe(self, firing: Firing, pieces: Sequence[tuple[int, int]] = ()) -> tuple[TextTokens, NDArray[np.int64]]:
+        tokens, at = super().observe(firing, pieces)
+        self._examples.observe(firing, tokens, at)
+        return tokens, at
+
+    def concepts(self, most: int, labels: Mapping[int, Mapping[str, str]]) -> Iterator[Concept]:
+        """labels: of latents in languages."""
+        activity = self.activity
+        for latent, label, evidence in self.labels(most):
+            yield Concept(
+                latent,
+                label,
+                evidence,
+                self._examples.best(latent),
+                float(activity.documents[latent] / activity.n_documents),
+                float(activity.weights[latent] / activity.documents[latent]),
+                labels=labels.get(latent, {}),
+            )
+
+
 class _Languages:
-    """The texts of every language, apart."""
+    """The texts of every language, apart, and the corpus of them all."""
 
     def __init__(self, n_latents: int, capacity: int) -> None:
-        self._n_latents, self._capacity = n_latents, capacity
+        self.corpus = _Corpus(n_latents, AUTO, capacity)
+        self._n_latents, self._capacity = n_latents, capacity // 4
         self._seen: dict[str, _Seen] = {}
-        self._n_texts = 0
 
     def observe(self, firing: Firing) -> None:
-        self._n_texts += 1
+        self.corpus.observe(firing, firing.token_spans)
         language = told_language(firing.text)
         if language is None:
             return
@@ -138,7 +154,7 @@ class _Languages:
 
     def labels(self, most: int) -> dict[int, dict[str, str]]:
         """Latent -> language -> label; none at all where the texts are of one language."""
-        enough = _LEAST_SHARE * self._n_texts
+        enough = _LEAST_SHARE * self.corpus.activity.n_documents
         spoken = {code: seen for code, seen in sorted(self._seen.items()) if seen.activity.n_documents >= enough}
         labels: defaultdict[int, dict[str, str]] = defaultdict(dict)
         for language, seen in spoken.items() if len(spoken) > 1 else ():
