@@ -39,6 +39,12 @@ def test_a_short_text_is_whole_and_a_long_one_without_words_starts_at_its_start(
     assert len(snippet(hit(Document("a", "x" * 1000)))) <= SNIPPET + 2
 
 
+def test_a_snippet_finds_words_that_no_spaces_part() -> None:
+    text = "空气在上表面流动得更快。" * 40 + "机翼产生升力" + "空气在上表面流动得更快。" * 40
+    found = snippet(hit(Document("a", text)), ["机翼", "升力"])
+    assert "机翼产生升力" in found and len(found) <= SNIPPET + 4
+
+
 def test_plain(capsys: pytest.CaptureFixture[str]) -> None:
     show_hits("wings", [hit(Document("a", "a wing", "Of [wings]"))], explain=True)
     lines = capsys.readouterr().out.splitlines()

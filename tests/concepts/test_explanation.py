@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-from saelex.concepts.content import content_words
+from saelex.concepts.content import content_words, content_words_in
 from saelex.concepts.explanation import REST, FiredText, explain, whole_word
 from saelex.concepts.steering import Steering
 
@@ -170,3 +171,33 @@ def test_a_latent_at_a_function_word_shows_the_strongest_content_word() -> None:
     row = next(row for row in found.contributions if row.latent == 2)
     assert (row.query_words, row.query_context, row.fired) == ([], ["lift"], "near lift → near lift")
     assert found.to_json()[0]["query_context"] == ["lift"]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "words"),
+    [
+        ("机翼如何产生升力", ["机", "翼", "如何", "产生", "升", "力"], ["机翼", "产生", "升力"]),
+        ("ปีกสร้างแรงยก", ["▁ปี", "ก", "สร้าง", "แรง", "ยก"], ["ปีก", "สร้าง", "แรง", "ยก"]),
+        ("Auftrieb der Flügel", ["▁Auf", "trieb", "▁der", "▁Flüge", "l"], ["Auftrieb", "Flügel"]),
+        ("날개는 양력을", ["▁날", "개", "는", "▁양", "력을"], ["날개는", "양력을"]),
+    ],
+)
+def test_pieces_as_xlm_r_has_them_are_shown_as_words(text: str, pieces: list[str], words: list[str]) -> None:
+    tokenizer = Tokenizer(
+        models.Unigram([("<unk>", -90.0), ("▁", -2.0), *((piece, -1.0) for piece in pieces)], unk_id=0)
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    encoding = tokenizer.encode(text)
+    assert [token for token in encoding.tokens if token != "▁"] == pieces
+    every = np.arange(len(encoding.tokens))
+    fired_text = FiredText(
+        text, every, np.ones_like(every), every, encoding.offsets, is_content=content_words_in(text, "auto")
+    )
+    shown = [word for entry in every.tolist() for word in fired_text.fired(entry).words]
+    assert list(dict.fromkeys(shown)) == words
+
+
+def test_what_has_no_width_is_no_part_of_a_word() -> None:
+    text = "Wing\u200blift سلام\u200cخواهم"
+    assert whole_word(text, 4, 9) == "lift"
+    assert whole_word(text, text.index("\u200c"), len(text)) == "خواهم"

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from saelex.concepts.concept import Concept, Evidence
 from saelex.concepts.judging import _auc, held_out, judge_labels
 from saelex.concepts.labels import Firing, derive_labels
 from saelex.errors import InputError
@@ -72,3 +73,17 @@ def test_held_out_goes_by_the_id_alone() -> None:
     ids = [f"document {i}" for i in range(2000)]
     assert np.mean([held_out(name, 0.2) for name in ids]) == pytest.approx(0.2, abs=0.03)
     assert {name for name in ids if held_out(name, 0.1)} <= {name for name in ids if held_out(name, 0.2)}
+
+
+def test_whole_words_of_a_script_without_spaces_are_told_apart() -> None:
+    """Two words of Thai that begin with the same letters; the tokenizer has each in one piece."""
+    topics, fillers = ["การเงิน", "การบิน"], ["ตลาด", "แม่น้ำ", "หน้าต่าง"]
+    firings = []
+    for i in range(60):
+        words = [fillers[i % 3], topics[i % 2], fillers[i // 2 % 3]]
+        ends = np.cumsum([len(word) for word in words]).tolist()
+        spans = list(zip([0, *ends[:-1]], ends))
+        firings.append(Firing(f"d{i}", "".join(words), np.array([i % 2]), np.ones(1), np.array([1]), spans))
+    concepts = [Concept(i, word, (Evidence(word, 2.0),), (), 0.5, 1.0) for i, word in enumerate(topics)]
+    report = judge_labels(concepts, firings, language="auto")
+    assert [(judged.auc, judged.control_auc) for judged in report.judgements] == [(1.0, 0.0), (1.0, 0.0)]

@@ -79,6 +79,9 @@ def test_users_labels_stay_when_labels_are_derived_again() -> None:
         ({"latent": 1, "label": "a\u202eb"}, "'label' is one line"),
         ({"latent": 1, "label": "word:wing"}, "begins with word: would read as an exact word"),
         ({"latent": 1, "label": "x", "lable": "y"}, "unknown field 'lable'"),
+        ({"latent": 1, "label": "x", "labels": ["y"]}, "'labels' is an object of languages and labels"),
+        ({"latent": 1, "label": "x", "labels": {"xx": "y"}}, "labels: unknown language 'xx'; choose one of ar, "),
+        ({"latent": 1, "label": "x", "labels": {"de": ""}}, "'label' is one line"),
         ({"latent": 1, "label": "x", "density": "much"}, "'density' is a finite number"),
         ({"latent": 1, "label": "x", "density": 10**400}, "'density' is a finite number"),
         ({"latent": 1, "label": "x", "source": "me"}, "'source' is"),
@@ -105,3 +108,39 @@ def test_a_latent_twice_and_what_is_no_file_of_labels(tmp_path: Path) -> None:
         read(tmp_path / "empty.jsonl", [])
     with pytest.raises(MismatchError, match="of another encoder"):
         list(read_labels(twice, [], fingerprint="g", n_latents=10))
+
+
+SPOKEN = replace(WING, labels={"de": "Flügel", "zh": "机翼"})
+
+
+def test_labels_in_languages_go_out_and_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    write_labels(path, [SPOKEN, OWN], fingerprint="f")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[1]["labels"] == {"de": "Flügel", "zh": "机翼"} and "labels" not in lines[2]
+    assert read(path, []) == read(path, [SPOKEN]) == [SPOKEN, OWN]
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ({"label": "flight"}, {"label": "flight", "labels": {}, "source": "user"}),
+        ({"label": "wing · lift", "source": "derived"}, {}),
+        (
+            {"label": "wing · lift", "source": "derived", "labels": {"de": " Tragfläche "}},
+            {"labels": {"de": "Tragfläche"}, "source": "user"},
+        ),
+        (
+            {"label": "flight", "labels": {"de": "Flug"}},
+            {"label": "flight", "labels": {"de": "Flug"}, "source": "user"},
+        ),
+    ],
+)
+def test_a_users_label_stands_in_all_languages_but_those_it_names(
+    tmp_path: Path, line: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    path = write_lines(tmp_path / "own.jsonl", {"latent": 3, **line})
+    named = replace(SPOKEN, **changed)
+    assert read(path, [SPOKEN]) == [named]
+    if named.source == "user":
+        assert list(keep_users_labels([replace(SPOKEN, density=0.5)], {3: named})) == [replace(named, density=0.5)]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -130,3 +132,97 @@ def test_words_that_say_nothing(word: str) -> None:
 @pytest.mark.parametrize("word", ["wing", "wing's", "42", "read_text", "lift-induced", "東", "U-boat"])
 def test_words_that_say_something(word: str) -> None:
     assert content_words("en")(word)
+
+
+SENTENCES = {
+    "en": "We have all seen that the {} is a thing which {} people in the city like and want to have.",
+    "de": "Wir haben alle gesehen, dass {} etwas ist, das {} Leute in der Stadt gerne haben wollen.",
+    "zh": "我们都看到{}是城市里{}的人们喜欢并且想要拥有的东西。",
+}
+SUBJECTS = {
+    "en": (["wing", "lift"], ["violin", "chord"]),
+    "de": (["Flügel", "Auftrieb"], ["Geige", "Akkord"]),
+    "zh": (["机翼", "升力"], ["提琴", "和弦"]),
+}
+OTHERS = {
+    "en": ["many", "young", "old", "rich", "poor"],
+    "de": ["viele", "junge", "alte", "reiche", "arme"],
+    "zh": ["许多", "年轻", "年老", "富有", "贫穷"],
+}
+
+
+def in_language(language: str, n: int) -> list[Firing]:
+    """Texts in which latent 0 fires at words of aviation, 1 at those of music, 2 at another word; Han is spelt."""
+    firings = []
+    for i in range(n):
+        subject = SUBJECTS[language][i % 2][i // 2 % 2]
+        text = SENTENCES[language].format(subject, OTHERS[language][i % 5])
+        spans = [(0, 0), *((m.start(), m.end()) for m in re.finditer(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+", text))]
+        places = {start: position for position, (start, end) in enumerate(spans) if end}
+        positions = np.array([places[text.index(subject)], places[text.index(OTHERS[language][i % 5])]])
+        firings.append(Firing(f"{language}{i}", text, np.array([i % 2, 2]), np.ones(2), positions, spans))
+    return firings
+
+
+def labels_of(firings: list[Firing], language: str = "auto") -> dict[int, dict[str, str]]:
+    return {concept.latent: dict(concept.labels) for concept in derive_labels(firings, 4, language=language)}
+
+
+def words_of(label: str) -> set[str]:
+    return set(label.split(" · "))
+
+
+def test_several_languages_have_labels_of_their_own_texts() -> None:
+    firings = [firing for language in SENTENCES for firing in in_language(language, 40)]
+    labels = labels_of(firings)
+    for latent in (0, 1):
+        assert sorted(labels[latent]) == ["de", "en", "zh"]
+    for language in ("en", "de"):
+        for latent in (0, 1):
+            wanted = {word.lower() for word in SUBJECTS[language][latent]}
+            assert words_of(labels[latent][language]) & wanted == wanted, labels[latent]
+            texts = " ".join(firing.text for firing in firings if firing.document_id.startswith(language)).lower()
+            assert all(word in texts for word in words_of(labels[latent][language]))
+    assert labels_of(firings, "en") == {0: {}, 1: {}, 2: {}}
+
+
+def test_labels_in_languages_stand_beside_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    firings = [*in_language("en", 40), *in_language("de", 40)]
+    spoken = list(derive_labels(firings, 4, language="auto"))
+    monkeypatch.setattr("saelex.concepts.labels.told_language", lambda text: None)
+    plain = list(derive_labels(firings, 4, language="auto"))
+    assert [replace(concept, labels={}) for concept in spoken] == plain != spoken
+
+
+def test_chinese_labels_are_words_where_the_tokenizer_spells_them() -> None:
+    firings = [
+        *in_language("en", 20),
+        *pieces_of("机翼|，|产生|升力|，|因为|空气|流动", 3),
+        *pieces_of("提琴|演奏|音乐", 3),
+    ]
+    wing = next(concept for concept in derive_labels(firings, 4, language="auto") if concept.latent == 3)
+    assert wing.labels == {"zh": "机翼"} and wing.evidence[0].word == wing.examples[0].word == "机翼"
+    assert words_of(wing.label) == {"机翼", "升力", "产生"}
+
+
+def pieces_of(pieces: str, n: int) -> list[Firing]:
+    """Texts with these pieces; latent 3 fires at the first word where it is of aviation, latent 2 elsewhere."""
+    text = pieces.replace("|", "")
+    starts = np.cumsum([0, *map(len, pieces.split("|"))]).tolist()
+    spans = list(pairwise(starts))
+    latents = np.array([2, 3]) if "机" in text else np.array([2])
+    positions = np.array([2, 0])[: len(latents)]
+    return [Firing(f"{text}{i}", text, latents, np.ones(len(latents)), positions, spans) for i in range(2 * n)]
+
+
+def test_a_corpus_of_one_language_has_the_labels_that_it_had() -> None:
+    few = in_language("zh", 1)  # in a hundred and fifty: told by mistake, or quoted
+    firings = [*in_language("de", 150), *few]
+    assert all(labels == {} for labels in labels_of(firings).values())
+
+
+def test_too_few_texts_give_no_label_in_their_language() -> None:
+    firings = [*in_language("en", 40), *in_language("de", 8)]  # four of each subject
+    labels = labels_of(firings)
+    assert sorted(labels[0]) == sorted(labels[1]) == ["en"]
+    assert sorted(labels_of([*firings, *in_language("de", 8)])[0]) == ["de", "en"]

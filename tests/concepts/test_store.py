@@ -148,3 +148,37 @@ def test_names_in_any_case_and_of_labels_that_say_context(tmp_path: Path) -> Non
         assert store.resolve("gull") == [2]
         assert store.users() == {1: given[0]}
         assert store.get(2) == given[1] and store.get(3) is None
+
+
+WING = Concept(4, "wing · крыло", (), (), 0.1, 1.0, labels={"de": "Flügel · Auftrieb", "zh": "机翼"})
+GULL = Concept(9, "gull", (), (), 0.1, 1.0, labels={"de": "Möwe"})
+
+
+def test_labels_in_a_language_and_the_whole_corpuss_where_there_is_none(tmp_path: Path) -> None:
+    with ConceptStore.write(tmp_path / "c.sqlite", [WING, GULL, CONCEPTS[2]], fingerprint="abc") as store:
+        assert list(store) == [WING, GULL, CONCEPTS[2]] and store[4] == WING
+        assert store.languages == ("de", "zh")
+        assert [store.label(4, language) for language in ("de", "zh", "fr", None)] == [
+            "Flügel · Auftrieb",
+            "机翼",
+            "wing · крыло",
+            "wing · крыло",
+        ]
+        assert (store.label(9, "zh"), store.label(10, "de")) == ("gull", "latent 10")
+        assert store.language_of("Wo brüten die Möwen an der Küste?") == "de"
+        assert store.language_of("NATO UEFA FIFA") is None
+
+
+def test_a_label_in_any_language_is_a_name(tmp_path: Path) -> None:
+    with ConceptStore.write(tmp_path / "c.sqlite", [WING, GULL], fingerprint="abc") as store:
+        assert store.resolve("möwe") == store.resolve("gull") == [9]
+        assert store.resolve("flügel") == store.resolve("机翼") == store.resolve("auftrieb flügel") == [4]
+
+
+def test_without_labels_in_languages_the_file_has_no_place_for_them(store: ConceptStore, tmp_path: Path) -> None:
+    """It is that of versions that knew of none, and theirs is read."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "concepts.sqlite")) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert {name for name in tables if not name.startswith("concept_text")} == {"meta", "concept"}
+    assert store.languages == () and store.label(9, "de") == "bird · wing"
+    assert store.language_of("Wo brüten die Möwen an der Küste?") is None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.index.fakes import FakeEncoder, make_documents
 
+from saelex.concepts.concept import Concept
 from saelex.errors import InputError, MismatchError
 from saelex.index.index import Index
 
@@ -117,3 +118,22 @@ def test_a_name_of_several_concepts_lists_them(tmp_path: Path) -> None:
         for name in ("word:river", "  ", 2):
             with pytest.raises(InputError, match="is no concept; give its id"):
                 index.concept_named(name)  # type: ignore[arg-type]
+
+
+def test_concepts_in_the_readers_language(index: Index) -> None:
+    """That of a text is told; without a text it is named, or the labels are those of the whole corpus."""
+    wing = index.concepts_in("wing")[0].latent
+    index.write_concepts([Concept(wing, "wing · Flügel", (), (), 0.5, 1.0, labels={"de": "Flügel", "en": "wing"})])
+    german, english = "Wie entsteht der Auftrieb eines wing?", "Where does the lift of a wing come from?"
+
+    def label(text: str, language: str | None = None) -> str:
+        return {concept.latent: concept.label for concept in index.concepts_in(text, language=language)}[wing]
+
+    assert (label(german), label(english), label(english, "de")) == ("Flügel", "wing", "Flügel")
+    assert label(english, "fr") == "wing · Flügel"
+    assert (index.concept(wing).label, index.concept(wing, language="de").label) == ("wing · Flügel", "Flügel")
+    before = (wing - 1) % index.n_latents
+    assert index.concept(before, language="de").neighbours[0].label == "Flügel"
+    assert index.concept_named("flügel") == wing
+    with pytest.raises(InputError, match="labels: unknown language 'auto'"):
+        index.concept(wing, language="auto")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from saelex.cli.options import Add, Ban, Boost, Json, Moved, open_index, print_json
+from saelex.cli.options import Add, Ban, Boost, Json, Moved, Reader, open_index, print_json, say_where_lacking
 
 
 def explain(
@@ -18,12 +18,14 @@ def explain(
     ban: Ban = [],  # noqa: B006
     add: Add = [],  # noqa: B006
     words: Annotated[bool, typer.Option(help="Match exact words beside concepts.")] = True,
+    language: Reader = None,
     model: Moved = None,
     json: Json = False,
 ) -> None:
     """Everything that a document's score for a query is made of; #4711 is a concept's id, to steer by."""
     with open_index(path, model) as index:
-        hit = index.find(query, document, boost=boost, ban=ban, add=add, words=words)
+        hit = index.find(query, document, boost=boost, ban=ban, add=add, words=words, language=language)
+        say_where_lacking(index, language)
         if json:
             print_json({"query": query, **hit.to_json()})
         else:

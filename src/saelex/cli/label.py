@@ -21,7 +21,10 @@ def label(
     language: Annotated[
         str | None,
         typer.Option(
-            "--language", metavar="CODE", help="Whose stop words and inflections count; the index's own unless given."
+            "--language",
+            metavar="CODE",
+            help="Whose stop words and inflections count; the index's own unless given. Under auto a corpus of several "
+            "languages gets labels in each, too.",
         ),
     ] = None,
     export: Annotated[
@@ -50,7 +53,9 @@ def label(
             return
         spoken = index.language if language is None else named_language(language)
         labelled = index.label(language=spoken, progress=True)
-        typer.echo(f"{path}: {labelled:,} concepts have a label")
+        languages = () if index.concepts is None else index.concepts.languages
+        beside = f", some of them others in {', '.join(languages)}" if languages else ""
+        typer.echo(f"{path}: {labelled:,} concepts have a label{beside}")
         if judge:
             try:
                 typer.echo(str(judged(index, spoken)))

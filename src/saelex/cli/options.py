@@ -48,6 +48,14 @@ Language = Annotated[
         "language that each text tells. The model's own for an index, else en.",
     ),
 ]
+Reader = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        metavar="CODE",
+        help="Show labels in this language (ISO 639-1) where there are some; unless given, in the query's or text's.",
+    ),
+]
 Set = Annotated[
     list[str],
     typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe; --settings names them."),
@@ -107,6 +115,14 @@ def open_index(path: Path, model: str | None = None) -> Index:
     from saelex.index.index import Index
 
     return Index.open(path, None if model is None else load_encoder(model))
+
+
+def say_where_lacking(index: Index, language: str | None) -> None:
+    """On stderr: the language that `--language` names is none that the index has labels in."""
+    there = () if index.concepts is None else index.concepts.languages
+    if language is not None and language not in there:
+        only = f", only in {', '.join(there)}" if there else ""
+        typer.echo(f"saelex: no labels in {language} here{only}; those of the whole corpus are shown", err=True)
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from saelex.cli.options import Add, Ban, Boost, Json, Moved, Where, open_index, print_json, read_where
+from saelex.cli.options import (
+    Add,
+    Ban,
+    Boost,
+    Json,
+    Moved,
+    Reader,
+    Where,
+    open_index,
+    print_json,
+    read_where,
+    say_where_lacking,
+)
 
 if TYPE_CHECKING:
     from saelex.index.request import Mode
@@ -26,6 +38,7 @@ def search(
     add: Add = [],  # noqa: B006
     where: Where = [],  # noqa: B006
     words: Annotated[bool, typer.Option(help="Match exact words beside concepts.")] = True,
+    language: Reader = None,
     model: Moved = None,
     json: Json = False,
 ) -> None:
@@ -36,11 +49,20 @@ def search(
     from saelex.index.request import check_search
 
     filters = read_where(where)
-    check_search(k, mode)  # before a model is loaded
+    check_search(k, mode, language)  # before a model is loaded
     with open_index(path, model) as index:
         hits = index.search(
-            query, k, mode=cast("Mode", mode), boost=boost, ban=ban, add=add, where=filters, words=words
+            query,
+            k,
+            mode=cast("Mode", mode),
+            boost=boost,
+            ban=ban,
+            add=add,
+            where=filters,
+            words=words,
+            language=language,
         )
+        say_where_lacking(index, language)
         if json:
             from saelex.index.hits import hits_to_json
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from saelex.encoder.words.scripts import is_unspaced
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -54,6 +56,8 @@ def show_concept(view: ConceptView) -> None:
     source = " (named by a user)" if known is not None and known.source == "user" else ""
     typer.echo(f"#{view.latent}  {view.label}{source}")
     typer.echo(f"  fires in {view.density:.2%} of the passages")
+    for language, label in ({} if known is None else known.labels).items():
+        typer.echo(f"  in {language}: {label}")
     if known is not None and known.evidence:
         typer.echo("  evidence: " + ", ".join(f"{word} ({strength:.1f})" for word, strength in known.evidence[:10]))
     for example in () if known is None else known.examples:
@@ -76,7 +80,8 @@ def snippet(hit: Hit, words: Iterable[str] = ()) -> str:
     places = [match.start() for match in _matches(text, words)]
     # start a little before the word from which on most words are in sight
     best = max(places, key=lambda at: sum(at <= other < at + SNIPPET - 40 for other in places), default=0)
-    start = text.rfind(" ", 0, max(0, best - 30)) + 1 if best > SNIPPET - 40 else 0
+    before = max(0, best - 30)
+    start = (text.rfind(" ", max(0, before - 40), before) + 1 or before) if best > SNIPPET - 40 else 0
     end = text.rfind(" ", start, start + SNIPPET) if start + SNIPPET < len(text) else len(text)
     return (
         ("… " if start else "")
@@ -89,7 +94,13 @@ def _matches(text: str, words: Iterable[str]) -> list[re.Match[str]]:
     known = sorted({word for word in words if word.strip()}, key=len, reverse=True)
     if not known:
         return []
-    return list(re.finditer(rf"(?<!\w)(?:{'|'.join(map(re.escape, known))})(?!\w)", text, re.IGNORECASE))
+    whole = "|".join(map(_whole, known))
+    return list(re.finditer(whole, text, re.IGNORECASE))
+
+
+def _whole(word: str) -> str:
+    """What matches a word between its borders, which scripts without spaces do not show."""
+    return re.escape(word) if is_unspaced(word[0]) else rf"(?<!\w){re.escape(word)}(?!\w)"
 
 
 def _fired(explanation: Explanation | None) -> list[str]:

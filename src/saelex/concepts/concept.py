@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 SEPARATOR = " · "
@@ -49,10 +50,14 @@ class Concept:
     """Mean weight over the documents in which it fires."""
     source: Source = "derived"
     """Who named it: the corpus, or a user, whose label stays when labels are derived again."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Language -> the label from texts in that language alone, where a corpus of several shows enough; or the user's
+    own. "zh" -> "机翼 · 升力"."""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self) | {
+        """As JSON values; "labels" only where there are some."""
+        values = asdict(self) | {
             "evidence": [row._asdict() for row in self.evidence],
             "examples": [row._asdict() for row in self.examples],
         }
+        return {key: value for key, value in values.items() if value or key != "labels"}

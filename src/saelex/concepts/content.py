@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from saelex.encoder.words.analyser import MARKS, WordAnalyser
-from saelex.encoder.words.languages import AUTO, PLAIN
+from saelex.encoder.words.languages import AUTO, PLAIN, with_rules
 from saelex.encoder.words.scripts import UNSPACED, is_unspaced
+from saelex.encoder.words.telling import told_language
 
 # a negated verb ("don't", "won't"), a character of an unspaced script, a word, or any other character but a space
 TOKEN = re.compile(rf"(?<!\w)[a-zA-Z]+n['’]t(?!\w)|[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])*|[^\w\s]")
+# What of a script without spaces no word is cut in: a word of Hangul, and with any other letter the vowel that is
+# written before it, the vowels, tones and marks after it, and the letters below it.
+_UNIT = re.compile(
+    rf"[\uac00-\ud7af]+|[\u0e40-\u0e44\u0ec0-\u0ec4]?(?P<letter>[{UNSPACED}])(?:(?<=[\u1039\u17d2])[{UNSPACED}]|"
+    "[\u0e30-\u0e3a\u0e45-\u0e4e\u0eb0-\u0ebc\u0ec6-\u0ece\u102b-\u103e\u17b4-\u17d3\u30fc])*"
+)
+_BARE_CONSONANT = re.compile("[\u0e01-\u0e2e\u0e81-\u0eae]")
+_HAN_OR_KANA = re.compile("[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]\u30fc?")
+_LONGEST_SPELT = 4  # characters; a tokenizer that spells more of them in a row spells all
 _APOSTROPHE = re.compile("['’]")
 _NEGATED = re.compile(r"[a-z]+n['’]t")
 
@@ -37,6 +50,24 @@ _FUNCTION_WORDS = {
         "sekä vain siitä siinä tämä nämä mikä minkä missä"
     ),
     "ga": "an na agus is ar i le de do a go ag as bhí tá ní nach ach seo sin sé sí iad mar ón den don faoi cad conas",
+    "zh": (
+        "这个 那个 什么 怎么 怎样 如何 为什么 因为 所以 但是 可以 没有 我们 你们 他们 自己 以及 或者 如果 不是 还是 "
+        "一个 一些 这些 那些 哪些 哪个 其中 由于 对于 关于 是否 多少 這個 那個 什麼 怎麼 為什麼 因為 沒有 我們 你們 "
+        "他們 這些 由於 對於 關於"
+    ),
+    "ja": (
+        "です ます ある いる する こと もの これ それ あれ この その あの どの どこ なぜ どう どのように ため よう "
+        "から まで より など という として について により ている ました でした である された して した ない なる "
+        "なった ですか ますか"
+    ),
+    "ko": (
+        "그리고 그러나 하지만 또는 있는 있다 있습니다 어떻게 무엇 무엇을 언제 어디 누가 어떤 하는 되는 위해 대한 "
+        "대해 때문에 또한 같은 입니다 합니까 무엇입니까"
+    ),
+    "th": (
+        "ที่ และ ของ ใน เป็น มี ได้ ให้ ว่า จะ ไม่ การ ความ จาก กับ โดย นี้ นั้น หรือ แต่ ก็ ซึ่ง เพราะ อย่างไร อะไร ทำไม เมื่อ ไหน ใคร "
+        "คือ ถูก ต้อง แล้ว อยู่ ไป มา ยัง เพื่อ ตาม ด้วย กัน ขึ้น เช่น ทั้ง อย่าง"
+    ),
     "hi": "और का के की में है हैं को से पर ने यह वह था थी थे एक कि जो तो भी ही नहीं या कर लिए इस उस ये वे अपने क्या",
     "hu": "a az és hogy nem is egy ez ezt azt van volt de meg ha csak vagy mint már el ki ami aki még mi milyen hol",
     "hy": "և եւ է են ու որ այս այդ այն մի ին ից ում չէ եմ ես էր էին համար հետ մեջ բայց կամ նա իր թե ինչ",
@@ -86,6 +117,61 @@ class ContentWords:
 
 content_words = cache(ContentWords)
 """The content words of a language, made once."""
+
+
+def content_words_in(text: str, language: str) -> ContentWords:
+    """The content words of a text whose words are cut by this language's rules: under "auto", of the one it tells."""
+    return content_words(with_rules(told_language(text) or AUTO) if language == AUTO else language)
+
+
+def words_in(text: str, pieces: Iterable[tuple[int, int]] = ()) -> list[tuple[int, int]]:
+    """Characters [start, end) of every word, sign and negated verb of a text, in order.
+
+    pieces: of a tokenizer, in characters [start, end), which tell the words of scripts without spaces; each of their
+    letters is one elsewhere.
+    """
+    words = [match.span() for match in TOKEN.finditer(text)]
+    told = [] if text.isascii() else sorted({(start, end) for start, end in pieces if start < end})
+    if not told:
+        return words
+    return sorted([*(word for word in words if not is_unspaced(text[word[0]])), *_unspaced_words(text, told)])
+
+
+class _Word(NamedTuple):
+    start: int
+    end: int
+    spelt: bool
+    """A character of Han or kana that is a piece of its own and no particle."""
+
+
+def _unspaced_words(text: str, pieces: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """A piece is a word, cut where letters may be; of a word that the tokenizer has not, the characters together.
+
+    Those are up to _LONGEST_SPELT neighbours of Han or kana that are pieces of their own, and a consonant of Thai or
+    Lao, which no word is, with what stands before it. Words of Hangul end at the spaces.
+    """
+    starts = [start for start, _ in pieces]
+    runs: list[list[_Word]] = []
+    before = -1
+    for unit in _UNIT.finditer(text):
+        start, end = unit.span()
+        letter = max(start, unit.start("letter"))
+        at = bisect_right(starts, letter) - 1
+        piece = at if at >= 0 and letter < pieces[at][1] else -1
+        alone = piece >= 0 and pieces[piece][1] <= end
+        last = runs[-1][-1] if runs and runs[-1][-1].end == start else None
+        spelt = alone and unit.group() not in _PARTICLES and _HAN_OR_KANA.fullmatch(unit.group()) is not None
+        if last and piece >= 0 and (piece == before or (alone and _BARE_CONSONANT.fullmatch(unit.group()))):
+            runs[-1][-1] = _Word(last.start, end, False)
+        elif last and last.spelt and spelt:
+            runs[-1].append(_Word(start, end, True))
+        else:
+            runs.append([_Word(start, end, spelt)])
+        before = piece
+    words: list[tuple[int, int]] = []
+    for run in runs:
+        words += [(run[0].start, run[-1].end)] if len(run) <= _LONGEST_SPELT else [word[:2] for word in run]
+    return words
 
 
 @cache

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.concepts.content import TOKEN, content_words
+from saelex.concepts.content import content_words, words_in
 from saelex.encoder.words.languages import stemmer
 from saelex.errors import InputError
 
@@ -52,14 +52,14 @@ class Terms:
         self._content_of: list[bool] = []
         self._counts: Counter[int] = Counter()
 
-    def split(self, text: str) -> TextTokens:
-        """The tokens of a text. Words beyond the two millionth share the last number."""
-        matches = list(TOKEN.finditer(text))
-        spellings = [self._spelling(match.group().lower()) for match in matches]
+    def split(self, text: str, pieces: Iterable[tuple[int, int]] = ()) -> TextTokens:
+        """The tokens of a text; pieces as in `words_in`. Words beyond the two millionth share the last number."""
+        words = words_in(text, pieces)
+        spellings = [self._spelling(text[start:end].lower()) for start, end in words]
         self._counts.update(spellings)
         return TextTokens(
-            np.array([match.start() for match in matches], np.int64),
-            np.array([match.end() for match in matches], np.int64),
+            np.array([start for start, _ in words], np.int64),
+            np.array([end for _, end in words], np.int64),
             np.array([self._term_of[i] for i in spellings], np.int64),
             np.array([self._content_of[i] for i in spellings], np.bool_),
         )

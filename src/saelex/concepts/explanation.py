@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.concepts.concept import WORD_PREFIX
+from saelex.concepts.content import words_in
 from saelex.concepts.steering import Steering
 from saelex.encoder.words.analyser import MARKS
-from saelex.encoder.words.scripts import UNSPACED
+from saelex.encoder.words.scripts import UNSPACED, is_unspaced
 
+_NO_WIDTH = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _PIECE = re.compile(rf"(?:[^\W{UNSPACED}]|[{MARKS}'’])+")
 REST = -1
 _ALWAYS = {"latent", "label", "contribution", "query_words", "document_words"}  # in a contribution's JSON
@@ -69,7 +72,14 @@ class FiredText:
         position = -1 if self.positions is None else int(self.positions[entry])
         if not 0 <= position < len(self.token_spans):
             return None
-        return whole_word(self.text, *self.token_spans[position])
+        start, end = _without_blanks(self.text, *self.token_spans[position])
+        if start < end and is_unspaced(self.text[start]):
+            start, end = self._words[bisect_right(self._words, start, key=lambda word: word[0]) - 1]
+        return whole_word(self.text, start, end)
+
+    @cached_property
+    def _words(self) -> list[tuple[int, int]]:
+        return words_in(self.text, self.token_spans)
 
     @cached_property
     def _strongest_word(self) -> list[str]:
@@ -252,19 +262,29 @@ def _as_one(rows: list[Contribution]) -> Contribution:
 def whole_word(text: str, start: int, end: int) -> str:
     """The characters [start, end), widened to the borders of the word they belong to.
 
-    Scripts without spaces have no such borders: there, and for punctuation, the characters stay as they are.
+    Scripts without spaces have no such borders: there (see `words_in`), and for punctuation, the characters stay as
+    they are.
     """
-    # a token of a byte-level tokenizer carries the space before it
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
+    start, end = _without_blanks(text, start, end)
     if start < end and _PIECE.fullmatch(text, start, end):
         while start > 0 and _PIECE.fullmatch(text, start - 1, start):
             start -= 1
         inside = _PIECE.match(text, start)
         end = inside.end() if inside else end
     return text[start:end].strip("'’") or text[start:end]
+
+
+def _without_blanks(text: str, start: int, end: int) -> tuple[int, int]:
+    """The characters [start, end) without blanks around them: a token may carry those before it."""
+
+    def blank(character: str) -> bool:
+        return character.isspace() or character in _NO_WIDTH
+
+    while start < end and blank(text[start]):
+        start += 1
+    while end > start and blank(text[end - 1]):
+        end -= 1
+    return start, end
 
 
 def _closed(rows: list[Contribution], score: float) -> list[Contribution]:

@@ -122,7 +122,8 @@ def _read(
     for number, firing in enumerate(firings):
         tokens = terms.split(firing.text)
         pairs = _key(tokens.terms[:-1], tokens.terms[1:])
-        words.append(np.unique(np.concatenate([_key(tokens.terms), pairs])))
+        whole = terms.split(firing.text, firing.token_spans)
+        words.append(np.unique(np.concatenate([_key(tokens.terms), pairs, _key(whole.terms)])))
         inside = firing.latents[firing.latents < n_latents].astype(np.int64)
         texts.append(np.full(len(inside), number))
         latents.append(inside)
@@ -143,6 +144,8 @@ def _scores(words: Sequence[NDArray[np.int64]], concepts: Sequence[Concept], ter
     for column, concept in enumerate(concepts):
         for evidence in concept.evidence:
             parts = terms.split(evidence.word).terms
+            if len(parts) > 2:  # of a script without spaces, in which words of a corpus of several languages are whole
+                parts = terms.split(evidence.word, [(0, len(evidence.word))]).terms
             key = int(_key(parts[:1], parts[1] if len(parts) > 1 else -1)[0])
             strengths[numbers.setdefault(key, len(numbers)), column] = evidence.strength
     rows, columns = np.array(list(strengths), np.int64).reshape(-1, 2).T

@@ -1,7 +1,8 @@
 """Labels as JSON lines: out of an index, to be read, edited or carried to another one of the same encoder, and back.
 
 The first line is `{"format": "saelex-labels/1", "fingerprint": ...}`, every other one a concept: `latent`, `label`,
-`source`, `density`, `mean_weight`, `evidence` and `examples`. A user's own file needs `latent` and `label` alone.
+`source`, `density`, `mean_weight`, `evidence`, `examples` and, where it has labels in languages, `labels`, such as
+`{"de": "Flügel"}`. A user's own file needs `latent` and `label` alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from saelex.concepts.concept import WORD_PREFIX, Concept, Evidence, Example
 from saelex.corpus.lines import read_lines
 from saelex.corpus.reading import parse_jsonl
+from saelex.encoder.words.languages import check_told
 from saelex.errors import InputError, MismatchError
 from saelex.files import write_text
 
@@ -36,7 +38,8 @@ def read_labels(path: Path, known: Iterable[Concept], *, fingerprint: str, n_lat
     """What is known of the latents, after a file of labels has had its say.
 
     A line's fields take the place of what is known of its latent; those that it lacks stay. A label that is another one
-    than the known, or has no source, is its user's. Latents without a line stay as they are.
+    than the known, in whatever language, or has no source, is its user's: a user's label stands in all languages but
+    those that the line's `labels` name. Latents without a line stay as they are.
 
     Raises InputError with file and line for what is no such file, MismatchError for one of another encoder.
     """
@@ -68,7 +71,7 @@ def keep_users_labels(derived: Iterable[Concept], users: Mapping[int, Concept]) 
     left = dict(users)
     for concept in derived:
         own = left.pop(concept.latent, None)
-        yield concept if own is None else replace(concept, label=own.label, source="user")
+        yield concept if own is None else replace(concept, label=own.label, labels=own.labels, source="user")
     yield from left.values()
 
 
@@ -83,16 +86,29 @@ def _concept(latent: int, record: Mapping[str, Any], known: Concept | None) -> C
     unknown = record.keys() - Concept.__dataclass_fields__.keys()
     if unknown:
         raise InputError(f"unknown field {min(unknown)!r}; a line has {', '.join(Concept.__dataclass_fields__)}")
-    label = record.get("label")
-    if not isinstance(label, str) or not label.strip() or len(label) > _LONGEST or _UNSHOWN.search(label):
-        raise InputError(f"'label' is one line of at most {_LONGEST} characters, not {label!r:.60}")
-    if label.strip().startswith(WORD_PREFIX):
-        raise InputError(f"a 'label' that begins with {WORD_PREFIX} would read as an exact word: {label!r:.60}")
+    label = _label(record.get("label"))
     concept = known or Concept(latent, "", (), (), 0.0, 0.0, "user")
     fields: dict[str, Any] = {name: read(record[name]) for name, read in _FIELDS.items() if name in record}
-    if "source" not in fields or (known is not None and known.label != label.strip()):
+    labels = fields.setdefault("labels", concept.labels if concept.label == label else {})
+    if "source" not in fields or (known is not None and (known.label, known.labels) != (label, labels)):
         fields["source"] = "user"
-    return replace(concept, label=label.strip(), **fields)
+    return replace(concept, label=label, **fields)
+
+
+def _label(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST or _UNSHOWN.search(value):
+        raise InputError(f"'label' is one line of at most {_LONGEST} characters, not {value!r:.60}")
+    if value.strip().startswith(WORD_PREFIX):
+        raise InputError(f"a 'label' that begins with {WORD_PREFIX} would read as an exact word: {value!r:.60}")
+    return value.strip()
+
+
+def _labels(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise InputError(f"'labels' is an object of languages and labels, not {value!r:.60}")
+    for language in value:
+        check_told(language)
+    return {language: _label(label) for language, label in value.items()}
 
 
 def _source(value: Any) -> str:
@@ -137,4 +153,5 @@ _FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "mean_weight": _number("mean_weight"),
     "evidence": _rows("evidence", Evidence),
     "examples": _rows("examples", Example),
+    "labels": _labels,
 }

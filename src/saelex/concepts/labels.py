@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,14 +13,18 @@ from numpy.typing import NDArray
 
 from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example
 from saelex.concepts.evidence import EvidenceCounter, EvidenceTable, Terms, TextTokens, as_spans, particularity
-from saelex.encoder.words.languages import DEFAULT_LANGUAGE
+from saelex.encoder.words.languages import AUTO, DEFAULT_LANGUAGE, with_rules
 from saelex.encoder.words.scripts import is_unspaced
+from saelex.encoder.words.telling import told_language
 
 _EVIDENCE = 20
 _EXAMPLES = 4
 _KEPT_EXAMPLES = 8
 _PASSAGE_MARGIN = 80
 _LEAST_PAIR = 3
+_LEAST_SHARE = 0.01
+_LEAST_TEXTS = 5
+_LEAST_MASS = 3.0
 
 
 class Firing(NamedTuple):
@@ -52,37 +57,111 @@ def derive_labels(
 
     One pass; what is held grows with the vocabulary, not with the corpus. language: whose stop words and inflections
     count, as in `LexicalSettings`. words: most words (or pairs of words) of a label. capacity: most masses of (latent,
-    word) held; the smallest are dropped beyond it.
+    word) held, under "auto" twice, and a quarter as many for each language; the smallest are dropped beyond it.
+
+    Under "auto" a corpus of several languages gives labels in each of them beside (`Concept.labels`), from the texts
+    that tell it for sure: in a language that one text in a hundred tells, of latents that fire in five such texts, of
+    words at which they fire three times. All its labels are then of words as `words_in` cuts them by the tokens. Raises
+    InputError where the package that tells languages is missing.
     """
-    terms, counter = Terms(language), EvidenceCounter(n_latents, capacity)
-    activity, examples = _Activity(n_latents), _Examples(n_latents)
+    corpus, languages = _Corpus(n_latents, language, capacity), _Languages(n_latents, capacity)
     for firing in firings:
-        tokens = terms.split(firing.text)
+        corpus.observe(firing)
+        if language == AUTO:
+            languages.observe(firing)
+    labels = languages.labels(words)
+    yield from (languages.corpus if labels else corpus).concepts(words, labels)
+
+
+class _Seen:
+    """At which words of some texts the latents fire. language: whose rules cut the words."""
+
+    def __init__(self, n_latents: int, language: str, capacity: int) -> None:
+        self.activity = _Activity(n_latents)
+        self._terms, self._counter = Terms(language), EvidenceCounter(n_latents, capacity)
+
+    def observe(self, firing: Firing, pieces: Sequence[tuple[int, int]] = ()) -> tuple[TextTokens, NDArray[np.int64]]:
+        """The text's tokens, cut as `words_in` says, and that at which each latent fired."""
+        tokens = self._terms.split(firing.text, pieces)
         at = _tokens_fired_at(firing, tokens)
-        counter.observe(tokens, firing.latents, firing.weights, at)
-        activity.observe(firing)
-        examples.observe(firing, tokens, at)
-    table = counter.table()
-    scores, log_odds = particularity(table)
-    names, content = terms.names(), terms.is_content()
-    for latent, best in _strongest(table, scores, content):
-        candidates = [
-            _Candidate(int(table.first[i]), int(table.second[i]), float(scores[i]), float(log_odds[i])) for i in best
-        ]
-        label = SEPARATOR.join(_spell(candidate, names) for candidate in _choose(candidates, content, words))
-        if not label:
-            continue
-        fires_at = candidates[0]
-        if fires_at.second < 0 and not content[fires_at.first]:
-            label += CONTEXT_MARK
-        yield Concept(
-            latent,
-            label,
-            tuple(Evidence(_spell(candidate, names), candidate.log_odds) for candidate in candidates),
-            examples.best(latent),
-            float(activity.documents[latent] / activity.n_documents),
-            float(activity.weights[latent] / activity.documents[latent]),
-        )
+        self._counter.observe(tokens, firing.latents, firing.weights, at)
+        self.activity.observe(firing)
+        return tokens, at
+
+    def labels(self, most: int, least_mass: float = 0.0) -> Iterator[tuple[int, str, tuple[Evidence, ...]]]:
+        """Every latent with a label of at most so many words and with its evidence; words of less mass are passed."""
+        table = self._counter.table()
+        scores, log_odds = particularity(table)
+        scores[table.masses < least_mass] = 0.0
+        names, content = self._terms.names(), self._terms.is_content()
+        for latent, best in _strongest(table, scores, content):
+            candidates = [
+                _Candidate(int(table.first[i]), int(table.second[i]), float(scores[i]), float(log_odds[i]))
+                for i in best
+            ]
+            label = SEPARATOR.join(_spell(candidate, names) for candidate in _choose(candidates, content, most))
+            if not label:
+                continue
+            fires_at = candidates[0]
+            if fires_at.second < 0 and not content[fires_at.first]:
+                label += CONTEXT_MARK
+            yield latent, label, tuple(Evidence(_spell(one, names), one.log_odds) for one in candidates)
+
+
+class _Corpus(_Seen):
+    """All texts, with examples."""
+
+    def __init__(self, n_latents: int, language: str, capacity: int) -> None:
+        super().__init__(n_latents, language, capacity)
+        self._examples = _Examples(n_latents)
+
+    def observe(self, firing: Firing, pieces: Sequence[tuple[int, int]] = ()) -> tuple[TextTokens, NDArray[np.int64]]:
+        tokens, at = super().observe(firing, pieces)
+        self._examples.observe(firing, tokens, at)
+        return tokens, at
+
+    def concepts(self, most: int, labels: Mapping[int, Mapping[str, str]]) -> Iterator[Concept]:
+        """labels: of latents in languages."""
+        activity = self.activity
+        for latent, label, evidence in self.labels(most):
+            yield Concept(
+                latent,
+                label,
+                evidence,
+                self._examples.best(latent),
+                float(activity.documents[latent] / activity.n_documents),
+                float(activity.weights[latent] / activity.documents[latent]),
+                labels=labels.get(latent, {}),
+            )
+
+
+class _Languages:
+    """The texts of every language, apart, and the corpus of them all."""
+
+    def __init__(self, n_latents: int, capacity: int) -> None:
+        self.corpus = _Corpus(n_latents, AUTO, capacity)
+        self._n_latents, self._capacity = n_latents, capacity // 4
+        self._seen: dict[str, _Seen] = {}
+
+    def observe(self, firing: Firing) -> None:
+        self.corpus.observe(firing, firing.token_spans)
+        language = told_language(firing.text)
+        if language is None:
+            return
+        if language not in self._seen:
+            self._seen[language] = _Seen(self._n_latents, with_rules(language), self._capacity)
+        self._seen[language].observe(firing, firing.token_spans)
+
+    def labels(self, most: int) -> dict[int, dict[str, str]]:
+        """Latent -> language -> label; none at all where the texts are of one language."""
+        enough = _LEAST_SHARE * self.corpus.activity.n_documents
+        spoken = {code: seen for code, seen in sorted(self._seen.items()) if seen.activity.n_documents >= enough}
+        labels: defaultdict[int, dict[str, str]] = defaultdict(dict)
+        for language, seen in spoken.items() if len(spoken) > 1 else ():
+            for latent, label, _ in seen.labels(most, _LEAST_MASS):
+                if seen.activity.documents[latent] >= _LEAST_TEXTS:
+                    labels[latent][language] = label
+        return labels
 
 
 def _tokens_fired_at(firing: Firing, tokens: TextTokens) -> NDArray[np.int64]:

@@ -9,11 +9,13 @@ import os
 import re
 import sqlite3
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example
+from saelex.encoder.words.telling import told_language
 from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 from saelex.files import expanded, replacing
 from saelex.reading.regular import regular_file
@@ -32,6 +34,12 @@ CREATE TABLE concept (
 );
 CREATE VIRTUAL TABLE concept_text USING fts5(label, evidence, tokenize = 'porter unicode61');
 """
+# made with the first label in a language: without any the file is as it was before there were such labels
+_LANGUAGES = """
+CREATE TABLE IF NOT EXISTS label (
+    latent INTEGER NOT NULL, language TEXT NOT NULL, label TEXT NOT NULL, PRIMARY KEY (latent, language)
+) WITHOUT ROWID
+"""
 _SIGNATURE = slice(60, 64)  # bytes of the file that SQLite leaves to the application ("user version")
 _COLUMNS = "latent, label, evidence, examples, density, mean_weight, source"
 
@@ -47,6 +55,10 @@ class ConceptStore:
         self._connection = connection
         self._process = os.getpid()
         self.fingerprint = fingerprint
+        self.languages: tuple[str, ...] = ()
+        """Those that some latents have labels in."""
+        if self._execute("SELECT name FROM sqlite_master WHERE name = 'label'"):
+            self.languages = tuple(code for (code,) in self._execute("SELECT DISTINCT language FROM label ORDER BY 1"))
 
     @classmethod
     def write(cls, path: str | Path, concepts: Iterable[Concept], *, fingerprint: str) -> ConceptStore:
@@ -107,15 +119,18 @@ class ConceptStore:
         return int(self._execute("SELECT count(*) FROM concept")[0][0])
 
     def __iter__(self) -> Iterator[Concept]:
+        labels: defaultdict[int, dict[str, str]] = defaultdict(dict)
+        for latent, language, label in self._labels():
+            labels[latent][language] = label
         for row in self._execute(f"SELECT {_COLUMNS} FROM concept ORDER BY latent"):
-            yield _concept(*row)
+            yield _concept(*row, labels.get(row[0], {}))
 
     def __getitem__(self, latent: int) -> Concept:
         """The concept of a latent. Raises KeyError when the corpus showed nothing of it."""
         rows = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,))
         if not rows:
             raise KeyError(latent)
-        return _concept(*rows[0])
+        return _concept(*rows[0], {language: label for _, language, label in self._labels(latent)})
 
     def get(self, latent: int) -> Concept | None:
         """The concept of a latent; None where the corpus showed nothing of it."""
@@ -126,13 +141,21 @@ class ConceptStore:
 
     def users(self) -> dict[int, Concept]:
         """The concepts that a user has named, by latent."""
-        rows = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE source = 'user' ORDER BY latent")
-        return {row[0]: _concept(*row) for row in rows}
+        rows = self._execute("SELECT latent FROM concept WHERE source = 'user' ORDER BY latent")
+        return {latent: self[latent] for (latent,) in rows}
 
-    def label(self, latent: int) -> str:
-        """The latent's label, or "latent 4711" where there is none."""
+    def label(self, latent: int, language: str | None = None) -> str:
+        """The latent's label in a language, else the one of the whole corpus, or "latent 4711" where there is none."""
+        if language in self.languages:
+            own = self._execute("SELECT label FROM label WHERE latent = ? AND language = ?", (latent, language))
+            if own:
+                return str(own[0][0])
         rows = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,))
         return rows[0][0] if rows else f"latent {latent}"
+
+    def language_of(self, text: str) -> str | None:
+        """The language of the labels for whoever wrote a text: what it tells; None where it, or no label, tells any."""
+        return told_language(text) if self.languages else None
 
     def examples(self, latent: int) -> tuple[Example, ...]:
         """Passages in which the latent fired strongly; none where the corpus showed nothing of it."""
@@ -144,7 +167,7 @@ class ConceptStore:
         return self._match(" OR ".join(_quoted(text)), limit)
 
     def resolve(self, name: str) -> list[int]:
-        """The latents a user means by a label or by words of it, in any case.
+        """The latents a user means by a label in whatever language or by words of it, in any case.
 
         A whole label means the latents that carry it, else the first word of labels those that it leads, else any words
         every latent whose label has all of them. Raises InputError, with the nearest labels, when there is none or when
@@ -179,9 +202,18 @@ class ConceptStore:
     def _labelled(self, folded: str, *, whole: bool) -> list[int]:
         """Latents of this label, or of one that these words lead; compared without regard to case."""
         rows = self._execute("SELECT latent, label FROM concept ORDER BY latent")
+        rows += [(latent, label) for latent, _, label in self._labels()]
         labels = ((latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows)
         start = folded + SEPARATOR
-        return [latent for latent, label in labels if (label == folded if whole else label.startswith(start))]
+        found = (latent for latent, label in labels if (label == folded if whole else label.startswith(start)))
+        return list(dict.fromkeys(found))
+
+    def _labels(self, latent: int | None = None) -> list[tuple[int, str, str]]:
+        """(latent, language, label) of one latent, or of all."""
+        if not self.languages:
+            return []
+        which, values = ("", ()) if latent is None else ("WHERE latent = ?", (latent,))
+        return self._execute(f"SELECT latent, language, label FROM label {which} ORDER BY 1, 2", values)
 
     def _match(self, expression: str, limit: int) -> list[int]:
         if not expression:
@@ -258,14 +290,19 @@ def _insert(connection: sqlite3.Connection, concept: Concept) -> None:
     row = (concept.latent, concept.label, evidence, examples, concept.density, concept.mean_weight, concept.source)
     connection.execute(f"INSERT INTO concept ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     words = " ".join(evidence.word for evidence in concept.evidence)
+    labels = " ".join([concept.label, *concept.labels.values()])
     connection.execute(
-        "INSERT INTO concept_text (rowid, label, evidence) VALUES (?, ?, ?)", (concept.latent, concept.label, words)
+        "INSERT INTO concept_text (rowid, label, evidence) VALUES (?, ?, ?)", (concept.latent, labels, words)
     )
+    if concept.labels:
+        connection.execute(_LANGUAGES)
+        own = [(concept.latent, language, label) for language, label in concept.labels.items()]
+        connection.executemany("INSERT INTO label VALUES (?, ?, ?)", own)
 
 
-def _concept(latent: int, label: str, evidence: str, examples: str, *numbers: Any) -> Concept:
+def _concept(latent: int, label: str, evidence: str, examples: str, *others: Any) -> Concept:
     words = tuple(Evidence(*pair) for pair in json.loads(evidence))
-    return Concept(latent, label, words, tuple(Example(*row) for row in json.loads(examples)), *numbers)
+    return Concept(latent, label, words, tuple(Example(*row) for row in json.loads(examples)), *others)
 
 
 def _quoted(text: str) -> list[str]:

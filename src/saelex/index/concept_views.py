@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.concepts.concept import Concept
-from saelex.concepts.content import content_words
+from saelex.concepts.content import content_words_in
 from saelex.concepts.explanation import FiredText
 from saelex.concepts.store import ConceptStore
 from saelex.encoder.settings import Side
@@ -76,12 +76,16 @@ class ConceptView(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ConceptViews:
-    """The concepts of one index at one commit. language: of its labels."""
+    """The concepts of one index at one commit.
+
+    language: of its words. reader: of the labels that are shown; None: of a text its own, else the whole corpus's.
+    """
 
     encoder: TextEncoder
     snapshot: Snapshot
     concepts: ConceptStore | None
     language: str
+    reader: str | None
 
     def in_text(self, text: str, side: Side) -> list[FiredConcept]:
         """The concepts that fire in a text, heaviest first. Raises InputError for another side."""
@@ -90,11 +94,17 @@ class ConceptViews:
         encode = self.encoder.encode_query if side == "query" else self.encoder.encode_document
         row = encode([text])
         spans = self.encoder.token_spans(text, side)
-        fired = FiredText(text, row.latents, row.weights, row.positions, spans, is_content=content_words(self.language))
+        is_content = content_words_in(text, self.language)
+        fired = FiredText(text, row.latents, row.weights, row.positions, spans, is_content=is_content)
         shares = self._shares(row.latents)
+        reader = self.reader if self.reader or self.concepts is None else self.concepts.language_of(text)
         return [
             FiredConcept(
-                latent := int(row.latents[i]), self.label(latent), float(row.weights[i]), *fired.fired(i), shares[i]
+                latent := int(row.latents[i]),
+                self.label(latent, reader),
+                float(row.weights[i]),
+                *fired.fired(i),
+                shares[i],
             )
             for i in np.argsort(-row.weights, kind="stable").tolist()
         ]
@@ -105,16 +115,16 @@ class ConceptViews:
             raise InputError(f"no latent {latent!r}; they run from 0 to {self.encoder.n_latents - 1}")
         return ConceptView(
             latent,
-            self.label(latent),
+            self.label(latent, self.reader),
             self._shares(np.array([latent], np.int32))[0],
             None if self.concepts is None else self.concepts.get(latent),
-            [Neighbour(i, self.label(i), value) for i, value in self.encoder.neighbours(latent, _SHOWN)],
-            [Neighbour(i, self.label(i), share) for i, share in self._fires_with(latent)],
+            [Neighbour(i, self.label(i, self.reader), value) for i, value in self.encoder.neighbours(latent, _SHOWN)],
+            [Neighbour(i, self.label(i, self.reader), share) for i, share in self._fires_with(latent)],
         )
 
-    def label(self, latent: int) -> str:
-        """A latent's label: the index's own where it has some, else the encoder's."""
-        return self.encoder.label(latent) if self.concepts is None else self.concepts.label(latent)
+    def label(self, latent: int, reader: str | None) -> str:
+        """A latent's label for a reader: the index's own where it has some, else the encoder's."""
+        return self.encoder.label(latent) if self.concepts is None else self.concepts.label(latent, reader)
 
     def _shares(self, latents: NDArray[np.int32]) -> list[float]:
         """Share of the live passages in which each of the latents fires."""

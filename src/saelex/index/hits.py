@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from saelex.concepts.concept import WORD_PREFIX
-from saelex.concepts.content import ContentWords, content_words
+from saelex.concepts.content import ContentWords, content_words_in
 from saelex.concepts.explanation import Explanation, FiredText, explain
 from saelex.concepts.steering import Steering
 from saelex.concepts.store import ConceptStore
@@ -94,6 +95,8 @@ class SearchedQuery:
     """Loaded only when somebody asks why."""
     words: WordState | None
     concepts: ConceptStore | None
+    language: str | None
+    """Of the labels; None: the text's own."""
 
     def explain(self, document: Document, passage: Passage, row: int) -> Explanation:
         """Why the passage in this row of the index has its score.
@@ -113,10 +116,14 @@ class SearchedQuery:
         )
 
     def label(self, latent: int) -> str:
-        """A latent's label, or a word after "word:"."""
+        """A latent's label in the reader's language where there is one, or a word after "word:"."""
         if self.words is not None and latent >= self.n_latents:
             return WORD_PREFIX + self.words.word(latent - self.n_latents)
-        return self.encoder().label(latent) if self.concepts is None else self.concepts.label(latent)
+        return self.encoder().label(latent) if self.concepts is None else self.concepts.label(latent, self._reader)
+
+    @cached_property
+    def _reader(self) -> str | None:
+        return self.language if self.language or self.concepts is None else self.concepts.language_of(self.text)
 
     def _fired_query(self) -> FiredText:
         positions = None
@@ -129,7 +136,7 @@ class SearchedQuery:
             positions,
             self.encoder().token_spans(self.text, "query"),
             self._word_spans(self.text, query=True),
-            self._is_content,
+            self._is_content(self.text),
         )
 
     def _fired_document(self, text: str, row: int) -> FiredText:
@@ -145,11 +152,10 @@ class SearchedQuery:
             known = dict(zip(fired.latents.tolist(), [] if fired.positions is None else fired.positions.tolist()))
             positions = np.array([known.get(latent, -1) for latent in latents.tolist()], np.int32)
         spans = self.encoder().token_spans(text, "document")
-        return FiredText(text, latents, weights, positions, spans, self._word_spans(text), self._is_content)
+        return FiredText(text, latents, weights, positions, spans, self._word_spans(text), self._is_content(text))
 
-    @property
-    def _is_content(self) -> ContentWords:
-        return content_words(DEFAULT_LANGUAGE if self.words is None else self.words.channel.settings.language)
+    def _is_content(self, text: str) -> ContentWords:
+        return content_words_in(text, DEFAULT_LANGUAGE if self.words is None else self.words.channel.settings.language)
 
     def _word_spans(self, text: str, *, query: bool = False) -> list[tuple[int, int, int]]:
         if self.words is None:

@@ -15,7 +15,7 @@ from saelex.concepts.steering import resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
-from saelex.encoder.words.languages import DEFAULT_LANGUAGE
+from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_told
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.files import absolute, expanded
 from saelex.index.disk.storage import Storage
@@ -265,9 +265,9 @@ class Index:
         """Derive what its latents mean from its own documents, without a language model, and store it beside them.
 
         Of more than MOST_LABELLED passages a random sample of so many is read. language: whose stop words and
-        inflections count; None is the index's own. Returns how many latents have a label; see
-        `saelex.concepts.labels`. A label that a user gave (see `import_labels`) stays. Raises InputError without
-        forward rows, and for an unknown language.
+        inflections count; None is the index's own; under "auto" a corpus of several languages has labels in each of
+        them, too. Returns how many latents have a label; see `saelex.concepts.labels`. A label that a user gave (see
+        `import_labels`) stays. Raises InputError without forward rows, and for an unknown language.
         """
         from saelex.concepts.label_file import keep_users_labels
         from saelex.concepts.labels import derive_labels
@@ -302,20 +302,22 @@ class Index:
         own = {"fingerprint": self.settings["fingerprint"], "n_latents": self.n_latents}
         return len(self.write_concepts(read_labels(expanded(path), known, **own)))
 
-    def concepts_in(self, text: str, *, side: Side = "query") -> list[FiredConcept]:
+    def concepts_in(self, text: str, *, side: Side = "query", language: str | None = None) -> list[FiredConcept]:
         """The concepts that fire in a text, encoded as a query or as a document, heaviest first.
 
         Each with label, weight, the words at which it fires, and the share of the index's passages in which it does.
+        language: of the labels, as in `search`; None: the text's own.
         """
         check_query(text)
-        return self._concept_views().in_text(text, side)
+        return self._concept_views(language).in_text(text, side)
 
-    def concept(self, latent: int) -> ConceptView:
+    def concept(self, latent: int, *, language: str | None = None) -> ConceptView:
         """All that is known of one latent: label, evidence, examples, density, neighbours, and what fires with it.
 
-        Raises InputError where there is no latent of that number.
+        language: of the labels, as in `search`; None: those of the whole corpus. Raises InputError where there is no
+        latent of that number.
         """
-        return self._concept_views().of(latent)
+        return self._concept_views(language).of(latent)
 
     def concept_named(self, name: str) -> int:
         """The one latent that a name means: an id ("4711", "#4711"), a label, or words of a label.
@@ -330,11 +332,13 @@ class Index:
             raise InputError(f"{name!r} fits {len(latents)} concepts; name one by its id: {labels}")
         return latents[0]
 
-    def _concept_views(self) -> ConceptViews:
+    def _concept_views(self, language: str | None) -> ConceptViews:
         from saelex.index.concept_views import ConceptViews
 
+        if language is not None:
+            check_told(language)
         self._refresh()
-        return ConceptViews(self.encoder, self._storage.snapshot, self.concepts, self.language)
+        return ConceptViews(self.encoder, self._storage.snapshot, self.concepts, self.language, language)
 
     def firings(
         self,
@@ -521,6 +525,7 @@ class Index:
         add: Iterable[str] = (),
         where: Where | None = None,
         words: bool = True,
+        language: str | None = None,
     ) -> list[Hit]:
         """The k best documents for a query, best first, each with its best passage.
 
@@ -529,12 +534,15 @@ class Index:
         where: metadata that a document must have: `{"lang": "en", "year": {">=": 2001}}`; see `saelex.index.filters`.
         A field that no document has had, or a value of a kind that it never holds, is an InputError.
         words: match exact words beside concepts, in an index that has them.
+        language: of the labels in explanations, an ISO 639-1 code; None: the query's own, where it tells one. A concept
+        without a label in it has that of the whole corpus.
 
         Only documents with a score above zero are hits; among equal scores the one added first comes first.
         Raises InputError for an empty query and for concepts, filters or modes that mean nothing here.
         """
         options: SearchOptions = {
             "mode": mode, "boost": boost, "ban": ban, "add": add, "where": where, "words": words,
+            "language": language,
         }  # fmt: skip
         check_query(query)
         return self.search_batch([query], k, **options)[0]

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict, get_args
 import numpy as np
 
 from saelex.concepts.steering import Resolve, Steering
+from saelex.encoder.words.languages import check_told
 from saelex.errors import InputError
 from saelex.index.filters import Where, condition
 
@@ -24,6 +25,7 @@ class SearchOptions(TypedDict, total=False):
     add: Iterable[str]
     where: Where | None
     words: bool
+    language: str | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Request:
     steering: Steering
     condition: tuple[str, list[Any]] | None
     words: bool
+    language: str | None
 
     @classmethod
     def read(
@@ -47,13 +50,14 @@ class Request:
         add: Iterable[str] = (),
         where: Where | None = None,
         words: bool = True,
+        language: str | None = None,
     ) -> Request:
         """resolve: the latents that a concept's name stands for. Raises InputError for what means nothing."""
-        check_search(k, mode)
+        check_search(k, mode, language)
         for verb, names in (("boost", boost), ("ban", ban), ("add", add)):
             _check_names(verb, names)
         steering = Steering.parse(boost, ban, add, resolve)
-        return cls(k, mode, steering, None if where is None or where == {} else condition(where), words)
+        return cls(k, mode, steering, None if where is None or where == {} else condition(where), words, language)
 
 
 def check_query(query: Any, i: int = 0) -> None:
@@ -84,9 +88,11 @@ def _check_names(verb: str, names: Any) -> None:
                 raise InputError(f"{verb}: a concept is named by a text, such as '{example}' or '4711', not {name!r}")
 
 
-def check_search(k: int, mode: str) -> None:
-    """Raises InputError for a number of hits below 1 and for an unknown mode."""
+def check_search(k: int, mode: str, language: str | None = None) -> None:
+    """Raises InputError for a number of hits below 1, and for an unknown mode or language of labels."""
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
         raise InputError(f"k is the number of hits wanted, at least 1, not {k!r}")
     if mode not in get_args(Mode):
         raise InputError(f"unknown search mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
+    if language is not None:
+        check_told(language)

@@ -112,7 +112,7 @@ class Search:
         quantiser = self.storage.quantiser
         quantised = quantiser.query(row.latents, row.weights)
         scale = quantised.step * quantiser.step
-        parts = (snapshot, self.n_latents, self.encoder, self.words, self.concepts)
+        parts = (snapshot, self.n_latents, self.encoder, self.words, self.concepts, self.request.language)
         return SearchedQuery(text, row, quantised, scale, steering, *parts)
 
     def _best_rows(

@@ -25,7 +25,8 @@ STEMMERS = {
     "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
 # Languages of bigrams, and (Vietnamese) of syllables between spaces, which need no stemmer and have no stop words.
-UNSTEMMED_LANGUAGES = ("ja", "ko", "th", "vi", "zh")
+UNSPACED_LANGUAGES = ("ja", "ko", "th", "zh")
+UNSTEMMED_LANGUAGES = tuple(sorted((*UNSPACED_LANGUAGES, "vi")))
 # What is told apart among texts of one script. The first stands for texts that do not tell, and for words of this
 # script in a text of another. Some have no stemmer: told, they are not taken for a neighbour and cut by its rules.
 LANGUAGES_OF_SCRIPT = {
@@ -53,6 +54,17 @@ def check_language(language: str) -> None:
             f"words: unknown language {language!r}; choose one of {', '.join(known)}, "
             f"{', '.join(UNSTEMMED_LANGUAGES)}, {PLAIN} (words as they are) or {AUTO} (as each text tells)"
         )
+
+
+def check_told(language: str) -> None:
+    """Raises InputError for a code that is no language which texts are told to be in."""
+    if language not in TOLD_LANGUAGES:
+        raise InputError(f"labels: unknown language {language!r:.40}; choose one of {', '.join(TOLD_LANGUAGES)}")
+
+
+def with_rules(language: str) -> str:
+    """The language, where words have rules of it; "none" for one that is only told."""
+    return language if language in (*_stemmed(), *UNSTEMMED_LANGUAGES, AUTO) else PLAIN
 
 
 def stemmer(language: str) -> Callable[[str], str]:
@@ -105,9 +117,11 @@ def stop_words(language: str) -> frozenset[str]:
 
 
 _SCRIPT_OF = {language: script for script, languages in LANGUAGES_OF_SCRIPT.items() for language in languages}
-_SCRIPT_OF |= dict.fromkeys(("ja", "ko", "th", "zh"), "unspaced")
+_SCRIPT_OF |= dict.fromkeys(UNSPACED_LANGUAGES, "unspaced")
 LISTED_LANGUAGES = tuple(_STOP_WORDS)
 """Those that have stop words."""
+TOLD_LANGUAGES = tuple(sorted(_SCRIPT_OF.keys() - {PLAIN}))
+"""Those that a text can tell (`saelex.encoder.words.telling`)."""
 
 
 @cache

