@@ -195,8 +195,8 @@ def test_an_index_with_words_of_another_format_says_so_in_one_line(tmp_path: Pat
         index.add(corpus()[:3])
         catalog = index._storage.catalog
         state = catalog.state("words")
-        assert state is not None and "saelex-words/4" in state
+        assert state is not None and "saelex-words/5" in state
         with catalog.transaction() as transaction:
-            transaction.set_state("words", state.replace("saelex-words/4", "saelex-words/3"))
-    with pytest.raises(Exception, match=r"^[^\n]*kept as 'saelex-words/3'[^\n]*index the documents anew$"):
+            transaction.set_state("words", state.replace("saelex-words/5", "saelex-words/4"))
+    with pytest.raises(Exception, match=r"^[^\n]*kept as 'saelex-words/4'[^\n]*index the documents anew$"):
         Index.open(tmp_path / "i", FakeEncoder())

@@ -148,6 +148,11 @@ def test_every_language_has_a_stemmer_or_bigrams() -> None:
     assert stop_words("zh") == stop_words("none") == frozenset()
 
 
+def test_a_word_of_which_the_stemmer_leaves_nothing_stays_whole() -> None:
+    assert stemmer("el")("ίδια") == ""
+    assert list(WordAnalyser("el").terms("οι Μπρόνκος ίδια"))[-1] == "ίδια"
+
+
 def test_every_language_with_a_stemmer_can_be_told_once() -> None:
     told = [language for languages in LANGUAGES_OF_SCRIPT.values() for language in languages]
     assert len(told) == len(set(told)) and {*STEMMERS} <= {*told}

@@ -132,7 +132,8 @@ class _Rules(dict[str, tuple[str, ...]]):
             pieces = words[0].split("_")
             words += [part for piece in pieces for part in (_PART.findall(piece) if piece.isascii() else [piece])]
         lowered = (unicodedata.normalize("NFKC", word).lower() for word in words)
-        return tuple(self._stem(word) for word in lowered if len(word) > 1 and word not in self._stop_words)
+        # Snowball leaves nothing of some words (Greek ίδια): they stay as they are
+        return tuple(self._stem(word) or word for word in lowered if len(word) > 1 and word not in self._stop_words)
 
 
 def _words(text: str) -> re.Pattern[str]:

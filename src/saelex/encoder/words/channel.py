@@ -24,7 +24,7 @@ from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, settings_from
 from saelex.vectors import SparseRows
 
-FORMAT = "saelex-words/4"  # of what is kept of words; another number where texts are cut or weighted in another way
+FORMAT = "saelex-words/5"  # of what is kept of words; another number where texts are cut or weighted in another way
 _CHUNK = 1024
 
 
