@@ -257,11 +257,18 @@ def _finish(
         module.eval().requires_grad_(False)
     names = ", ".join(Path(source.path).name for source in recipe.data.sources)
     encoder.description |= {
-        "sae": Path(recipe.model.sae).name if recipe.model.sae else encoder.description.get("sae"),
+        "sae": _sae_name(recipe.model.sae) if recipe.model.sae else encoder.description.get("sae"),
+        # what is published is of the latents before they were trained
+        "neuronpedia": None if recipe.tune.head else encoder.description.get("neuronpedia"),
         "training_data": recipe.training_data or names,
         "weights_of_latents": "trained for retrieval; training/recipe.yaml has every setting",
         "licence": recipe.licence,
     }
+
+
+def _sae_name(sae: str) -> str:
+    """What the card calls an SAE: a folder by its own name, one of the catalogue or the hub as it is named."""
+    return Path(sae).name if expanded(sae).exists() else sae
 
 
 def _facts(recipe: RetrievalRecipe, examples: MixedExamples, steps: int, measured: dict[str, float]) -> dict[str, Any]:
