@@ -1,4 +1,4 @@
-"""`saelex label`: what the latents of an index mean, derived from its own documents or published, and how true that is."""
+"""`saelex label`: what the latents of an index mean, by its own documents or as published, and how true that is."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def published_in(record: Mapping[str, Any], source: str) -> Published | None:
 def belongs(record: Mapping[str, Any], source: str) -> bool:
     """Whether an answer, or an export's line, says nothing else than that it is of this source."""
     model, layer = source.split("/")
-    return record.get("modelId", model) == model and record.get("layer", layer) == layer
+    return (record.get("modelId", model), record.get("layer", layer)) == (model, layer)
 
 
 def _of_feature(feature: Any, source: str, latent: int) -> Published | None:
