@@ -11,6 +11,7 @@ from tests.cli.conftest import Saelex
 from tests.concepts.neuronpedia_site import SOURCE, Answer, Site, running_site
 
 from saelex.concepts.concept import Concept
+from saelex.encoder.encoder import Encoder
 from saelex.index.index import Index
 
 
@@ -88,6 +89,20 @@ def test_published_labels_are_fetched_shown_and_kept(saelex: Saelex, index: Path
     saelex(*named)
     view = saelex("concept", index, first).out
     assert view.startswith(f"#{first}  Mine (named by a user)\n  fires in ") and f"published {first} (by" in view
+
+
+def test_an_encoder_tells_where_its_latents_are_published(
+    saelex: Saelex, corpus: Path, model: Path, tmp_path: Path, site: Site
+) -> None:
+    encoder = Encoder.load(model)
+    encoder.description["neuronpedia"] = SOURCE
+    encoder.save_pretrained(tmp_path / "model")
+    index = tmp_path / "told.saelex"
+    assert saelex("index", corpus, index, "--model", tmp_path / "model", "--no-labels").code == 0
+    first, *_ = used_latents(index)
+    site.shows(first, "wings")
+    assert "1 concepts have a published label" in saelex("label", index, "--published").out
+    assert saelex("concept", index, first).out.startswith(f"#{first}  wings (published)\n")
 
 
 def test_a_fetch_that_is_stopped_says_so_and_keeps_what_it_has(saelex: Saelex, index: Path, site: Site) -> None:
