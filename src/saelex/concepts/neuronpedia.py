@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from saelex.concepts.concept import Published, one_line
@@ -175,6 +174,8 @@ def _get(url: str, clock: Callable[[], float]) -> _Answer:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that an answer asks to wait, told as such or as a date; None where it does not, or not so."""
+    from email.utils import parsedate_to_datetime
+
     told = headers.get("retry-after", "").strip()
     if told.isascii() and told.isdecimal():
         return float(told[:9])
