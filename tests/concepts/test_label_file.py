@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from saelex.concepts.concept import Concept, Evidence, Example
-from saelex.concepts.label_file import keep_users_labels, read_labels, write_labels
+from saelex.concepts.concept import Concept, Evidence, Example, Published
+from saelex.concepts.label_file import add_published, keep_given_labels, read_labels, write_labels
 from saelex.errors import InputError, MismatchError
 
 WING = Concept(
@@ -19,6 +19,8 @@ WING = Concept(
     0.25,
     1.0,
 )
+SHOWN = Published("aircraft wings", "gpt-4o-mini", "gemma-2-2b/16-gemmascope-res-65k")
+ALONE = Concept(5, SHOWN.text, (), (), 0.0, 0.0, "published", published=SHOWN)
 OWN = Concept(9, "Möwe, «gull»", (), (), 0.0, 0.0, "user")
 
 
@@ -59,11 +61,38 @@ def test_an_edited_export_is_its_users_and_an_untouched_line_is_not(tmp_path: Pa
 def test_users_labels_stay_when_labels_are_derived_again() -> None:
     named = replace(WING, label="flight", source="user")
     derived = [replace(WING, density=0.5), replace(WING, latent=4)]
-    assert list(keep_users_labels(derived, {3: named, 9: OWN})) == [
+    assert list(keep_given_labels(derived, {3: named, 9: OWN})) == [
         replace(WING, label="flight", density=0.5, source="user"),
         derived[1],
         OWN,
     ]
+
+
+def test_what_is_published_stands_beside_the_label_and_a_users_label_wins() -> None:
+    other = SHOWN._replace(text="birds")
+    given = list(add_published([WING, OWN], {3: SHOWN, 9: other, 5: SHOWN}))
+    assert given == [replace(WING, published=SHOWN), ALONE, replace(OWN, published=other)]
+    assert [concept.shown for concept in given] == ["aircraft wings", "aircraft wings", "Möwe, «gull»"]
+    assert list(add_published(given, {5: other}))[1] == replace(ALONE, label="birds", published=other)
+
+
+def test_what_is_published_stays_when_labels_are_derived_again() -> None:
+    known = [replace(WING, published=SHOWN), replace(WING, latent=4, published=SHOWN), ALONE]
+    derived = [replace(WING, label="flight"), replace(WING, latent=5)]
+    assert list(keep_given_labels(derived, {concept.latent: concept for concept in known})) == [
+        replace(WING, label="flight", published=SHOWN),
+        replace(WING, latent=5, published=SHOWN),
+        replace(ALONE, latent=4),
+    ]
+
+
+def test_what_is_published_goes_out_and_comes_back(tmp_path: Path) -> None:
+    path, known = tmp_path / "labels.jsonl", [replace(WING, published=SHOWN), ALONE, replace(OWN, published=SHOWN)]
+    write_labels(path, known, fingerprint="f")
+    assert read(path, []) == read(path, known) == known
+    path.write_text(path.read_text().replace('"label": "aircraft wings"', '"label": "gliders"'))
+    assert read(path, known)[1] == replace(ALONE, label="gliders", source="user")
+    assert read(path, known)[1].shown == "gliders"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +113,15 @@ def test_users_labels_stay_when_labels_are_derived_again() -> None:
         ({"latent": 1, "label": "x", "labels": {"de": ""}}, "'label' is one line"),
         ({"latent": 1, "label": "x", "density": "much"}, "'density' is a finite number"),
         ({"latent": 1, "label": "x", "density": 10**400}, "'density' is a finite number"),
-        ({"latent": 1, "label": "x", "source": "me"}, "'source' is"),
+        ({"latent": 1, "label": "x", "source": "me"}, "'source' is one of derived, published, user, not 'me'"),
+        ({"latent": 1, "label": "x", "source": []}, "'source' is one of"),
+        ({"latent": 1, "label": "x", "published": "y"}, "'published' is an object with text, author, source"),
+        ({"latent": 1, "label": "x", "published": {**SHOWN._asdict(), "text": "a\nb"}}, "'label' is one line"),
+        ({"latent": 1, "label": "x", "published": {**SHOWN._asdict(), "author": 4}}, "'label' is one line"),
+        (
+            {"latent": 1, "label": "x", "published": {**SHOWN._asdict(), "source": "../.."}},
+            "Neuronpedia's model/source",
+        ),
         ({"latent": 1, "label": "x", "evidence": [["wing", 1]]}, "'evidence' is a list of objects with word, strength"),
         ({"latent": 1, "label": "x", "examples": [{"word": "wing"}]}, "'examples' is a list of objects"),
         ({"latent": 1, "label": "x", "evidence": [{"word": 1, "strength": 2}]}, "'word' is a string"),
@@ -143,4 +180,4 @@ def test_a_users_label_stands_in_all_languages_but_those_it_names(
     named = replace(SPOKEN, **changed)
     assert read(path, [SPOKEN]) == [named]
     if named.source == "user":
-        assert list(keep_users_labels([replace(SPOKEN, density=0.5)], {3: named})) == [replace(named, density=0.5)]
+        assert list(keep_given_labels([replace(SPOKEN, density=0.5)], {3: named})) == [replace(named, density=0.5)]

@@ -4,11 +4,12 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from saelex.concepts.concept import Concept, Evidence, Example
+from saelex.concepts.concept import Concept, Evidence, Example, Published
 from saelex.concepts.store import ConceptStore
 from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 
@@ -44,6 +45,32 @@ def test_what_was_written_is_read(store: ConceptStore, tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         store[10]
     assert [path.name for path in tmp_path.iterdir()] == ["concepts.sqlite"]
+
+
+def test_what_is_published_is_shown_unless_a_user_or_the_readers_language_has_another(tmp_path: Path) -> None:
+    shown = Published("aircraft parts", "gpt-4o-mini", "gemma-2-2b/16-gemmascope-res-65k")
+    concepts = [
+        replace(CONCEPTS[0], published=shown, labels={"de": "Flügel", "en": "wing"}),
+        replace(CONCEPTS[1], published=shown, source="user", labels={"en": "seagull"}),
+        replace(CONCEPTS[2]),
+    ]
+    with ConceptStore.write(tmp_path / "c.sqlite", concepts, fingerprint="abc") as store:
+        assert list(store) == [store[4], store[9], store[11]] == concepts
+        assert store.given() == {4: concepts[0], 9: concepts[1]}
+        assert [store.label(4, language) for language in (None, "de", "en", "fr")] == [
+            "aircraft parts",
+            "Flügel",
+            "aircraft parts",
+            "aircraft parts",
+        ]
+        assert [store.label(9, language) for language in (None, "de", "en")] == [
+            "bird · wing",
+            "bird · wing",
+            "seagull",
+        ]
+        assert store.label(11) == "wing"
+        assert store.resolve("Aircraft Parts") == [4, 9] and sorted(store.resolve("parts")) == [4, 9]
+        assert store.resolve("airfoil") == [4]
 
 
 def test_find_ranks_labels_before_evidence(store: ConceptStore) -> None:
@@ -146,7 +173,7 @@ def test_names_in_any_case_and_of_labels_that_say_context(tmp_path: Path) -> Non
     with ConceptStore.write(tmp_path / "c.sqlite", given, fingerprint="abc") as store:
         assert store.resolve("zÜRICH ") == [1]
         assert store.resolve("gull") == [2]
-        assert store.users() == {1: given[0]}
+        assert store.given() == {1: given[0]}
         assert store.get(2) == given[1] and store.get(3) is None
 
 

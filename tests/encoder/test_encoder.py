@@ -283,6 +283,15 @@ def test_dropout_is_off_in_the_middle_of_training(tmp_path: Path) -> None:
     assert all(module.training for module in encoder.backbone.modules())
 
 
+@pytest.mark.parametrize(("told", "known"), [("gemma-2-2b/16-res", "gemma-2-2b/16-res"), ("../x", None), (4, None)])
+def test_from_sae_tells_where_its_latents_are_published(told: object, known: str | None, tmp_path: Path) -> None:
+    folder = tiny_checkpoint("llama", tmp_path / "llama")
+    tensors = [torch.ones(shape) for shape in ((32, N_LATENTS), (N_LATENTS,), (N_LATENTS, 32), (32,))]
+    config = SaeConfig(32, N_LATENTS, str(folder), layer=1, source="here", metadata={"neuronpedia_id": told})
+    encoder = Encoder.from_sae(folder, SparseAutoencoder(*tensors, TopK(4), config))
+    assert encoder.description == {"sae": "here"} | ({"neuronpedia": known} if known else {})
+
+
 @pytest.mark.parametrize("gate", [JumpReLU(torch.tensor([0.2])), TopK(4)])
 def test_from_sae_encodes_with_the_sae(gate: JumpReLU | TopK, tmp_path: Path) -> None:
     folder = tiny_checkpoint("llama", tmp_path / "llama")
@@ -294,7 +303,7 @@ def test_from_sae_encodes_with_the_sae(gate: JumpReLU | TopK, tmp_path: Path) ->
         *tensors, gate, config, apply_b_dec_to_input=True, encoder_scale=torch.full((N_LATENTS,), 0.7)
     )
     encoder = Encoder.from_sae(folder, sae, settings=EncoderSettings(document_top_k=None))
-    assert encoder.backbone.layer == 1
+    assert encoder.backbone.layer == 1 and encoder.description == {"sae": None}
     text = encoder.tokenizer.tokenize([TEXTS[1]], "document")[0]
     with torch.no_grad():
         hidden = encoder.backbone(torch.from_numpy(text.ids)[None])[0][torch.from_numpy(text.pooled)]

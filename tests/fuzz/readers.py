@@ -20,6 +20,7 @@ from tests.encoder.tiny_models import tiny_checkpoint
 from tests.sae.formats.library_builders import BUILDERS
 
 from saelex.concepts.concept import Concept, Evidence, Example
+from saelex.concepts.published import read_exports
 from saelex.concepts.store import ConceptStore
 from saelex.corpus.reading import read_corpus, read_qrels, read_queries
 from saelex.corpus.trec.runs import read_run
@@ -87,6 +88,11 @@ _TOPICS = (
     "<top>\n<num> Number: 301\n<title> wing lift\n<desc> Description:\nhow\n</top>\n\n"
     "<top>\n<num> 302\n<title> b\n</top>\n"
 )
+_EXPLANATIONS = "".join(
+    json.dumps({"modelId": "m", "layer": "1-res", "index": str(i), "description": TEXT, "explanationModelName": "gpt"})
+    + "\n"
+    for i in range(3)
+)
 _TOPICS_XML = '<?xml version="1.0" encoding="UTF-8"?>\n<topics><topic number="1"><title>wing</title></topic></topics>\n'
 
 
@@ -111,6 +117,7 @@ _COLLECTIONS = [
     Reader("run", _file("run.trec", _RUN), read_run, 30),
     Reader("topics", _file("topics.txt", _TOPICS), _all(read_topics), 20),
     Reader("topics.xml", _file("topics.xml", _TOPICS_XML), _all(read_topics), 20),
+    Reader("published labels", _file("e.jsonl", _EXPLANATIONS), lambda path: read_exports(path, "m/1-res", 9), 10),
     Reader("training lines", _file("train.jsonl", _QUERIES), _lines, 10),
 ]
 

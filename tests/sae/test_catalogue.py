@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from saelex.errors import InputError, MismatchError
 from saelex.sae import catalogue
-from saelex.sae.catalogue import CatalogueEntry, find, resolve, search, suites
+from saelex.sae.catalogue import CatalogueEntry, find, neuronpedia_of, resolve, search, suites
 from saelex.sae.config import SaeConfig
 
 ENTRIES = search()
@@ -266,7 +266,26 @@ def test_what_a_file_does_not_say_comes_from_the_catalogue(model: str | None) ->
     entry = find("gemma-scope/2b/16/65k/128")
     config = entry.completed(SaeConfig(2304, 65_536, model_name=model, source="x", metadata={"a": 1}))
     assert (config.model_name, config.layer, config.hook_name) == ("google/gemma-2-2b", 16, "blocks.16.hook_resid_post")
-    assert (config.source, config.metadata) == ("x", {"a": 1})
+    assert (config.source, config.metadata) == ("x", {"a": 1, "neuronpedia_id": "gemma-2-2b/16-gemmascope-res-65k"})
+    own = entry.completed(SaeConfig(2304, 65_536, metadata={"neuronpedia_id": "gemma-2-2b/of-the-file"}))
+    assert own.neuronpedia == "gemma-2-2b/of-the-file"
+
+
+@pytest.mark.parametrize(
+    ("description", "found"),
+    [
+        ({"sae": "gemma-scope/2b/16/65k/128"}, "gemma-2-2b/16-gemmascope-res-65k"),
+        ({"sae": "google/gemma-scope-2b-pt-res/layer_16/width_65k/average_l0_128"}, "gemma-2-2b/16-gemmascope-res-65k"),
+        ({"sae": "gemma-scope/2b/16/65k/128", "neuronpedia": "gemma-2-2b/other"}, "gemma-2-2b/other"),
+        ({"sae": "gemma-scope/2b/16/65k/128", "neuronpedia": None}, None),
+        ({"neuronpedia": "../secret"}, None),
+        ({"sae": "runs/my-sae"}, None),
+        ({"sae": 4}, None),
+        ({}, None),
+    ],
+)
+def test_where_an_encoders_latents_are_published(description: dict[str, object], found: str | None) -> None:
+    assert neuronpedia_of(description) == found
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import typer
 from saelex.files import expanded
 from saelex.hub import check_obtainable
 from saelex.sae.catalogue import CatalogueEntry, Suite, find, models, resolve
+from saelex.sae.config import NEURONPEDIA
 from saelex.sae.memory import DTYPE_BYTES, head_bytes
 
 if TYPE_CHECKING:
     from saelex.sae.autoencoder import SparseAutoencoder
 
-NEURONPEDIA = "https://www.neuronpedia.org/"
 _DEPTH = 2 / 3  # of the backbone's blocks: where SPLARE finds the best layers
 
 
@@ -86,7 +86,7 @@ def loaded_facts(sae: SparseAutoencoder, folder: Path) -> dict[str, Any]:
         "scale": _scale(sae),
         "licence": None,
         "note": None,
-        "neuronpedia": None,
+        "neuronpedia": NEURONPEDIA + config.neuronpedia if config.neuronpedia else None,
         "file_bytes": _size(folder),
         "head_bytes": {dtype: head_bytes(config.d_model, config.n_latents, gate, dtype) for dtype in DTYPE_BYTES},
         "backbone_bytes": _backbone_bytes(parameters),

@@ -53,9 +53,16 @@ def show_explanation(explanation: Explanation) -> None:
 def show_concept(view: ConceptView) -> None:
     """Print all that is known of one concept."""
     known = view.concept
-    source = " (named by a user)" if known is not None and known.source == "user" else ""
+    published = None if known is None else known.published
+    user = known is not None and known.source == "user"
+    source = " (named by a user)" if user else " (published)" if published and view.label == published.text else ""
     typer.echo(f"#{view.latent}  {view.label}{source}")
     typer.echo(f"  fires in {view.density:.2%} of the passages")
+    if known is not None and published is not None:
+        author = f" (by {published.author})" if published.author else ""
+        typer.echo(f"  published: {published.text}{author}  {view.page}")
+        if known.source == "derived":
+            typer.echo(f"  derived: {known.label}")
     for language, label in ({} if known is None else known.labels).items():
         typer.echo(f"  in {language}: {label}")
     if known is not None and known.evidence:

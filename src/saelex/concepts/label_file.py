@@ -1,30 +1,28 @@
 """Labels as JSON lines: out of an index, to be read, edited or carried to another one of the same encoder, and back.
 
 The first line is `{"format": "saelex-labels/1", "fingerprint": ...}`, every other one a concept: `latent`, `label`,
-`source`, `density`, `mean_weight`, `evidence`, `examples` and, where it has labels in languages, `labels`, such as
-`{"de": "Flügel"}`. A user's own file needs `latent` and `label` alone.
+`source`, `density`, `mean_weight`, `evidence`, `examples` and, where it has them, `labels` in languages, such as
+`{"de": "Flügel"}`, and `published`, an object of `text`, `author` and `source`. A user's own file needs `latent` and
+`label` alone.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from saelex.concepts.concept import WORD_PREFIX, Concept, Evidence, Example
+from saelex.concepts.concept import LONGEST_LABEL, UNSHOWN, WORD_PREFIX, Concept, Evidence, Example, Published, Source
 from saelex.corpus.lines import read_lines
 from saelex.corpus.reading import parse_jsonl
 from saelex.encoder.words.languages import check_told
 from saelex.errors import InputError, MismatchError
 from saelex.files import write_text
+from saelex.sae.config import is_neuronpedia_id
 
 FORMAT = "saelex-labels/1"
-_LONGEST = 200  # characters of a label
-# what ends lines, commands a terminal, or turns the direction of the text around it
-_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def write_labels(path: Path, concepts: Iterable[Concept], *, fingerprint: str) -> int:
@@ -63,16 +61,44 @@ def read_labels(path: Path, known: Iterable[Concept], *, fingerprint: str, n_lat
     return iter(concepts[latent] for latent in sorted(concepts))
 
 
-def keep_users_labels(derived: Iterable[Concept], users: Mapping[int, Concept]) -> Iterator[Concept]:
-    """Derived concepts with the labels that users gave; a latent that nothing is derived for stays as the user has it.
+def keep_given_labels(derived: Iterable[Concept], given: Mapping[int, Concept]) -> Iterator[Concept]:
+    """Derived concepts with the labels that users gave and with what is published.
 
-    users: by latent.
+    A latent that nothing is derived for stays as the user has it, or has the published label alone. given: by latent.
     """
-    left = dict(users)
+    left = dict(given)
     for concept in derived:
-        own = left.pop(concept.latent, None)
-        yield concept if own is None else replace(concept, label=own.label, labels=own.labels, source="user")
-    yield from left.values()
+        known = left.pop(concept.latent, None)
+        if known is not None:
+            concept = replace(concept, published=known.published)
+            if known.source == "user":
+                concept = replace(concept, label=known.label, labels=known.labels, source="user")
+        yield concept
+    for latent, known in left.items():
+        if known.source == "user":
+            yield known
+        elif known.published is not None:
+            yield published_alone(latent, known.published)
+
+
+def add_published(known: Iterable[Concept], published: Mapping[int, Published]) -> Iterator[Concept]:
+    """The known concepts with what is published beside their labels, and those that nothing else is known of.
+
+    published: by latent; what was known as published of others stays.
+    """
+    concepts = {concept.latent: concept for concept in known}
+    for latent, text in published.items():
+        concept = concepts.get(latent)
+        if concept is None or concept.source == "published":
+            concepts[latent] = published_alone(latent, text)
+        else:
+            concepts[latent] = replace(concept, published=text)
+    return iter(concepts[latent] for latent in sorted(concepts))
+
+
+def published_alone(latent: int, published: Published) -> Concept:
+    """The concept of a latent that nothing is known of but what is published."""
+    return Concept(latent, published.text, (), (), 0.0, 0.0, "published", published=published)
 
 
 def _latent(record: Mapping[str, Any], n_latents: int) -> int:
@@ -96,8 +122,8 @@ def _concept(latent: int, record: Mapping[str, Any], known: Concept | None) -> C
 
 
 def _label(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST or _UNSHOWN.search(value):
-        raise InputError(f"'label' is one line of at most {_LONGEST} characters, not {value!r:.60}")
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_LABEL or UNSHOWN.search(value):
+        raise InputError(f"'label' is one line of at most {LONGEST_LABEL} characters, not {value!r:.60}")
     if value.strip().startswith(WORD_PREFIX):
         raise InputError(f"a 'label' that begins with {WORD_PREFIX} would read as an exact word: {value!r:.60}")
     return value.strip()
@@ -112,9 +138,20 @@ def _labels(value: Any) -> dict[str, str]:
 
 
 def _source(value: Any) -> str:
-    if value not in ("derived", "user"):
-        raise InputError(f'\'source\' is "derived" or "user", not {value!r:.40}')
+    if value not in get_args(Source):
+        raise InputError(f"'source' is one of {', '.join(get_args(Source))}, not {value!r:.40}")
     return str(value)
+
+
+def _published(value: Any) -> Published:
+    if not isinstance(value, dict) or value.keys() != set(Published._fields):
+        raise InputError(f"'published' is an object with {', '.join(Published._fields)}, not {value!r:.60}")
+    text, author, source = _label(value["text"]), value["author"], value["source"]
+    if author != "":
+        author = _label(author)
+    if not is_neuronpedia_id(source):
+        raise InputError(f"'source' of 'published' is Neuronpedia's model/source, not {source!r:.60}")
+    return Published(text, author, source)
 
 
 def _number(name: str) -> Callable[[Any], float]:
@@ -154,4 +191,5 @@ _FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "evidence": _rows("evidence", Evidence),
     "examples": _rows("examples", Example),
     "labels": _labels,
+    "published": _published,
 }

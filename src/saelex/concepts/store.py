@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example
+from saelex.concepts.concept import CONTEXT_MARK, SEPARATOR, Concept, Evidence, Example, Published
 from saelex.encoder.words.telling import told_language
 from saelex.errors import CorruptIndexError, InputError, MismatchError, SaelexError
 from saelex.files import expanded, replacing
@@ -40,6 +40,13 @@ CREATE TABLE IF NOT EXISTS label (
     latent INTEGER NOT NULL, language TEXT NOT NULL, label TEXT NOT NULL, PRIMARY KEY (latent, language)
 ) WITHOUT ROWID
 """
+# made likewise, with the first published label
+_PUBLISHED = """
+CREATE TABLE IF NOT EXISTS published (
+    latent INTEGER PRIMARY KEY, text TEXT NOT NULL, author TEXT NOT NULL, source TEXT NOT NULL
+)
+"""
+_PUBLISHED_IN = "en"  # Neuronpedia's explanations are in English
 _SIGNATURE = slice(60, 64)  # bytes of the file that SQLite leaves to the application ("user version")
 _COLUMNS = "latent, label, evidence, examples, density, mean_weight, source"
 
@@ -57,7 +64,9 @@ class ConceptStore:
         self.fingerprint = fingerprint
         self.languages: tuple[str, ...] = ()
         """Those that some latents have labels in."""
-        if self._execute("SELECT name FROM sqlite_master WHERE name = 'label'"):
+        tables = {name for (name,) in self._execute("SELECT name FROM sqlite_master")}
+        self._has_published = "published" in tables
+        if "label" in tables:
             self.languages = tuple(code for (code,) in self._execute("SELECT DISTINCT language FROM label ORDER BY 1"))
 
     @classmethod
@@ -122,15 +131,17 @@ class ConceptStore:
         labels: defaultdict[int, dict[str, str]] = defaultdict(dict)
         for latent, language, label in self._labels():
             labels[latent][language] = label
+        published = self._published()
         for row in self._execute(f"SELECT {_COLUMNS} FROM concept ORDER BY latent"):
-            yield _concept(*row, labels.get(row[0], {}))
+            yield _concept(*row, labels.get(row[0], {}), published.get(row[0]))
 
     def __getitem__(self, latent: int) -> Concept:
         """The concept of a latent. Raises KeyError when the corpus showed nothing of it."""
         rows = self._execute(f"SELECT {_COLUMNS} FROM concept WHERE latent = ?", (latent,))
         if not rows:
             raise KeyError(latent)
-        return _concept(*rows[0], {language: label for _, language, label in self._labels(latent)})
+        labels = {language: label for _, language, label in self._labels(latent)}
+        return _concept(*rows[0], labels, self._published(latent).get(latent))
 
     def get(self, latent: int) -> Concept | None:
         """The concept of a latent; None where the corpus showed nothing of it."""
@@ -139,19 +150,27 @@ class ConceptStore:
         except KeyError:
             return None
 
-    def users(self) -> dict[int, Concept]:
-        """The concepts that a user has named, by latent."""
-        rows = self._execute("SELECT latent FROM concept WHERE source = 'user' ORDER BY latent")
-        return {latent: self[latent] for (latent,) in rows}
+    def given(self) -> dict[int, Concept]:
+        """The concepts that a user has named or that something is published of, by latent."""
+        return {concept.latent: concept for concept in self if concept.source == "user" or concept.published}
 
     def label(self, latent: int, language: str | None = None) -> str:
-        """The latent's label in a language, else the one of the whole corpus, or "latent 4711" where there is none."""
+        """The latent's label for a reader of a language, or "latent 4711" where there is none.
+
+        A user's, in that language if there is one; else the corpus's in it, but for English; else what is published;
+        else the corpus's.
+        """
+        rows = self._execute("SELECT label, source FROM concept WHERE latent = ?", (latent,))
+        if not rows:
+            return f"latent {latent}"
+        label, source = rows[0]
         if language in self.languages:
             own = self._execute("SELECT label FROM label WHERE latent = ? AND language = ?", (latent, language))
-            if own:
-                return str(own[0][0])
-        rows = self._execute("SELECT label FROM concept WHERE latent = ?", (latent,))
-        return rows[0][0] if rows else f"latent {latent}"
+            label = own[0][0] if own else label
+            if own and language != _PUBLISHED_IN:
+                return str(label)
+        published = None if source == "user" else self._published(latent).get(latent)
+        return str(label) if published is None else published.text
 
     def language_of(self, text: str) -> str | None:
         """The language of the labels for whoever wrote a text: what it tells; None where it, or no label, tells any."""
@@ -203,6 +222,7 @@ class ConceptStore:
         """Latents of this label, or of one that these words lead; compared without regard to case."""
         rows = self._execute("SELECT latent, label FROM concept ORDER BY latent")
         rows += [(latent, label) for latent, _, label in self._labels()]
+        rows += [(latent, published.text) for latent, published in self._published().items()]
         labels = ((latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows)
         start = folded + SEPARATOR
         found = (latent for latent, label in labels if (label == folded if whole else label.startswith(start)))
@@ -214,6 +234,14 @@ class ConceptStore:
             return []
         which, values = ("", ()) if latent is None else ("WHERE latent = ?", (latent,))
         return self._execute(f"SELECT latent, language, label FROM label {which} ORDER BY 1, 2", values)
+
+    def _published(self, latent: int | None = None) -> dict[int, Published]:
+        """What is published of one latent, or of all."""
+        if not self._has_published:
+            return {}
+        which, values = ("", ()) if latent is None else ("WHERE latent = ?", (latent,))
+        rows = self._execute(f"SELECT latent, text, author, source FROM published {which} ORDER BY 1", values)
+        return {number: Published(*told) for number, *told in rows}
 
     def _match(self, expression: str, limit: int) -> list[int]:
         if not expression:
@@ -290,7 +318,8 @@ def _insert(connection: sqlite3.Connection, concept: Concept) -> None:
     row = (concept.latent, concept.label, evidence, examples, concept.density, concept.mean_weight, concept.source)
     connection.execute(f"INSERT INTO concept ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     words = " ".join(evidence.word for evidence in concept.evidence)
-    labels = " ".join([concept.label, *concept.labels.values()])
+    published = concept.published
+    labels = " ".join([concept.label, *concept.labels.values(), *([published.text] if published else [])])
     connection.execute(
         "INSERT INTO concept_text (rowid, label, evidence) VALUES (?, ?, ?)", (concept.latent, labels, words)
     )
@@ -298,6 +327,9 @@ def _insert(connection: sqlite3.Connection, concept: Concept) -> None:
         connection.execute(_LANGUAGES)
         own = [(concept.latent, language, label) for language, label in concept.labels.items()]
         connection.executemany("INSERT INTO label VALUES (?, ?, ?)", own)
+    if published:
+        connection.execute(_PUBLISHED)
+        connection.execute("INSERT INTO published VALUES (?, ?, ?, ?)", (concept.latent, *published))
 
 
 def _concept(latent: int, label: str, evidence: str, examples: str, *others: Any) -> Concept:

@@ -45,7 +45,7 @@ class EncoderParts:
     weighting: frozen corpus statistics over the latents, applied after pooling and before Top-K.
     token_weights: the query side of a doc-only model, which then needs no backbone for queries.
     labels: what is known of latents, by latent; `decode` uses it.
-    description: what the model card tells: SAE, training data, licence.
+    description: what the model card tells: SAE, its latents' place on Neuronpedia, training data, licence.
     backbone_identity, head_digest: for the fingerprint, where a model folder's reader has computed and compared them.
     extra_files: content of more files of the model folder, by relative name: what made the model, in `training/`.
 
@@ -143,7 +143,8 @@ class EncoderParts:
         sae.check_belongs(backbone.base_model, backbone.layer, backbone.d_model, transform=transform)
         before = load_transform(backbone) if transform else None
         head = LinearHead.from_sae(sae, pooling, saturation, transform=before).to(backbone.device)
-        return cls(backbone, head, settings, description={"sae": sae.config.source})
+        published = {"neuronpedia": sae.config.neuronpedia} if sae.config.neuronpedia else {}
+        return cls(backbone, head, settings, description={"sae": sae.config.source, **published})
 
     @classmethod
     def from_vocabulary(

@@ -62,6 +62,12 @@ class ConceptView(NamedTuple):
     """The latents that fire in the same passages, those most particular to them first, with the share of this one's
     passages (of a sample of at most 2,000) that they fire in."""
 
+    @property
+    def page(self) -> str | None:
+        """Where what is published of it is shown; None where nothing is."""
+        published = None if self.concept is None else self.concept.published
+        return None if published is None else published.page(self.latent)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         return {
@@ -69,6 +75,7 @@ class ConceptView(NamedTuple):
             "label": self.label,
             "density": self.density,
             "concept": None if self.concept is None else self.concept.to_json(),
+            "page": self.page,
             "neighbours": [near._asdict() for near in self.neighbours],
             "fires_with": [near._asdict() for near in self.fires_with],
         }

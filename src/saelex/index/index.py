@@ -10,7 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from saelex.concepts.concept import WORD_PREFIX
+from saelex.concepts.neuronpedia import MOST_FETCHED, Neuronpedia
 from saelex.concepts.steering import resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
@@ -33,9 +36,10 @@ from saelex.vectors import SparseRows
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from saelex.concepts.concept import Concept
+    from saelex.concepts.concept import Concept, Published
     from saelex.concepts.explanation import Explanation
     from saelex.concepts.labels import Firing
+    from saelex.concepts.published import Fetched
     from saelex.encoder.settings import Side
     from saelex.index.adding import AddReport, FillReport
     from saelex.index.concept_views import ConceptView, ConceptViews, FiredConcept
@@ -267,16 +271,16 @@ class Index:
         Of more than MOST_LABELLED passages a random sample of so many is read. language: whose stop words and
         inflections count; None is the index's own; under "auto" a corpus of several languages has labels in each of
         them, too. Returns how many latents have a label; see `saelex.concepts.labels`. A label that a user gave (see
-        `import_labels`) stays. Raises InputError without forward rows, and for an unknown language.
+        `import_labels`) and what is published stay. Raises InputError without forward rows and for an unknown language.
         """
-        from saelex.concepts.label_file import keep_users_labels
+        from saelex.concepts.label_file import keep_given_labels
         from saelex.concepts.labels import derive_labels
 
         fired = self.firings(title="labels" if progress else "")
         spoken = self.language if language is None else language
-        users = {} if self.concepts is None else self.concepts.users()
+        given = {} if self.concepts is None else self.concepts.given()
         derived = derive_labels(fired, self.n_latents, language=spoken)
-        return len(self.write_concepts(keep_users_labels(derived, users)))
+        return len(self.write_concepts(keep_given_labels(derived, given)))
 
     def export_labels(self, path: str | Path) -> int:
         """Write its labels, with evidence and examples, as JSON lines (see `saelex.concepts.label_file`); how many.
@@ -301,6 +305,59 @@ class Index:
         known = () if self.concepts is None else self.concepts
         own = {"fingerprint": self.settings["fingerprint"], "n_latents": self.n_latents}
         return len(self.write_concepts(read_labels(expanded(path), known, **own)))
+
+    @property
+    def neuronpedia(self) -> str:
+        """Neuronpedia's "model/source" of its latents. Raises InputError where the encoder tells none."""
+        from saelex.sae.catalogue import neuronpedia_of
+
+        found = neuronpedia_of(getattr(self.encoder, "description", {}))
+        if found is None:
+            raise InputError(
+                f"{self.path}: its encoder does not tell where Neuronpedia shows its latents; if their numbers are "
+                "still those of a published SAE, name it: --neuronpedia MODEL/SOURCE"
+            )
+        return found
+
+    def fetch_published(
+        self, source: str | None = None, *, most: int | None = MOST_FETCHED, progress: bool = False
+    ) -> Fetched:
+        """Store what Neuronpedia shows of the latents that fire here, beside their labels; what it says is kept.
+
+        Those that fire in the most passages are asked for first. source: Neuronpedia's "model/source"; None: the
+        encoder's. most: questions in this run (None: one for every latent that is not kept). What was found is stored
+        also where `Fetched.stopped` says why it ended early. Raises InputError where nothing was.
+        """
+        from saelex.concepts.published import fetch_published
+
+        site = Neuronpedia(self.neuronpedia if source is None else source)
+        self._refresh()
+        counts = self._storage.snapshot.frequencies(np.arange(self.n_latents, dtype=np.int32))
+        order = np.argsort(-counts, kind="stable")
+        fetched = fetch_published(order[counts[order] > 0].tolist(), site, most=most, progress=progress)
+        if fetched.stopped and not fetched.published:
+            raise InputError(fetched.stopped)
+        self._add_published(fetched.published)
+        return fetched
+
+    def import_published(self, path: str | Path, source: str | None = None) -> int:
+        """Store what a file of Neuronpedia's exports, or a folder of them, says of the latents; of how many.
+
+        source: as in `fetch_published`. Raises InputError with file and line, MismatchError for another source's file;
+        then nothing changes.
+        """
+        from saelex.concepts.published import read_exports
+
+        published = read_exports(expanded(path), self.neuronpedia if source is None else source, self.n_latents)
+        self._add_published(published)
+        return len(published)
+
+    def _add_published(self, published: Mapping[int, Published]) -> None:
+        from saelex.concepts.label_file import add_published
+
+        if published:
+            known = () if self.concepts is None else self.concepts
+            self.write_concepts(add_published(known, published))
 
     def concepts_in(self, text: str, *, side: Side = "query", language: str | None = None) -> list[FiredConcept]:
         """The concepts that fire in a text, encoded as a query or as a document, heaviest first.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from saelex.errors import InputError, MismatchError
-from saelex.sae.config import SaeConfig
+from saelex.sae.config import SaeConfig, is_neuronpedia_id
 from saelex.sae.memory import DTYPE_BYTES, BaseModel, head_bytes
 
 WIDTHS: Mapping[str, int] = {
@@ -212,7 +212,7 @@ class CatalogueEntry:
             yield f"{self.repo}/{self.file}"
 
     def completed(self, config: SaeConfig) -> SaeConfig:
-        """A loaded SAE's configuration, with model and layer where its file says nothing of them.
+        """A loaded SAE's configuration, with model, layer and Neuronpedia's id where its file says nothing of them.
 
         Raises MismatchError where the file says something else than the catalogue: it is another SAE.
         """
@@ -231,8 +231,13 @@ class CatalogueEntry:
             raise MismatchError(
                 f"{config.source}: was trained on {config.model_name}, but {self.id} on {self.model.name}: another SAE"
             )
+        told = {} if config.neuronpedia or not self.neuronpedia else {"neuronpedia_id": self.neuronpedia}
         return replace(
-            config, model_name=self.model.name, layer=self.layer, hook_name=config.hook_name or self.hook_name
+            config,
+            model_name=self.model.name,
+            layer=self.layer,
+            hook_name=config.hook_name or self.hook_name,
+            metadata={**config.metadata, **told},
         )
 
     def _filled(self, template: str) -> str:
@@ -295,6 +300,19 @@ def resolve(source: str | Path, path_in_repo: str | None = None) -> CatalogueEnt
             raise InputError(f"{name} holds {len(in_repo)} SAEs that are known; name one, such as {in_repo[0].id}")
         return in_repo[0]
     return find(name) if name.split("/")[0] in {suite.name.split("/")[0] for suite in suites()} else None
+
+
+def neuronpedia_of(description: Mapping[str, Any]) -> str | None:
+    """Neuronpedia's "model/source" of the latents of an encoder, by what its description tells; None: unknown.
+
+    `neuronpedia`, where it is told (None after the latents were trained), else the id of the SAE `sae`.
+    """
+    if "neuronpedia" in description:
+        told = description["neuronpedia"]
+        return str(told) if is_neuronpedia_id(told) else None
+    name = description.get("sae")
+    entry = _lookup(name) if isinstance(name, str) else None
+    return None if entry is None else entry.neuronpedia
 
 
 def search(model: str | None = None, layer: int | None = None) -> list[CatalogueEntry]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 MLM_TRANSFORM = "mlm_transform"
 """Hook of an SAE that reads what a masked-LM head's transform makes of the last block (SAE-SPLADE's "h")."""
+
+NEURONPEDIA = "https://www.neuronpedia.org/"
+"""Where "model/source/index" is the page of a latent, with what language models say of it."""
+
+_NEURONPEDIA_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,99}/[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+
+
+def is_neuronpedia_id(value: object) -> bool:
+    """Whether a value can be Neuronpedia's "model/source", such as "gemma-2-2b/16-gemmascope-res-65k"."""
+    return isinstance(value, str) and _NEURONPEDIA_ID.fullmatch(value) is not None
 
 
 @dataclass(frozen=True)
@@ -39,3 +50,9 @@ class SaeConfig:
     def reads_transform(self) -> bool:
         """Whether the states are those after the model's masked-LM transform."""
         return self.hook_name == MLM_TRANSFORM
+
+    @property
+    def neuronpedia(self) -> str | None:
+        """Neuronpedia's "model/source" of its latents, as the checkpoint or the catalogue names it; None: neither."""
+        known = self.metadata.get("neuronpedia_id")
+        return str(known) if is_neuronpedia_id(known) else None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tests.encoder.tiny_encoders import tiny_encoder
 from tests.encoder.tiny_models import tiny_checkpoint
 from tests.training.retrieval.toys import TOPICS, examples, write_jsonl
 from transformers import TrainerCallback, set_seed
@@ -74,6 +75,19 @@ def test_the_saved_encoder_is_the_trained_one_and_tells_how_it_was_made(toy, tmp
     facts = json.loads((told / "facts.json").read_text())
     assert facts["steps"] == 6 and facts["queries"] == 24 and facts["versions"]["torch"] == torch.__version__
     assert not (tmp_path / "model.run").exists()
+
+
+@pytest.mark.parametrize(("head", "told"), [(False, "gemma-2-2b/16-res"), (True, None)])
+def test_published_labels_are_of_latents_that_were_not_trained(toy, tmp_path, head, told):
+    start = tiny_encoder(tmp_path / "start")
+    start.description |= {"sae": "here", "neuronpedia": "gemma-2-2b/16-res"}
+    start.save_pretrained(tmp_path / "encoder")
+    model = ModelRecipe(encoder=str(tmp_path / "encoder"), device="cpu")
+    tune = TuneRecipe(backbone="lora", lora=LoraRecipe(rank=2), head=head)
+    steps = StepRecipe(batch_queries=4, max_steps=1, learning_rate=1e-3)
+    train_retrieval(toy_recipe(toy, model=model, tune=tune, training=steps), tmp_path / "model")
+    description = Encoder.load(tmp_path / "model", device="cpu").description
+    assert (description["sae"], description["neuronpedia"]) == ("here", told)
 
 
 @pytest.mark.parametrize("backbone", ["lora", "full"])

@@ -25,6 +25,7 @@ from saelex.encoder.identity import BackboneIdentity
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError
 from saelex.files import check_own, expanded, write_text
+from saelex.sae.catalogue import neuronpedia_of
 from saelex.training.checkpoints import last_checkpoint
 from saelex.training.examples.example import Example
 from saelex.training.examples.mixing import MixedExamples, open_examples
@@ -257,11 +258,18 @@ def _finish(
         module.eval().requires_grad_(False)
     names = ", ".join(Path(source.path).name for source in recipe.data.sources)
     encoder.description |= {
-        "sae": Path(recipe.model.sae).name if recipe.model.sae else encoder.description.get("sae"),
+        "sae": _sae_name(recipe.model.sae) if recipe.model.sae else encoder.description.get("sae"),
+        # what is published is of the latents before they were trained
+        "neuronpedia": None if recipe.tune.head else neuronpedia_of(encoder.description),
         "training_data": recipe.training_data or names,
         "weights_of_latents": "trained for retrieval; training/recipe.yaml has every setting",
         "licence": recipe.licence,
     }
+
+
+def _sae_name(sae: str) -> str:
+    """What the card calls an SAE: a folder by its own name, one of the catalogue or the hub as it is named."""
+    return Path(sae).name if expanded(sae).exists() else sae
 
 
 def _facts(recipe: RetrievalRecipe, examples: MixedExamples, steps: int, measured: dict[str, float]) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def best_temperature(sides: list[tuple[Tensor, Tensor]]) -> float:
 
 def _row_deviation(scores: Tensor) -> Tensor:
     """Root of the mean variance within a row, of the rows of all processes; a scalar."""
-    return ranks.mean_over_ranks(scores.var(1, correction=0).sum(), len(scores)).sqrt()
+    variance: Tensor = scores.var(1, correction=0)  # [rows]
+    return ranks.mean_over_ranks(variance.sum(), len(scores)).sqrt()
 
 
 def _mean_divergence(sides: list[tuple[Tensor, Tensor]], temperature: float) -> Tensor:
