@@ -26,6 +26,10 @@ Model = Annotated[str, typer.Option("--model", "-m", help="Embedded model, model
 Moved = Annotated[
     str | None, typer.Option("--model", "-m", help="The index's own encoder, where its folder has moved since.")
 ]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", metavar="SECONDS", min=0, help="Wait so long until another process has written to it."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Boost = Annotated[
     list[str],
@@ -110,11 +114,14 @@ def load_encoder(model: str) -> Encoder:
     return Encoder.load(model)
 
 
-def open_index(path: Path, model: str | None = None) -> Index:
-    """An index with the encoder it names, or with the one that is named here; it must be the same."""
+def open_index(path: Path, model: str | None = None, *, wait: float = 0.0) -> Index:
+    """An index with the encoder it names, or with the one that is named here; it must be the same.
+
+    wait: for another writer, in seconds.
+    """
     from saelex.index.index import Index
 
-    return Index.open(path, None if model is None else load_encoder(model))
+    return Index.open(path, None if model is None else load_encoder(model), wait=wait)
 
 
 def say_where_lacking(index: Index, language: str | None) -> None:

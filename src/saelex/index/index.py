@@ -80,6 +80,7 @@ class Index:
         bits: int = 16,
         passage_tokens: int | None = None,
         passage_overlap: int | None = None,
+        wait: float = 0.0,
     ) -> Index:
         """A new index in a new folder, bound to its encoder.
 
@@ -90,7 +91,7 @@ class Index:
         derived from them. pruned: keep what the `capped` and `two_step` searches read, too. bits: 8 or 16 for a stored
         weight.
         passage_tokens, passage_overlap: longer documents are split into passages of so many tokens (default: what the
-        encoder reads, at most 512) that overlap by so many (default: an eighth).
+        encoder reads, at most 512) that overlap by so many (default: an eighth). wait: as in `open`.
 
         Raises InputError where something is there already, or for settings that cannot be.
         """
@@ -114,15 +115,18 @@ class Index:
             **({} if quantiser is None else {"step": quantiser.step}),
             **stored,
         }
-        return cls(Storage.create(path, settings), encoder)
+        return cls(Storage.create(path, settings, wait=wait), encoder)
 
     @classmethod
-    def open(cls, path: str | Path, encoder: TextEncoder | None = None) -> Index:
+    def open(cls, path: str | Path, encoder: TextEncoder | None = None, *, wait: float = 0.0) -> Index:
         """An index that is there. Without an encoder, the one it was made with is loaded when it is first needed.
+
+        wait: seconds for which `add`, `update`, `delete` and `merge` wait until another process has written, before
+        they raise SaelexError; `math.inf` for without end. Labels are one file, replaced whole: nobody waits for them.
 
         Raises CorruptIndexError for a folder that is damaged or none of ours, MismatchError for another encoder.
         """
-        storage = Storage.open(path)
+        storage = Storage.open(path, wait=wait)
         try:
             if storage.settings.get("kind") != "documents":
                 raise InputError("an index of bare vectors; open it with InvertedIndex.open")
@@ -139,11 +143,14 @@ class Index:
         cls,
         path: str | Path,
         encoder: TextEncoder | Callable[[], TextEncoder] | None = None,
+        *,
+        wait: float = 0.0,
         **settings: Any,
     ) -> Index:
         """The index at a path: opened where there is one, else created.
 
-        encoder: for a new index; or what gives it, which is asked only if need be. settings: those of `create`.
+        encoder: for a new index; or what gives it, which is asked only if need be. wait: as in `open`. settings: those
+        of `create`.
 
         Raises InputError for a new index without an encoder, and for settings that one that is there was not created
         with; else as `open` and `create` do.
@@ -151,8 +158,8 @@ class Index:
         if not os.path.lexists(expanded(path)):  # also where no file can have that name
             if encoder is None:
                 raise InputError(f"{path}: no such index; give the encoder to make it with")
-            return cls.create(path, encoder() if callable(encoder) else encoder, **settings)
-        index = cls.open(path, None if callable(encoder) else encoder)
+            return cls.create(path, encoder() if callable(encoder) else encoder, wait=wait, **settings)
+        index = cls.open(path, None if callable(encoder) else encoder, wait=wait)
         try:
             index._check_created_with(settings)
         except BaseException:
