@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from saelex.cli.logs import say, say_error
 from saelex.errors import InputError
 from saelex.hub import check_obtainable
 
@@ -129,7 +130,7 @@ def say_where_lacking(index: Index, language: str | None) -> None:
     there = () if index.concepts is None else index.concepts.languages
     if language is not None and language not in there:
         only = f", only in {', '.join(there)}" if there else ""
-        typer.echo(f"saelex: no labels in {language} here{only}; those of the whole corpus are shown", err=True)
+        say(f"saelex: no labels in {language} here{only}; those of the whole corpus are shown")
 
 
 def print_json(value: Any) -> None:
@@ -156,7 +157,7 @@ def stopping_in_order() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        typer.echo(f"saelex: interrupted; {interrupt}" if str(interrupt) else "saelex: interrupted", err=True)
+        say_error(f"interrupted; {interrupt}" if str(interrupt) else "interrupted")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
