@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class Index:
     def __init__(self, storage: Storage, encoder: TextEncoder | None = None) -> None:
         self._storage = storage
         self._encoder: TextEncoder | None = None
+        self._loading = Lock()  # of several threads that search first, one loads the encoder
         self._concepts: ConceptStore | None = None
         word_settings = storage.settings["words"]
         self._words = None
@@ -220,11 +222,16 @@ class Index:
     def encoder(self) -> TextEncoder:
         """The encoder it is bound to. Raises MismatchError when what its name loads today gives other vectors."""
         if self._encoder is None:
-            from saelex.encoder.encoder import Encoder
-
-            self._take(Encoder.load(self._encoder_source()))
+            with self._loading:
+                self._load_encoder()
         assert self._encoder is not None
         return self._encoder
+
+    def _load_encoder(self) -> None:
+        from saelex.encoder.encoder import Encoder
+
+        if self._encoder is None:  # another thread may have been quicker
+            self._take(Encoder.load(self._encoder_source()))
 
     def _encoder_source(self) -> str:
         """What the encoder is loaded from: its own place, or where it lies beside an index that was moved with it."""
@@ -561,6 +568,18 @@ class Index:
             check_query(query, i)
         request = self._request(k, options)
         return self._search(self.encoder.encode_query(texts), texts, request) if texts else []
+
+    async def asearch(self, query: str, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
+        """`search` in a thread, so that the event loop goes on meanwhile: for web servers and the like.
+
+        Searches of several tasks run side by side, as those of several threads do; many at once share the same cores,
+        so that `search_batch` is the quicker way for many queries that are there together. A task that is cancelled
+        stops waiting at once, and its search ends by itself. `hit.explain` and `hit.snippet` are no coroutines:
+        `await asyncio.to_thread(hit.explain)`.
+        """
+        import asyncio
+
+        return await asyncio.to_thread(self.search, query, k, **options)
 
     def search_vectors(
         self, rows: SparseRows, k: int = 10, *, texts: Sequence[str] | None = None, **options: Unpack[SearchOptions]
