@@ -6,7 +6,7 @@ import sys
 import pytest
 from tqdm import tqdm
 
-from saelex.progress import LINE_EVERY, counted, progress_bar
+from saelex.progress import LINE_EVERY, counted, progress_bar, showing
 
 
 class Clock:
@@ -55,3 +55,23 @@ def test_counting_changes_nothing_and_can_be_silent(capsys: pytest.CaptureFixtur
     assert list(counted(iter("abc"), desc="x", unit="letter", shown=False)) == ["a", "b", "c"]
     assert list(counted("abc", desc="x", unit="letter", shown=True)) == ["a", "b", "c"]
     assert capsys.readouterr().err == ""
+
+
+def test_all_work_can_be_shown_elsewhere_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, clock = io.StringIO(), Clock()
+    monkeypatch.setattr(written, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", written)
+    told: list[tuple[str, dict[str, object]]] = []
+    with showing(report=lambda line, counts: told.append((line, dict(counts)))):
+        with showing(shown=False), progress_bar(total=9, unit="text", clock=clock) as bar:
+            clock.now += 100
+            bar.update()
+        with progress_bar(total=9, unit="text", desc="encode", clock=clock) as bar:
+            for _ in range(2):
+                clock.now += 10
+                bar.update(2)
+    assert told == [("encode:  44% 4/9 [00:20<00:25,  5.00s/ text]", {"done": 4, "total": 9, "unit": "text"})]
+    assert written.getvalue() == ""
+    with progress_bar(total=3, unit="text") as bar:
+        bar.update(3)
+    assert "3/3" in written.getvalue()

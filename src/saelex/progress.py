@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +15,33 @@ Item = TypeVar("Item")
 
 LINE_EVERY = 15.0
 """Seconds between two lines where stderr is no terminal; work that is done sooner leaves none."""
+
+Report = Callable[[str, Mapping[str, Any]], None]
+"""Takes a line of progress, and the same in numbers: done, total (None where it is not known) and unit."""
+
+
+class _Settings:
+    """How work is shown in this process; `showing` changes it for a while."""
+
+    shown = True
+    report: Report | None = None
+
+
+_settings = _Settings()
+
+
+@contextmanager
+def showing(shown: bool = True, report: Report | None = None) -> Iterator[None]:
+    """In the block, all work of this process is shown so: not at all, or as lines that `report` takes.
+
+    report: on a terminal, too; None leaves it at bars and lines on stderr.
+    """
+    before = _settings.shown, _settings.report
+    _settings.shown, _settings.report = shown, report
+    try:
+        yield
+    finally:
+        _settings.shown, _settings.report = before
 
 
 class Progress(Protocol):
@@ -36,9 +64,10 @@ class Progress(Protocol):
 
 
 class _Lines:
-    """As tqdm, but for whole lines on stderr, `LINE_EVERY` seconds apart: count, rate, and time left where known."""
+    """As tqdm, but for whole lines, `LINE_EVERY` seconds apart: count, rate, and time left where known."""
 
-    def __init__(self, done: float, clock: Callable[[], float], **shown: Any) -> None:
+    def __init__(self, report: Report, done: float, clock: Callable[[], float], **shown: Any) -> None:
+        self._report = report
         self._shown: dict[str, Any] = shown  # prefix, total, unit, unit_scale
         self._done = self._initial = done
         self._clock = clock
@@ -57,8 +86,8 @@ class _Lines:
                 "postfix": self._postfix,
                 "ncols": 0,
             }
-            sys.stderr.write(tqdm.format_meter(self._done, **known, **self._shown) + "\n")
-            sys.stderr.flush()
+            counts = {"done": self._done, "total": self._shown["total"], "unit": self._shown["unit"].strip()}
+            self._report(tqdm.format_meter(self._done, **known, **self._shown), counts)
 
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
         self._postfix = s
@@ -89,16 +118,23 @@ def progress_bar(
     """Counts units of work for whoever watches stderr: as a bar, or as lines in a log where it is no terminal.
 
     total: units in all, where known. initial: of those, what was done before. unit: the name of one; unit_scale: as
-    4.7k. leave: the bar stays when the work is done. clock: in seconds.
+    4.7k. leave: the bar stays when the work is done. clock: in seconds. `showing` has the last word on all of it.
     """
-    if not shown or sys.stderr.isatty():
+    shown, report = shown and _settings.shown, _settings.report
+    if not shown or (report is None and sys.stderr.isatty()):
         return tqdm(
             desc=desc or None, total=total, initial=initial, unit=unit, unit_scale=unit_scale, disable=not shown,
             leave=leave,
         )  # fmt: skip
     return _Lines(
-        initial, clock, prefix=f"{desc}: " if desc else "", total=total, unit=f" {unit.strip()}", unit_scale=unit_scale
-    )
+        report or _on_stderr, initial, clock, prefix=f"{desc}: " if desc else "", total=total, unit=f" {unit.strip()}",
+        unit_scale=unit_scale,
+    )  # fmt: skip
+
+
+def _on_stderr(line: str, counts: Mapping[str, Any]) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def counted(items: Iterable[Item], *, total: int | None = None, desc: str, unit: str, shown: bool) -> Iterator[Item]:

@@ -124,7 +124,8 @@ def test_errors(saelex: Saelex, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         (["fly"], "no such command 'fly'"),
-        (["search", "i"], "missing argument 'QUERY'; see `saelex search --help`"),
+        (["explain", "i"], "missing argument 'QUERY'; see `saelex explain --help`"),
+        (["search", "i"], "give a QUERY, or --queries FILE and --run FILE"),
         (["search", "i", "q", "-k", "0"], "'-k'"),
         (["search", "i", "q", "--boost"], "--boost"),
         (["encode", "--fast"], "--fast"),

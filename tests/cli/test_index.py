@@ -5,12 +5,15 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.cli.conftest import Saelex
 
 from saelex.encoder.encoder import Encoder
+from saelex.index.disk import lock
+from saelex.index.disk.lock import writer_lock
 from saelex.index.index import Index
 
 
@@ -157,3 +160,23 @@ def test_a_terminated_index_keeps_what_is_encoded_and_goes_on(
     assert result.err == "saelex: interrupted; the document before it is in the index; go on with resume\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert "100 documents; 99 added, 1 there already" in saelex("index", source, path, "--resume").out
+
+
+def test_commands_that_write_wait_and_then_say_so_in_one_line(
+    saelex: Saelex, index: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append))
+    for arguments in (
+        ["index", corpus, index, "--resume", "--no-labels"],
+        ["delete", index, "zip"],
+        ["merge", index],
+    ):
+        slept.clear()
+        with writer_lock(index):
+            late = saelex(*arguments, "--wait", 1.5)
+        assert (late.code, late.out, late.err.count("\n")) == (2, "", 1)
+        assert "another process is writing to this index, still after 1.5 seconds" in late.err
+        assert sum(slept) == pytest.approx(1.5)
+        assert saelex(*arguments, "--wait", 1.5).code == 0
+    assert saelex("merge", index, "--wait", -1).code == 2

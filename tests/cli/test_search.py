@@ -5,12 +5,15 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import Saelex
 
 from saelex.cli.options import read_where
+from saelex.corpus.trec.runs import read_run
 from saelex.errors import InputError
+from saelex.evaluation import searching
 from saelex.index.index import Index
 
 
@@ -138,3 +141,82 @@ def test_labels_of_another_language(saelex: Saelex, index: Path) -> None:
 def test_label_prints_its_judgement(saelex: Saelex, index: Path) -> None:
     result = saelex("label", index, "--no-judge")
     assert result.code == 0 and "concepts have a label" in result.out
+
+
+QUERIES = {"1": "lift of a wing", "2": "zip archive"}
+FORMS = {
+    "q.jsonl": "".join(json.dumps({"_id": name, "text": text}) + "\n" for name, text in QUERIES.items()),
+    "q.tsv": "1\tlift of a wing\n2\tzip archive\n",
+    "topics.txt": "".join(f"<top>\n<num> Number: {name}\n<title> {text}\n</top>\n" for name, text in QUERIES.items()),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_of_queries_is_written_as_a_run(saelex: Saelex, index: Path, tmp_path: Path, form: str) -> None:
+    queries, run = tmp_path / form, tmp_path / "out.trec"
+    queries.write_text(FORMS[form])
+    done = saelex("search", index, "--queries", queries, "--run", run, "-k", 3, "--ban", "word:zip")
+    assert done.code == 0, done.err
+    with Index.open(index) as opened:
+        wanted = {name: opened.search(QUERIES[name], 3, ban=["word:zip"]) for name in ("1", "2")}
+    assert done.out == f"{run}: 2 queries, {sum(map(len, wanted.values()))} hits\n"
+    found = read_run(run)
+    assert list(found) == ["1", "2"]
+    for name, hits in wanted.items():
+        assert list(found[name]) == [hit.id for hit in hits]
+        assert list(found[name].values()) == pytest.approx([hit.score for hit in hits], rel=1e-6)
+
+
+def test_a_beir_folder_is_taken_and_its_run_may_be_gzipped(
+    saelex: Saelex, index: Path, corpus: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "out.trec.gz"
+    assert saelex("search", index, "--queries", corpus, "--run", run, "--where", "year>2005").code == 0
+    assert {document for answers in read_run(run).values() for document in answers} == {"zip"}
+    assert run.read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_a_run_is_whole_or_not_at_all(
+    saelex: Saelex, index: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "out.trec"
+    run.write_text("old\n")
+    monkeypatch.setattr(searching, "_BATCH", 1)
+    whole, searched = Index.search_batch, []
+
+    def stopped(self: Index, queries: list[str], *rest: Any, **options: Any) -> Any:
+        if searched:
+            raise KeyboardInterrupt
+        searched.append(queries)
+        return whole(self, queries, *rest, **options)
+
+    monkeypatch.setattr(Index, "search_batch", stopped)
+    assert saelex("search", index, "--queries", corpus, "--run", run).code == 130
+    assert searched == [["lift of a wing"]] and run.read_text() == "old\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.saelex", "out.trec"]
+
+
+def test_what_is_wrong_with_a_run_is_said_before_anything_is_loaded(
+    saelex: Saelex, corpus: Path, tmp_path: Path
+) -> None:
+    """There is no index here: none of these come as far as opening it."""
+    blanks, empty = tmp_path / "q.tsv", tmp_path / "none.jsonl"
+    blanks.write_text("id with blanks\tzip\n")
+    empty.write_text("")
+    run = tmp_path / "r.trec"
+    for arguments, message in (
+        (["zip", "--queries", corpus, "--run", run], "give a QUERY, or --queries FILE and --run FILE"),
+        ([], "give a QUERY, or --queries FILE and --run FILE"),
+        (["--queries", corpus], "give a QUERY, or --queries FILE and --run FILE"),
+        (["zip", "--run", run], "give a QUERY, or --queries FILE and --run FILE"),
+        (["--queries", corpus, "--run", run, "--explain"], "leave out --explain, --json and --language"),
+        (["--queries", corpus, "--run", run, "--json"], "leave out --explain, --json and --language"),
+        (["--queries", tmp_path / "no.jsonl", "--run", run], "no.jsonl: no such file or folder"),
+        (["--queries", empty, "--run", run], "holds no query"),
+        (["--queries", blanks, "--run", run], "the query id"),
+        (["--queries", corpus, "--run", tmp_path / "no" / "r.trec"], "cannot be written"),
+        (["--queries", corpus, "--run", tmp_path], "cannot be written"),
+    ):
+        done = saelex("search", tmp_path / "no.saelex", *arguments)
+        assert done.code == 2 and message in done.err and done.err.count("\n") == 1, (arguments, done.err)
+    assert not run.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from saelex.cli.show import SNIPPET, show_explanation, show_hits, snippet
+from saelex.cli.show import show_explanation, show_hits
 from saelex.concepts.explanation import Contribution, Explanation
 from saelex.corpus.documents import Document
 from saelex.index.hits import Hit
@@ -25,24 +25,13 @@ def hit(document: Document) -> Hit:
     return Hit(1, 4.0, document, Passage(0, len(document.content)), lambda: explanation)
 
 
-def test_a_snippet_shows_where_the_words_are() -> None:
-    found = snippet(hit(Document("a", LONG, "Title")), ["wing", "lift"])
-    assert "the wing creates lift of the wing" in found
-    assert found.startswith("… ") and found.endswith(" …")
-    assert len(found) <= SNIPPET + 4
-    assert not found.startswith("Title")
-
-
-def test_a_short_text_is_whole_and_a_long_one_without_words_starts_at_its_start() -> None:
-    assert snippet(hit(Document("a", "two\n lines", "Title"))) == "two lines"
-    assert snippet(hit(Document("a", LONG))).startswith("first words. filler")
-    assert len(snippet(hit(Document("a", "x" * 1000)))) <= SNIPPET + 2
-
-
-def test_a_snippet_finds_words_that_no_spaces_part() -> None:
-    text = "空气在上表面流动得更快。" * 40 + "机翼产生升力" + "空气在上表面流动得更快。" * 40
-    found = snippet(hit(Document("a", text)), ["机翼", "升力"])
-    assert "机翼产生升力" in found and len(found) <= SNIPPET + 4
+def test_each_hit_is_shown_at_what_matched_with_and_without_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    document = Document("a", LONG, "Title")
+    for explain in (False, True):
+        show_hits("wings", [hit(document)], explain=explain)
+        passage = capsys.readouterr().out.splitlines()[2]
+        assert passage.startswith("    … ") and passage.endswith(" …")
+        assert "here the wing creates lift of the wing." in passage and "Title" not in passage
 
 
 def test_plain(capsys: pytest.CaptureFixture[str]) -> None:

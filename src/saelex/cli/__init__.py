@@ -7,11 +7,17 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from saelex.cli.logs import lasting, say_error
 from saelex.errors import InputError, SaelexError
 
 
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit code 2; a bug keeps its traceback."""
+    with lasting():
+        _main()
+
+
+def _main() -> None:
     try:
         _check_arguments(sys.argv[1:])
         code = _run()
@@ -70,6 +76,5 @@ def _usage(error: Any) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    line = " ".join(message.split())
-    print(f"saelex: {line}", file=sys.stderr)  # noqa: T201
+    say_error(" ".join(message.split()))
     sys.exit(2)

@@ -22,6 +22,7 @@ from saelex.cli.fuse import fuse
 from saelex.cli.index import index
 from saelex.cli.label import label
 from saelex.cli.label_free import label_free
+from saelex.cli.logs import LogFormat, LogLevel, set_up
 from saelex.cli.merge import merge
 from saelex.cli.mine import mine
 from saelex.cli.mntp import mntp
@@ -57,8 +58,18 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors: no progress, no notes.")
+    ] = False,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="The least that a log line on stderr must matter; warning unless given.")
+    ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="json: all on stderr, progress and errors too, is one JSON object a line.")
+    ] = LogFormat.text,
 ) -> None:
     """Options before the verb; the verbs do the work."""
+    set_up(quiet=quiet, level=log_level, form=log_format)
 
 
 app.command()(demo)

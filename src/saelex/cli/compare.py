@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from saelex.cli.logs import say
 from saelex.cli.options import Json, print_json
 from saelex.cli.runs import DEFAULT_MEASURES, IgnoreOwnIds, Measures, read_runs, split_names
 from saelex.errors import InputError
@@ -50,7 +51,7 @@ def compare(
         raise InputError(f"--reference {reference!r} is none of the runs {', '.join(found)}")
     if holds_its_queries(str(qrels)) if ignore_own_ids is None else ignore_own_ids:
         found = {name: without_own_ids(run) for name, run in found.items()}
-        typer.echo("a query's own id is left out of what it finds; --keep-own-ids keeps it", err=True)
+        say("a query's own id is left out of what it finds; --keep-own-ids keeps it")
     per_query = {name: measure_queries(judged, run, chosen) for name, run in found.items()}
     pairs = (
         list(combinations(found, 2)) if reference is None else [(one, reference) for one in found if one != reference]

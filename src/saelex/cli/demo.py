@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from saelex.cli.logs import say
 from saelex.cli.options import DEFAULT_MODEL, Json, load_encoder, print_json, stopping_in_order
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
@@ -110,7 +111,7 @@ def open_demo(path: Path, encoder: Encoder) -> Index:
         from saelex.corpus.python_docs import python_documentation
 
         try:
-            typer.echo(f"indexing the documentation of Python {platform.python_version()} into {path}", err=True)
+            say(f"indexing the documentation of Python {platform.python_version()} into {path}")
             with stopping_in_order():
                 index.fill(list(python_documentation()), resume=True, progress=True)
         except BaseException:

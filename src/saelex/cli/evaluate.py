@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saelex.cli.encode import read_top_k
+from saelex.cli.logs import say
 from saelex.cli.options import (
     DEFAULT_MODEL,
     Json,
@@ -190,7 +191,7 @@ def _evaluate_languages(
     if report is not None:
         from saelex.evaluation.report import write_language_report
 
-        typer.echo(f"report: {write_language_report(found, report)}", err=True)
+        say(f"report: {write_language_report(found, report)}")
     _show(found.to_json(), json, output, lambda: print_languages(found))
 
 
@@ -225,7 +226,7 @@ def _write_report(plan: Plan, found: Evaluation, collections: list[Collection], 
     from saelex.evaluation.report import indexed_examples, write_report
 
     examples = indexed_examples(found, collections, plan.searchers, indexes)
-    typer.echo(f"report: {write_report(found, folder, examples=examples)}", err=True)
+    say(f"report: {write_report(found, folder, examples=examples)}")
 
 
 def _write_runs(found: Evaluation, folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from saelex.cli.logs import say
 from saelex.cli.options import IdField, Moved, TextField, open_index, print_settings
 from saelex.errors import InputError
 
@@ -65,4 +66,4 @@ def export(
     if done.queries_path is not None:
         typer.echo(f"{done.queries_path}: {done.queries.written:,} queries")
     typer.echo(f"{done.settings_path}: what to create the engine's index with")
-    typer.echo(chosen.limits, err=True)
+    say(chosen.limits)

@@ -18,6 +18,7 @@ from saelex.cli.options import (
     Language,
     TextField,
     TitleField,
+    Wait,
     load_encoder,
     named_language,
     stopping_in_order,
@@ -67,6 +68,7 @@ def index(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on: skip what is in the index already.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Replace documents that have the same id.")] = False,
+    wait: Wait = 0.0,
     # what these did before they were commands of their own
     delete: Annotated[list[str], typer.Option("--delete", hidden=True)] = [],  # noqa: B006
     merge: Annotated[bool, typer.Option("--merge", hidden=True)] = False,
@@ -94,7 +96,7 @@ def index(
         given = {name: value for name, value in settings.items() if value is not None}
         # a source that is missing stops us before anything is made
         documents = read_corpus(paths[0], id_field=id_field, text_field=text_field, title_field=title_field)
-        _fill(paths[0], documents, target, model, given, resume=resume, update=update, labels=labels)
+        _fill(paths[0], documents, target, model, given, resume=resume, update=update, labels=labels, wait=wait)
     elif (
         model
         or resume
@@ -103,9 +105,9 @@ def index(
     ):
         raise InputError("these options are of a SOURCE; give SOURCE and INDEX")
     if delete:
-        delete_documents(target, delete)
+        delete_documents(target, delete, wait)
     if merge:
-        merge_index(target)
+        merge_index(target, wait)
     if check:
         check_index(target)
 
@@ -120,6 +122,7 @@ def _fill(
     resume: bool,
     update: bool,
     labels: bool | None,
+    wait: float,
 ) -> None:
     new = not target.exists()
     if not (new or resume or update):
@@ -127,7 +130,7 @@ def _fill(
     encoder = load_encoder(model) if model else partial(load_encoder, DEFAULT_MODEL)
     from saelex.index.index import Index
 
-    with Index.at(target, encoder, **settings) as index:
+    with Index.at(target, encoder, wait=wait, **settings) as index:
         try:
             if labels and not index.settings["forward"]:
                 raise InputError(f"{target}: keeps no forward rows, which labels are derived from; leave out --labels")

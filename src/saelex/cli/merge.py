@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from saelex.cli.options import open_index
+from saelex.cli.options import Wait, open_index
 
 
-def merge(path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")]) -> None:
+def merge(
+    path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
+    wait: Wait = 0.0,
+) -> None:
     """Merge an index's segments and give the space of deleted documents back."""
-    with open_index(path) as index:
+    with open_index(path, wait=wait) as index:
         index.merge()
         typer.echo(f"{path}: merged")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from saelex.cli.logs import say, say_error
 from saelex.errors import InputError
 from saelex.hub import check_obtainable
 
@@ -25,6 +26,10 @@ DEFAULT_MODEL = "saelex-minilm"
 Model = Annotated[str, typer.Option("--model", "-m", help="Embedded model, model folder or hub id.")]
 Moved = Annotated[
     str | None, typer.Option("--model", "-m", help="The index's own encoder, where its folder has moved since.")
+]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", metavar="SECONDS", min=0, help="Wait so long until another process has written to it."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Boost = Annotated[
@@ -110,11 +115,14 @@ def load_encoder(model: str) -> Encoder:
     return Encoder.load(model)
 
 
-def open_index(path: Path, model: str | None = None) -> Index:
-    """An index with the encoder it names, or with the one that is named here; it must be the same."""
+def open_index(path: Path, model: str | None = None, *, wait: float = 0.0) -> Index:
+    """An index with the encoder it names, or with the one that is named here; it must be the same.
+
+    wait: for another writer, in seconds.
+    """
     from saelex.index.index import Index
 
-    return Index.open(path, None if model is None else load_encoder(model))
+    return Index.open(path, None if model is None else load_encoder(model), wait=wait)
 
 
 def say_where_lacking(index: Index, language: str | None) -> None:
@@ -122,7 +130,7 @@ def say_where_lacking(index: Index, language: str | None) -> None:
     there = () if index.concepts is None else index.concepts.languages
     if language is not None and language not in there:
         only = f", only in {', '.join(there)}" if there else ""
-        typer.echo(f"saelex: no labels in {language} here{only}; those of the whole corpus are shown", err=True)
+        say(f"saelex: no labels in {language} here{only}; those of the whole corpus are shown")
 
 
 def print_json(value: Any) -> None:
@@ -149,7 +157,7 @@ def stopping_in_order() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        typer.echo(f"saelex: interrupted; {interrupt}" if str(interrupt) else "saelex: interrupted", err=True)
+        say_error(f"interrupted; {interrupt}" if str(interrupt) else "interrupted")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from saelex.cli.logs import say
 from saelex.files import expanded
 from saelex.hub import check_obtainable
 from saelex.sae.catalogue import CatalogueEntry, Suite, find, models, resolve
@@ -138,7 +139,7 @@ def show_entries(entries: Sequence[CatalogueEntry]) -> None:
         l0 = "" if entry.l0 is None else f"{entry.l0:g}"
         lines.append((entry.id, entry.model.name, f"{entry.n_latents:,}", l0, *sizes))
     _table(("ID", "MODEL", "LATENTS", "L0", "HEAD", "BACKBONE", "TOGETHER"), lines)
-    typer.echo("memory in bfloat16; `saelex sae info ID` says more", err=True)
+    say("memory in bfloat16; `saelex sae info ID` says more")
 
 
 def show_facts(facts: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`saelex search`: hits of a query, with reasons and with concepts turned up, down or off."""
+"""`saelex search`: hits of a query, with reasons and with concepts turned up, down or off; or a run of many queries."""
 
 from __future__ import annotations
 
@@ -20,15 +20,32 @@ from saelex.cli.options import (
     read_where,
     say_where_lacking,
 )
+from saelex.errors import InputError
+from saelex.files import expanded
 
 if TYPE_CHECKING:
-    from saelex.index.request import Mode
+    from saelex.index.request import Mode, SearchOptions
+
+HITS, RUN_DEPTH = 10, 1000
 
 
 def search(
     path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
-    k: Annotated[int, typer.Option("-k", "--hits", min=1, help="Number of hits.")] = 10,
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to look for.")] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="In place of QUERY, with --run: JSONL, CSV or TSV (perhaps gzipped), a BEIR folder, or TREC topics.",
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What all --queries find, written as a TREC run.")
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", "--hits", min=1, help=f"Number of hits: {HITS}, or {RUN_DEPTH} of each query of a run."),
+    ] = None,
     mode: Annotated[str, typer.Option(help="exact, capped or two_step.")] = "exact",
     explain: Annotated[
         bool, typer.Option("--explain", "-e", help="Say why: concepts, and the words they fired at.")
@@ -48,21 +65,27 @@ def search(
     """
     from saelex.index.request import check_search
 
-    filters = read_where(where)
-    check_search(k, mode, language)  # before a model is loaded
+    if (query is None) == (queries is None) or (queries is None) != (run is None):
+        raise InputError("give a QUERY, or --queries FILE and --run FILE")
+    if run is not None and (explain or json or language is not None):
+        raise InputError("a run holds ids and scores; leave out --explain, --json and --language")
+    options: SearchOptions = {
+        "mode": cast("Mode", mode), "boost": boost, "ban": ban, "add": add, "where": read_where(where), "words": words,
+        "language": language,
+    }  # fmt: skip
+    check_search(k or HITS, mode, language)  # before a model is loaded
+    if queries is not None and run is not None:
+        _write_run(path, model, queries, run, k or RUN_DEPTH, options)
+    elif query is not None:
+        _show_hits(path, model, query, k or HITS, options, explain=explain, json=json)
+
+
+def _show_hits(
+    path: Path, model: str | None, query: str, k: int, options: SearchOptions, *, explain: bool, json: bool
+) -> None:
     with open_index(path, model) as index:
-        hits = index.search(
-            query,
-            k,
-            mode=cast("Mode", mode),
-            boost=boost,
-            ban=ban,
-            add=add,
-            where=filters,
-            words=words,
-            language=language,
-        )
-        say_where_lacking(index, language)
+        hits = index.search(query, k, **options)
+        say_where_lacking(index, options["language"])
         if json:
             from saelex.index.hits import hits_to_json
 
@@ -71,3 +94,22 @@ def search(
             from saelex.cli.show import show_hits
 
             show_hits(query, hits, explain)
+
+
+def _write_run(path: Path, model: str | None, source: Path, target: Path, k: int, options: SearchOptions) -> None:
+    """Whole or not at all; what is wrong with queries or target is said before anything is loaded."""
+    from saelex.corpus.opening import open_queries
+    from saelex.corpus.trec.columns import column
+    from saelex.corpus.trec.runs import write_run
+
+    texts = {column(query.id, "the query id"): query.text for query in open_queries(source)}
+    if not texts:
+        raise InputError(f"{source}: holds no query")
+    if expanded(target).is_dir() or not expanded(target).parent.is_dir():
+        raise InputError(f"{target}: cannot be written: it is a folder, or is to be in one that is not there")
+    with open_index(path, model) as index:
+        from saelex.evaluation.searching import search_all
+
+        found = search_all(index, texts, k, title="search", **options)
+        write_run(target, found)
+    typer.echo(f"{target}: {len(found):,} queries, {sum(map(len, found.values())):,} hits")

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
-
-from saelex.encoder.words.scripts import is_unspaced
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
     from saelex.concepts.explanation import Contribution, Explanation
+    from saelex.concepts.snippet import Snippet
     from saelex.index.concept_views import ConceptView
     from saelex.index.hits import Hit
 
-SNIPPET = 240  # characters
 REASONS = 5  # contributions shown of a hit; one more row sums up the rest
 _BAR = 8  # columns of the longest bar
 
 
 def show_hits(query: str, hits: Sequence[Hit], explain: bool) -> None:
-    """Print the hits of a query; with their reasons, if wanted."""
-    explained = [(hit, hit.explain() if explain else None) for hit in hits]
+    """Print the hits of a query, each at what matched; with their reasons, if wanted."""
+    explained = [(hit, hit.explain()) for hit in hits]
     if sys.stdout.isatty():
-        _show_rich(query, explained)
+        _show_rich(query, explained, explain)
     else:
-        _show_plain(query, explained)
+        _show_plain(query, explained, explain)
 
 
 def show_explanation(explanation: Explanation) -> None:
@@ -75,48 +72,6 @@ def show_concept(view: ConceptView) -> None:
             typer.echo(f"  {title:<10}  {value:5.2f}  {label} #{latent}")
 
 
-def snippet(hit: Hit, words: Iterable[str] = ()) -> str:
-    """The part of the best passage, at most SNIPPET characters, that has most of the words; without the title."""
-    text = hit.text
-    title = hit.document.title
-    if hit.passage.start == 0 and title and text.startswith(title):
-        text = text[len(title) :]
-    text = " ".join(text.split())
-    if len(text) <= SNIPPET:
-        return text
-    places = [match.start() for match in _matches(text, words)]
-    # start a little before the word from which on most words are in sight
-    best = max(places, key=lambda at: sum(at <= other < at + SNIPPET - 40 for other in places), default=0)
-    before = max(0, best - 30)
-    start = (text.rfind(" ", max(0, before - 40), before) + 1 or before) if best > SNIPPET - 40 else 0
-    end = text.rfind(" ", start, start + SNIPPET) if start + SNIPPET < len(text) else len(text)
-    return (
-        ("… " if start else "")
-        + text[start : end if end > start else start + SNIPPET]
-        + ("" if end == len(text) else " …")
-    )
-
-
-def _matches(text: str, words: Iterable[str]) -> list[re.Match[str]]:
-    known = sorted({word for word in words if word.strip()}, key=len, reverse=True)
-    if not known:
-        return []
-    whole = "|".join(map(_whole, known))
-    return list(re.finditer(whole, text, re.IGNORECASE))
-
-
-def _whole(word: str) -> str:
-    """What matches a word between its borders, which scripts without spaces do not show."""
-    return re.escape(word) if is_unspaced(word[0]) else rf"(?<!\w){re.escape(word)}(?!\w)"
-
-
-def _fired(explanation: Explanation | None) -> list[str]:
-    """The document's words behind the reasons that are shown."""
-    if explanation is None:
-        return []
-    return [word for row in explanation.top(REASONS) for word in (*row.document_words, *row.document_context)]
-
-
 def _counted(labels: Sequence[str]) -> list[str]:
     """Each label once, with how many latents carry it."""
     return [f"{label} (x{times})" if times > 1 else label for label, times in Counter(labels).items()]
@@ -125,15 +80,15 @@ def _counted(labels: Sequence[str]) -> list[str]:
 # ---- plain ----------------------------------------------------------------------------------------------------------
 
 
-def _show_plain(query: str, explained: Sequence[tuple[Hit, Explanation | None]]) -> None:
+def _show_plain(query: str, explained: Sequence[tuple[Hit, Explanation]], explain: bool) -> None:
     typer.echo(f"? {query}")
     if not explained:
         typer.echo("  no hits")
     for hit, explanation in explained:
         title = hit.document.title
         typer.echo(f"{hit.rank:>2}  {hit.score:.3f}  {hit.id}{f'  {title}' if title and title != hit.id else ''}")
-        typer.echo(f"    {snippet(hit, _fired(explanation))}")
-        if explanation is not None:
+        typer.echo(f"    {hit.snippet(explanation=explanation)}")
+        if explain:
             for row in explanation.top(REASONS):
                 typer.echo(_plain_reason(row))
             for label in _counted(explanation.banned):
@@ -149,7 +104,7 @@ def _plain_reason(row: Contribution, numbered: bool = False) -> str:
 # ---- coloured -------------------------------------------------------------------------------------------------------
 
 
-def _show_rich(query: str, explained: Sequence[tuple[Hit, Explanation | None]]) -> None:
+def _show_rich(query: str, explained: Sequence[tuple[Hit, Explanation]], explain: bool) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.rule import Rule
@@ -162,9 +117,8 @@ def _show_rich(query: str, explained: Sequence[tuple[Hit, Explanation | None]]) 
         title = hit.document.title or hit.id
         aside = f"  [dim]{_escaped(hit.id)}[/]" if hit.document.title and not title.startswith(hit.id) else ""
         console.print(f"[cyan]{hit.rank:>2}[/] [bold]{hit.score:6.2f}[/]  [bold]{_escaped(title)}[/]{aside}")
-        fired = _fired(explanation)
-        console.print(Padding(_highlighted(snippet(hit, fired), fired), (0, 0, 0, 11)))
-        if explanation is not None:
+        console.print(Padding(_highlighted(hit.snippet(explanation=explanation)), (0, 0, 0, 11)))
+        if explain:
             _print_reasons(console, explanation.top(REASONS), explanation.banned)
         console.print()
 
@@ -193,12 +147,12 @@ def _print_reasons(
     console.print(Padding(table, (0, 0, 0, 11)))
 
 
-def _highlighted(text: str, words: Sequence[str]) -> Text:
+def _highlighted(found: Snippet) -> Text:
     from rich.text import Text
 
-    shown = Text(text)
-    for match in _matches(text, words):
-        shown.stylize("bold yellow", *match.span())
+    shown = Text(found.text)
+    for start, end in found.marks:
+        shown.stylize("bold yellow", start, end)
     return shown
 
 

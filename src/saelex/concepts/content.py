@@ -21,7 +21,7 @@ from saelex.encoder.words.telling import told_language
 TOKEN = re.compile(rf"(?<!\w)[a-zA-Z]+n['’]t(?!\w)|[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])*|[^\w\s]")
 # What of a script without spaces no word is cut in: a word of Hangul, and with any other letter the vowel that is
 # written before it, the vowels, tones and marks after it, and the letters below it.
-_UNIT = re.compile(
+UNIT = re.compile(
     rf"[\uac00-\ud7af]+|[\u0e40-\u0e44\u0ec0-\u0ec4]?(?P<letter>[{UNSPACED}])(?:(?<=[\u1039\u17d2])[{UNSPACED}]|"
     "[\u0e30-\u0e3a\u0e45-\u0e4e\u0eb0-\u0ebc\u0ec6-\u0ece\u102b-\u103e\u17b4-\u17d3\u30fc])*"
 )
@@ -153,7 +153,7 @@ def _unspaced_words(text: str, pieces: Sequence[tuple[int, int]]) -> list[tuple[
     starts = [start for start, _ in pieces]
     runs: list[list[_Word]] = []
     before = -1
-    for unit in _UNIT.finditer(text):
+    for unit in UNIT.finditer(text):
         start, end = unit.span()
         letter = max(start, unit.start("letter"))
         at = bisect_right(starts, letter) - 1

@@ -1,17 +1,22 @@
-"""Test collections by name: which reader of `saelex.corpus.sources` a string asks for."""
+"""Test collections and queries by name: which reader a string asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from saelex.corpus.collection import Collection
+from saelex.corpus.documents import Query
+from saelex.corpus.lines import suffix_of
+from saelex.corpus.reading import LINE_SUFFIXES, read_queries
 from saelex.corpus.sources.beir import read_beir
 from saelex.corpus.sources.ir_datasets import IR_DATASETS, read_ir_dataset
 from saelex.corpus.sources.mteb_layout import HUB, is_mteb_folder, read_mteb_layout
 from saelex.corpus.sources.pair import read_pair
 from saelex.corpus.sources.trec_files import FILES, read_trec_files
+from saelex.corpus.trec.topics import read_topics
 from saelex.errors import InputError
-from saelex.files import expanded_text
+from saelex.files import expanded, expanded_text
 from saelex.reading.regular import is_folder, is_here
 
 _PREFIXES = (HUB, IR_DATASETS, FILES)
@@ -51,6 +56,17 @@ def read_collection(source: str | Path, split: str = "test") -> Collection:
             "them with a + between"
         )
     return read_beir(text, split)
+
+
+def open_queries(source: str | Path) -> Iterator[Query]:
+    """The queries of a BEIR folder or of a file: JSONL, CSV or TSV by its name, else TREC topics; gzip by `.gz`.
+
+    Raises InputError for what is not there, and as `read_queries` and `read_topics` do.
+    """
+    path = expanded(source)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    return read_queries(path) if path.is_dir() or suffix_of(path) in LINE_SUFFIXES else read_topics(path)
 
 
 def named_split(source: str, split: str = "test") -> tuple[str, str]:

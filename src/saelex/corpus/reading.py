@@ -33,7 +33,8 @@ Parsed = TypeVar("Parsed")
 
 _JSONL = {".jsonl", ".ndjson", ".json"}
 _DELIMITED = {".csv", ".tsv"}
-_LINES = _JSONL | _DELIMITED
+LINE_SUFFIXES = _JSONL | _DELIMITED
+"""Of files with one document or query a line, or record; `.gz` may follow."""
 
 
 def read_corpus(
@@ -152,12 +153,12 @@ def _beir_file(source: Path, name: str) -> Path | None:
         return next((path for path in (source / f"{name}.jsonl", source / f"{name}.jsonl.gz") if path.is_file()), None)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    if suffix_of(source) not in _LINES | DOCUMENT_SUFFIXES:
+    if suffix_of(source) not in LINE_SUFFIXES | DOCUMENT_SUFFIXES:
         raise InputError(
-            f"{source}: unknown form; the name must end in {', '.join(sorted(_LINES))}, perhaps followed by .gz, or in "
-            f"{', '.join(sorted(DOCUMENT_SUFFIXES))}"
+            f"{source}: unknown form; the name must end in {', '.join(sorted(LINE_SUFFIXES))}, perhaps followed by "
+            f".gz, or in {', '.join(sorted(DOCUMENT_SUFFIXES))}"
         )
-    return source if suffix_of(source) in _LINES else None
+    return source if suffix_of(source) in LINE_SUFFIXES else None
 
 
 def _document_entries(source: Path, fields: Fields) -> Iterator[tuple[str, Document]]:

@@ -26,7 +26,10 @@ from saelex.training.mining.names import short_names
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from saelex.evaluation.costs import Costs
+    from saelex.index.request import SearchOptions
 
 CONCEPTS, WITH_WORDS = "concepts", "concepts+words"
 _BATCH = 256  # queries searched together, between two steps of the progress bar
@@ -166,13 +169,13 @@ def search_all(
     depth: int,
     *,
     latents: SparseRows | None = None,
-    words: bool = True,
     title: str = "",
+    **options: Unpack[SearchOptions],
 ) -> Run:
     """What an index finds for queries, given as id -> text: the `depth` best of each. A blank query finds nothing.
 
-    latents: the queries' vectors, [queries, latents], where they are there already. words: match exact words beside
-    concepts. title: of a progress bar; "" shows none.
+    latents: the queries' vectors, [queries, latents], where they are there already. title: of a progress bar; "" shows
+    none. Options as in `Index.search`.
     """
     run: Run = {query: {} for query in queries}
     ids, texts = list(queries), list(queries.values())
@@ -182,9 +185,9 @@ def search_all(
             batch = asked[start : start + _BATCH]
             some = [texts[i] for i in batch]
             if latents is None:
-                answers = index.search_batch(some, depth, words=words)
+                answers = index.search_batch(some, depth, **options)
             else:
-                answers = index.search_vectors(latents[batch], depth, texts=some, words=words)
+                answers = index.search_vectors(latents[batch], depth, texts=some, **options)
             run |= {ids[i]: {hit.id: hit.score for hit in hits} for i, hits in zip(batch, answers)}
             bar.update(len(batch))
     return run

@@ -12,10 +12,12 @@ import numpy as np
 from saelex.concepts.concept import WORD_PREFIX
 from saelex.concepts.content import ContentWords, content_words_in
 from saelex.concepts.explanation import Explanation, FiredText, explain
+from saelex.concepts.snippet import Snippet, cut_snippet
 from saelex.concepts.steering import Steering
 from saelex.concepts.store import ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
+from saelex.errors import InputError
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.passages import Passage
 from saelex.index.quantise import QuantisedQuery, token_positions
@@ -53,6 +55,21 @@ class Hit:
     def text(self) -> str:
         """The best passage."""
         return self.document.content[self.passage.start : self.passage.end]
+
+    def snippet(self, words: int = 40, *, explanation: Explanation | None = None) -> Snippet:
+        """About so many words of the best passage from where most of what matched lies, those that matched marked.
+
+        Its start and end are characters in `document.content`; the title is not in it. explanation: this hit's, where
+        it is there already. Raises InputError for a number of words below 1.
+        """
+        if not isinstance(words, int) or isinstance(words, bool) or words < 1:
+            raise InputError(f"a snippet has at least 1 word, not {words!r}")
+        content, title = self.document.content, self.document.title
+        shown = content[: self.passage.end]
+        start = self.passage.start
+        if not start and self.document.text.strip() and shown.startswith(title):
+            start = min(len(title), len(shown))
+        return cut_snippet(shown, self.explain() if explanation is None else explanation, words, start)
 
     def __repr__(self) -> str:
         return f"Hit(rank={self.rank}, score={self.score:.6g}, id={self.id!r}, title={self.document.title!r})"

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class Index:
     def __init__(self, storage: Storage, encoder: TextEncoder | None = None) -> None:
         self._storage = storage
         self._encoder: TextEncoder | None = None
+        self._loading = Lock()  # of several threads that search first, one loads the encoder
         self._concepts: ConceptStore | None = None
         word_settings = storage.settings["words"]
         self._words = None
@@ -84,6 +86,7 @@ class Index:
         bits: int = 16,
         passage_tokens: int | None = None,
         passage_overlap: int | None = None,
+        wait: float = 0.0,
     ) -> Index:
         """A new index in a new folder, bound to its encoder.
 
@@ -94,7 +97,7 @@ class Index:
         derived from them. pruned: keep what the `capped` and `two_step` searches read, too. bits: 8 or 16 for a stored
         weight.
         passage_tokens, passage_overlap: longer documents are split into passages of so many tokens (default: what the
-        encoder reads, at most 512) that overlap by so many (default: an eighth).
+        encoder reads, at most 512) that overlap by so many (default: an eighth). wait: as in `open`.
 
         Raises InputError where something is there already, or for settings that cannot be.
         """
@@ -118,15 +121,18 @@ class Index:
             **({} if quantiser is None else {"step": quantiser.step}),
             **stored,
         }
-        return cls(Storage.create(path, settings), encoder)
+        return cls(Storage.create(path, settings, wait=wait), encoder)
 
     @classmethod
-    def open(cls, path: str | Path, encoder: TextEncoder | None = None) -> Index:
+    def open(cls, path: str | Path, encoder: TextEncoder | None = None, *, wait: float = 0.0) -> Index:
         """An index that is there. Without an encoder, the one it was made with is loaded when it is first needed.
+
+        wait: seconds for which `add`, `update`, `delete` and `merge` wait until another process has written, before
+        they raise SaelexError; `math.inf` for without end. Labels are one file, replaced whole: nobody waits for them.
 
         Raises CorruptIndexError for a folder that is damaged or none of ours, MismatchError for another encoder.
         """
-        storage = Storage.open(path)
+        storage = Storage.open(path, wait=wait)
         try:
             if storage.settings.get("kind") != "documents":
                 raise InputError("an index of bare vectors; open it with InvertedIndex.open")
@@ -143,11 +149,14 @@ class Index:
         cls,
         path: str | Path,
         encoder: TextEncoder | Callable[[], TextEncoder] | None = None,
+        *,
+        wait: float = 0.0,
         **settings: Any,
     ) -> Index:
         """The index at a path: opened where there is one, else created.
 
-        encoder: for a new index; or what gives it, which is asked only if need be. settings: those of `create`.
+        encoder: for a new index; or what gives it, which is asked only if need be. wait: as in `open`. settings: those
+        of `create`.
 
         Raises InputError for a new index without an encoder, and for settings that one that is there was not created
         with; else as `open` and `create` do.
@@ -155,8 +164,8 @@ class Index:
         if not os.path.lexists(expanded(path)):  # also where no file can have that name
             if encoder is None:
                 raise InputError(f"{path}: no such index; give the encoder to make it with")
-            return cls.create(path, encoder() if callable(encoder) else encoder, **settings)
-        index = cls.open(path, None if callable(encoder) else encoder)
+            return cls.create(path, encoder() if callable(encoder) else encoder, wait=wait, **settings)
+        index = cls.open(path, None if callable(encoder) else encoder, wait=wait)
         try:
             index._check_created_with(settings)
         except BaseException:
@@ -217,11 +226,16 @@ class Index:
     def encoder(self) -> TextEncoder:
         """The encoder it is bound to. Raises MismatchError when what its name loads today gives other vectors."""
         if self._encoder is None:
-            from saelex.encoder.encoder import Encoder
-
-            self._take(Encoder.load(self._encoder_source()))
+            with self._loading:
+                self._load_encoder()
         assert self._encoder is not None
         return self._encoder
+
+    def _load_encoder(self) -> None:
+        from saelex.encoder.encoder import Encoder
+
+        if self._encoder is None:  # another thread may have been quicker
+            self._take(Encoder.load(self._encoder_source()))
 
     def _encoder_source(self) -> str:
         """What the encoder is loaded from: its own place, or where it lies beside an index that was moved with it."""
@@ -611,6 +625,18 @@ class Index:
             check_query(query, i)
         request = self._request(k, options)
         return self._search(self.encoder.encode_query(texts), texts, request) if texts else []
+
+    async def asearch(self, query: str, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
+        """`search` in a thread, so that the event loop goes on meanwhile: for web servers and the like.
+
+        Searches of several tasks run side by side, as those of several threads do; many at once share the same cores,
+        so that `search_batch` is the quicker way for many queries that are there together. A task that is cancelled
+        stops waiting at once, and its search ends by itself. `hit.explain` and `hit.snippet` are no coroutines:
+        `await asyncio.to_thread(hit.explain)`.
+        """
+        import asyncio
+
+        return await asyncio.to_thread(self.search, query, k, **options)
 
     def search_vectors(
         self, rows: SparseRows, k: int = 10, *, texts: Sequence[str] | None = None, **options: Unpack[SearchOptions]

@@ -62,9 +62,12 @@ class InvertedIndex:
         return cls(Storage.create(path, settings))
 
     @classmethod
-    def open(cls, path: str | Path) -> InvertedIndex:
-        """Raises CorruptIndexError for a folder that is damaged or none of ours, InputError for one of documents."""
-        storage = Storage.open(path)
+    def open(cls, path: str | Path, *, wait: float = 0.0) -> InvertedIndex:
+        """wait: seconds for which `add`, `delete` and `merge` wait until another process has written.
+
+        Raises CorruptIndexError for a folder that is damaged or none of ours, InputError for one of documents.
+        """
+        storage = Storage.open(path, wait=wait)
         if storage.settings.get("kind") != "vectors":
             storage.close()
             raise InputError(f"{path}: an index of documents; open it with Index.open")

@@ -27,7 +27,7 @@ from saelex.files import absolute
 from saelex.index.disk import durable
 from saelex.index.disk.array_file import FileRecord
 from saelex.index.disk.catalog import Catalog, Transaction
-from saelex.index.disk.lock import writer_lock
+from saelex.index.disk.lock import check_wait, writer_lock
 from saelex.index.disk.segments import (
     Segment,
     SegmentArrays,
@@ -73,22 +73,25 @@ class SegmentRows(NamedTuple):
 class Storage:
     """An open index folder. Any number of them may read, in any number of processes; one at a time writes.
 
-    settings: what the index was created with, as JSON values; fixed. snapshot: the commit that is read.
+    settings: what the index was created with, as JSON values; fixed. snapshot: the commit that is read. wait: seconds
+    for which `writing` waits for another writer.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, wait: float = 0.0) -> None:
         self.folder = folder
         self.catalog = catalog
         self.settings: Mapping[str, Any] = catalog.settings()
         self.snapshot = self._read_snapshot(())
+        self._wait = wait
         self._writer: int | None = None  # process that is inside `writing()`
 
     @classmethod
-    def create(cls, folder: str | Path, settings: Mapping[str, Any]) -> Storage:
+    def create(cls, folder: str | Path, settings: Mapping[str, Any], *, wait: float = 0.0) -> Storage:
         """A new, empty index; it appears whole or not at all, and of several creators at once one has it.
 
         Raises InputError where something is there already.
         """
+        wait = check_wait(wait)
         target = absolute(folder)
         taken = InputError(f"{target}: exists already; choose another name, or remove it first")
         if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
@@ -114,18 +117,19 @@ class Storage:
                 shutil.rmtree(temporary, ignore_errors=True)
         with _one_clear_error(target, "it is there, but a power cut may undo that"):
             durable.sync_folder(place.parent)
-        return cls.open(target)
+        return cls.open(target, wait=wait)
 
     @classmethod
-    def open(cls, folder: str | Path) -> Storage:
+    def open(cls, folder: str | Path, *, wait: float = 0.0) -> Storage:
         """Raises CorruptIndexError for a folder that is damaged or none of ours."""
+        wait = check_wait(wait)
         target = absolute(folder)
         with _one_clear_error(target, "the index is as it was"):
             if not target.is_dir():
                 raise InputError(f"{target}: no such index; make one with `saelex index SOURCE {target.name}`")
             catalog = Catalog.open(target / _CATALOG)
             try:
-                return cls(target, catalog)
+                return cls(target, catalog, wait)
             except BaseException:
                 catalog.close()
                 raise
@@ -186,9 +190,13 @@ class Storage:
     def writing(self) -> Iterator[None]:
         """The right to write, at the last commit, with what a crash may have left behind removed.
 
-        Whatever fails inside, the index stays at its last commit; a full disk is one SaelexError.
+        Raises SaelexError where another process is writing, still after the seconds to wait. Whatever fails inside, the
+        index stays at its last commit; a full disk is one SaelexError.
         """
-        with _one_clear_error(self.folder, "the index is as it was at its last commit"), writer_lock(self.folder):
+        with (
+            _one_clear_error(self.folder, "the index is as it was at its last commit"),
+            writer_lock(self.folder, self._wait),
+        ):
             durable.check_alone(self.folder / _CATALOG)
             self.refresh()
             self._reclaim()
