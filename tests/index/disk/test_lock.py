@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from tests.index.fakes import FakeEncoder, make_documents, random_rows
 
 from saelex.errors import InputError, SaelexError
 from saelex.index.disk import lock
+from saelex.index.disk.catalog import Catalog
 from saelex.index.disk.lock import writer_lock
+from saelex.index.disk.storage import Storage
 from saelex.index.index import Index
 from saelex.index.inverted import InvertedIndex
 
@@ -95,6 +98,25 @@ def test_threads_of_one_process_wait_for_each_other(tmp_path: Path) -> None:
         thread.join()
     with Index.open(tmp_path / "i", FakeEncoder()) as index:
         assert failed == [] and len(index) == 4 and index.check().ok
+
+
+def test_an_opener_reads_one_commit_whoever_makes_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of one commit with the segments of the next would have the next writer put its segment over another."""
+    Index.create(tmp_path / "i", FakeEncoder()).close()
+    inside: list[bool] = []
+    settings, generation = Catalog.settings, Catalog.generation
+
+    def noting(read: Callable[[Catalog], Any]) -> Callable[[Catalog], Any]:
+        def noted(catalog: Catalog) -> Any:
+            inside.append(catalog._connection().in_transaction)
+            return read(catalog)
+
+        return noted
+
+    monkeypatch.setattr(Catalog, "settings", noting(settings))
+    monkeypatch.setattr(Catalog, "generation", noting(generation))
+    Storage.open(tmp_path / "i").close()
+    assert inside == [True, True]
 
 
 def test_it_reaches_every_way_to_open(tmp_path: Path) -> None:

@@ -80,8 +80,9 @@ class Storage:
     def __init__(self, folder: Path, catalog: Catalog, wait: float = 0.0) -> None:
         self.folder = folder
         self.catalog = catalog
-        self.settings: Mapping[str, Any] = catalog.settings()
-        self.snapshot = self._read_snapshot(())
+        with catalog.reading():  # of one commit, whoever makes the next one meanwhile
+            self.settings: Mapping[str, Any] = catalog.settings()
+            self.snapshot = self._read_snapshot(())
         self._wait = wait
         self._writer: int | None = None  # process that is inside `writing()`
 
