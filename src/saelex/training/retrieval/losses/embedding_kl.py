@@ -98,7 +98,7 @@ def best_temperature(sides: list[tuple[Tensor, Tensor]]) -> float:
     scores = [exact(scores.detach()) for scores, _ in sides]
     detached = [(one, target) for one, (_, target) in zip(scores, sides, strict=True)]
     spread = torch.stack([_row_deviation(one) for one in scores]).mean()
-    candidates = [float(spread) * 100.0 ** (step / 95) for step in range(-95, 96)]
+    candidates = [float(spread) * float(100 ** (step / 95)) for step in range(-95, 96)]
     if not float(spread) > 0:  # nothing to scale
         return 1.0
     return min(candidates, key=lambda one: float(_mean_divergence(detached, one)))
