@@ -9,10 +9,10 @@ of training by `exclude: [squad-it-xquad.jsonl]`, though no text of theirs equal
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from saelex.corpus.opening import named_split, read_collection
+from studies.corpora.texts import write
 
 
 def main() -> None:
@@ -25,8 +25,7 @@ def main() -> None:
     shared = collection.qrels.keys() & other.qrels.keys()
     answers = {document for query in shared for document in collection.qrels[query]}
     documents = [document for document in collection.documents() if document.id in answers]
-    lines = (json.dumps({"_id": one.id, "title": one.title, "text": one.text}, ensure_ascii=False) for one in documents)
-    options.output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write(options.output, ({"_id": one.id, "title": one.title, "text": one.text} for one in documents))
     print(f"{len(documents):,} of the documents answer {len(shared):,} questions that {options.other} has too")
 
 

@@ -26,6 +26,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+from saelex.files import write_text
+
 CHARACTERS = 1200
 """Where a text is cut: more than a passage of 200 words."""
 SHORTEST = 150
@@ -56,9 +58,9 @@ def main() -> None:
 
 def write(path: Path, records: Iterable[Record]) -> None:
     """One JSON object a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-    path.write_text("".join(lines), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, lines)
     print(f"{len(lines):>7,} {path}", file=sys.stderr)
 
 
@@ -145,14 +147,13 @@ def functions(folder: Path) -> Iterator[Record]:
     for path in sorted(folder.rglob("*.py")):
         if not {"test", "tests", "idlelib", "site-packages", "dist-packages"} & set(path.relative_to(folder).parts):
             try:
-                source = path.read_text(encoding="utf-8")
-                tree = ast.parse(source)
+                tree = ast.parse(path.read_text(encoding="utf-8"))
             except (ValueError, SyntaxError):
                 continue
-            yield from documented(path.relative_to(folder), source, tree)
+            yield from documented(path.relative_to(folder), tree)
 
 
-def documented(path: Path, source: str, tree: ast.Module) -> Iterator[Record]:
+def documented(path: Path, tree: ast.Module) -> Iterator[Record]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and len(node.body) > 1:
             sentence = re.split(r"(?<=[.!?])\s|\n\s*\n", ast.get_docstring(node) or "")[0]

@@ -95,13 +95,12 @@ def best_temperature(sides: list[tuple[Tensor, Tensor]]) -> float:
     sides: scores and target, each [rows, all columns]. Searched from 1/100 of the scores' deviation within a row to 100
     times it, on a logarithmic scale, where the divergence has one minimum.
     """
-    scores = [exact(scores.detach()) for scores, _ in sides]
-    detached = [(one, target) for one, (_, target) in zip(scores, sides, strict=True)]
-    spread = torch.stack([_row_deviation(one) for one in scores]).mean()
-    candidates = [float(spread) * float(100 ** (step / 95)) for step in range(-95, 96)]
-    if not float(spread) > 0:  # nothing to scale
-        return 1.0
-    return min(candidates, key=lambda one: float(_mean_divergence(detached, one)))
+    with torch.no_grad():
+        spread = float(torch.stack([_row_deviation(scores) for scores, _ in sides]).mean())
+        if not spread > 0:  # nothing to scale
+            return 1.0
+        candidates = [spread * float(100 ** (step / 95)) for step in range(-95, 96)]
+        return min(candidates, key=lambda one: float(_mean_divergence(sides, one)))
 
 
 def _row_deviation(scores: Tensor) -> Tensor:
