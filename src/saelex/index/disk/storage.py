@@ -80,9 +80,9 @@ class Storage:
     def __init__(self, folder: Path, catalog: Catalog, wait: float = 0.0) -> None:
         self.folder = folder
         self.catalog = catalog
-        with catalog.reading():  # of one commit, whoever makes the next one meanwhile
-            self.settings: Mapping[str, Any] = catalog.settings()
-            self.snapshot = self._read_snapshot(())
+        self.settings: Mapping[str, Any]
+        self.snapshot: Snapshot
+        self._read_snapshot(())
         self._wait = wait
         self._writer: int | None = None  # process that is inside `writing()`
 
@@ -156,21 +156,22 @@ class Storage:
         with _one_clear_error(self.folder, "its last commit cannot be read now"), self.catalog.reading():
             if self.catalog.generation() == self.snapshot.generation:
                 return False
-            self.settings = self.catalog.settings()
-            self.snapshot = self._read_snapshot(self.snapshot.segments)
+            self._read_snapshot(self.snapshot.segments)
             return True
 
-    def _read_snapshot(self, known: Sequence[Segment]) -> Snapshot:
-        self._check_segments_folder()
+    def _read_snapshot(self, known: Sequence[Segment]) -> None:
+        """Settings and snapshot of one commit, whoever makes the next one meanwhile."""
         opened = {segment.number: segment for segment in known}
         # Segments are removed only after a commit, and SQLite lets nobody commit while this transaction reads: a file
         # that the list names cannot be merged away before it is open. Once mapped it stays until it is let go.
         with self.catalog.reading():
+            self.settings = self.catalog.settings()
+            self._check_segments_folder()
             generation, tombstones = self.catalog.generation(), self.catalog.tombstones()
             segments = []
             for number, record in self.catalog.segments():
                 segments.append(opened.get(number) or open_segment(self.segments_folder, number, record))
-        return Snapshot(generation, tuple(segments), tombstones)
+        self.snapshot = Snapshot(generation, tuple(segments), tombstones)
 
     def _check_segments_folder(self) -> None:
         durable.check_own(self.segments_folder)
