@@ -9,6 +9,10 @@ Ratios are always plain / fused: how many times less time or memory. The two are
 of --repeats each, after a check that their results agree. Peak memory is taken in a fresh process per case, after a
 warm-up at another size: the highest resident set during forward and backward less the resident set before. Results and
 gradients are in it, also the dense gradient of a trainable weight, which is the larger part of what fused needs.
+
+Where there is an NVIDIA GPU, the same is measured there at SPLARE-7B's size in bfloat16, the weight frozen: tokens a
+second at whatever batch is the fastest for each, and the largest batch that fits. --paper prints what Triton's compiler
+makes of the kernels, and a model of traffic and memory, without a GPU.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from head_on_paper import print_paper
 from report import Report
 from saelex.encoder.head import LinearHead
 from saelex.encoder.pooling import pool
@@ -47,6 +52,8 @@ class Case:
     length: int = 128
     d_model: int = 384
     train_weight: bool = True
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
 
     @property
     def tokens(self) -> int:
@@ -73,8 +80,8 @@ class Problem:
     def plain(self) -> Tensor:
         case, head = self.case, self.head
         hidden = self.hidden.view(case.batch, case.length, case.d_model)
-        mask = torch.ones(case.batch, case.length, 1)  # the padding mask that plain code needs
-        logits = functional.linear(hidden, head.weight, head.bias)  # [batch, length, latents]
+        mask = hidden.new_ones(case.batch, case.length, 1)  # the padding mask that plain code needs
+        logits = functional.linear(hidden, head.weight, head.bias.to(hidden.dtype))  # [batch, length, latents]
         if head.softcap is not None:
             logits = head.softcap * torch.tanh(logits / head.softcap)
         if isinstance(head.activation, TopK):
@@ -90,7 +97,8 @@ class Problem:
 
     def train(self, run: Callable[[], Tensor]) -> None:
         self.forget_gradients()
-        run().backward(self.grad)
+        weights = run()
+        weights.backward(self.grad.to(weights.dtype))
 
     def forget_gradients(self) -> None:
         for tensor in (self.hidden, self.head.weight, self.head.bias):
@@ -99,10 +107,10 @@ class Problem:
 
 def make(case: Case) -> Problem:
     torch.manual_seed(0)
-    hidden = torch.randn(case.tokens, case.d_model)
-    weight = torch.randn(case.latents, case.d_model).mul_(case.d_model**-0.5)
-    offsets = torch.arange(0, case.tokens + 1, case.length)
-    bias, gate = torch.zeros(case.latents), ReLU()
+    hidden = torch.randn(case.tokens, case.d_model, device=case.device, dtype=case.dtype)
+    weight = torch.randn(case.latents, case.d_model, device=case.device, dtype=case.dtype).mul_(case.d_model**-0.5)
+    offsets = torch.arange(0, case.tokens + 1, case.length, device=case.device)
+    bias, gate = torch.zeros(case.latents, device=case.device), ReLU()
     if case.gate == "topk":
         activation: Activation = TopK(max(case.nonzeros // case.length, 1))
     else:
@@ -113,7 +121,8 @@ def make(case: Case) -> Problem:
         bias = bias if case.gate == "jumprelu" else bias - cut
     head = LinearHead(weight, bias, activation, softcap=SOFTCAP if case.gate == "vocabulary" else None)
     head.weight.requires_grad_(case.train_weight)
-    return Problem(case, hidden.requires_grad_(), offsets, head, torch.randn(case.batch, case.latents))
+    grad = torch.randn(case.batch, case.latents, device=case.device)
+    return Problem(case, hidden.requires_grad_(), offsets, head, grad)
 
 
 def best_times(runs: list[Callable[[], None]], repeats: int) -> list[float]:
@@ -170,7 +179,7 @@ def rate_of_products(problem: Problem, fused_forward: float, repeats: int, repor
 
     @torch.no_grad()
     def blocks() -> None:
-        for _ in operations_of(hidden.device).latent_blocks(hidden, weight):
+        for _ in operations_of(hidden, problem.head).latent_blocks(hidden, weight):
             pass
 
     square = torch.randn(2048, 2048)
@@ -219,6 +228,60 @@ def memory_rows(report: Report) -> None:
         report.add(metric, plain / fused, "x less", goal, f"{plain:.0f} MiB / {fused:.0f} MiB{part}")
 
 
+def gpu_rows(report: Report, repeats: int) -> None:
+    """SPLARE-7B's head on the GPU: tokens a second at each one's fastest batch, and the largest batch of each."""
+    if not torch.cuda.is_available():
+        print("no NVIDIA GPU here: tokens_per_s_ratio_gpu and batch_ratio_gpu are not measured; --paper has a model")
+        return
+    check_on_gpu()
+    plain, fused = (measure_on_gpu(name, repeats) for name in ("plain", "fused"))
+    name = torch.cuda.get_device_name()
+    rates = f"{max(fused.values()):.0f} / {max(plain.values()):.0f} tokens/s forward and backward, {name}"
+    report.add("tokens_per_s_ratio_gpu", max(fused.values()) / max(plain.values()), "x", 2, rates)
+    report.add("batch_ratio_gpu", max(fused) / max(plain), "x", 4, f"{max(fused)} / {max(plain)} texts of 128 tokens")
+
+
+def on_gpu(batch: int) -> Problem:
+    return make(Case("jumprelu", batch=batch, d_model=4096, train_weight=False, device="cuda", dtype=torch.bfloat16))
+
+
+def check_on_gpu() -> None:
+    """Raises unless the fused head's values and gradient are the reference's, which sums bfloat16 in float32, too."""
+    problem = on_gpu(4)
+    results = []
+    for implementation in ("reference", "fused"):
+        problem.forget_gradients()
+        weights = pool(problem.hidden, problem.offsets, problem.head, implementation).weights
+        weights.backward(problem.grad)
+        assert problem.hidden.grad is not None
+        results.append((weights.detach(), problem.hidden.grad.float()))
+    for reference, fused in zip(*results):
+        wrong = float((reference - fused).norm() / reference.norm())
+        if wrong > 1e-2:
+            raise SystemExit(f"{problem.case}: reference and fused differ by {wrong:.1e}")
+
+
+def measure_on_gpu(implementation: str, repeats: int) -> dict[int, float]:
+    """Tokens a second of forward and backward by batch: 8 texts, twice as many, and so on until memory is full."""
+    rates = {}
+    for batch in (8 * 2**i for i in range(10)):
+        try:
+            problem = on_gpu(batch)
+            run = getattr(problem, implementation)
+            problem.train(run)  # chooses tiles, fills caches
+
+            def timed(problem: Problem = problem, run: Callable[[], Tensor] = run) -> None:
+                problem.train(run)
+                torch.cuda.synchronize()
+
+            torch.cuda.synchronize()
+            (seconds,) = best_times([timed], repeats)
+        except torch.cuda.OutOfMemoryError:
+            break
+        rates[batch] = problem.case.tokens / seconds
+    return rates
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latents", type=int, nargs="+", default=[131_072, 32_768, 16_384])
@@ -226,15 +289,21 @@ def main() -> None:
     parser.add_argument("--nonzeros", type=int, nargs="+", default=[400, 4000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--skip-memory", action="store_true")
+    parser.add_argument("--paper", action="store_true", help="print the model of the GPU head, and measure nothing")
+    parser.add_argument("--gpu-only", action="store_true", help="measure nothing on the CPU")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.paper:
+        print_paper()
+        return
     report = Report("head: fused against plain PyTorch, plain / fused")
-    for latents in arguments.latents:
+    for latents in () if arguments.gpu_only else arguments.latents:
         for gate in arguments.gates:
             for nonzeros in arguments.nonzeros:
                 time_case(Case(gate, latents, nonzeros), arguments.repeats, report)
-    if not arguments.skip_memory:
+    if not (arguments.skip_memory or arguments.gpu_only):
         memory_rows(report)
+    gpu_rows(report, arguments.repeats)
     report.print()
     if arguments.json:
         report.write(arguments.json)

@@ -13,6 +13,8 @@ os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"].split("
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Triton's kernels run here without a GPU; read where they are defined, and so before any import of them
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # the same examples everywhere, in whatever time a busy machine takes; HYPOTHESIS_PROFILE=search looks for new ones
 settings.register_profile("same", derandomize=True, deadline=None)

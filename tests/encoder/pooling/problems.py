@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -12,6 +14,16 @@ from saelex.encoder.pooling import PooledLatents, pool
 from saelex.sae.activations import JumpReLU, ReLU, TopK
 
 GATES = ("relu", "jumprelu", "topk")
+without_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed: it has wheels for Linux alone"
+)
+TRITON = pytest.param("triton", marks=without_triton)
+FUSED = ("fused", "torch")  # the CPU's own operations, and those of every device
+# Triton's interpreter takes milliseconds a program; ReLU has JumpReLU's kernel, and blocks of sums are PyTorch's
+TRITONS = [pytest.param("triton", gate, marks=without_triton) for gate in ("jumprelu", "topk")]
+WAYS = [*((name, gate) for name in FUSED for gate in GATES), *TRITONS]
+POOLED_WAYS = [(name, gate, pooling) for name in FUSED for gate in GATES for pooling in ("max", "sum")]
+POOLED_WAYS += [pytest.param(*way.values, "max", marks=way.marks) for way in TRITONS]
 D_MODEL = 24
 LENGTHS = [5, 0, 1, 37, 3, 1, 0]  # ragged, with empty and single-token sequences
 
@@ -35,6 +47,11 @@ def make_head(gate: str, n_latents: int = 300, *, d_model: int = D_MODEL, seed: 
     if settings.pop("scaled", False):
         settings["scale"] = torch.rand(n_latents, generator=generator) + 0.5
     return LinearHead(weight, bias, activation, **settings)
+
+
+def latents_for(implementation: str) -> int:
+    """Enough to cross the borders of blocks; Triton's tiles have tests of their own."""
+    return 40 if implementation == "triton" else 300
 
 
 def make_hidden(lengths: list[int], *, d_model: int = D_MODEL, seed: int = 1) -> Tensor:

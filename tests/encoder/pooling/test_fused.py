@@ -4,7 +4,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.encoder.pooling.problems import GATES, LENGTHS, make_head, make_hidden, offsets_of, run, safe_entries
+from tests.encoder.pooling.problems import (
+    FUSED,
+    GATES,
+    LENGTHS,
+    POOLED_WAYS,
+    TRITON,
+    WAYS,
+    latents_for,
+    make_head,
+    make_hidden,
+    offsets_of,
+    run,
+    safe_entries,
+    without_triton,
+)
 from torch import nn
 
 from saelex.encoder.head import LinearHead
@@ -12,7 +26,8 @@ from saelex.encoder.pooling import operations, pool
 from saelex.encoder.pooling.devices import OPERATIONS
 from saelex.sae.activations import JumpReLU, ReLU, TopK
 
-FUSED = ("fused", "torch")  # the CPU's own operations, and those of every device
+EVERY_WAY = [*(("reference", gate) for gate in GATES), *WAYS]
+EVERY_POOLED_WAY = [*(("reference", gate, pooling) for gate in GATES for pooling in ("max", "sum")), *POOLED_WAYS]
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
@@ -46,6 +61,18 @@ def compare(lengths: list[int], head: LinearHead, seed: int = 1, implementation:
 def test_values_tokens_and_gradients_are_the_references(implementation, gate, pooling, saturation, scaled):
     head = make_head(gate, pooling=pooling, saturation=saturation, scaled=scaled, alpha=0.7)
     compare(LENGTHS, head, implementation=implementation)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("gate", ["jumprelu", "topk"])
+@without_triton
+def test_tritons_values_tokens_and_gradients_are_the_references(gate, scaled):
+    compare(LENGTHS, make_head(gate, 40, scaled=scaled, alpha=0.7), implementation="triton")
+
+
+@without_triton
+def test_sums_with_tritons_gradients_are_the_references():
+    compare([4, 0, 2], make_head("relu", 40, pooling="sum"), implementation="triton")
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
@@ -99,20 +126,20 @@ class _Pooled(nn.Module):
         return pool(hidden, offsets, self.head).weights
 
 
-def test_soft_cap_and_transform_are_differentiated():
+@pytest.mark.parametrize("implementation", ["fused", TRITON])
+def test_soft_cap_and_transform_are_differentiated(implementation):
     weight = torch.randn(100, 24, generator=torch.Generator().manual_seed(3))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # large products all reach the cap in float32, and tie there
         transform = nn.Linear(24, 24)
-    compare(LENGTHS, LinearHead.from_vocabulary(transform, weight, softcap=1.5))
+    compare(LENGTHS, LinearHead.from_vocabulary(transform, weight, softcap=1.5), implementation=implementation)
 
 
-@pytest.mark.parametrize("implementation", ["reference", *FUSED])
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("implementation", "gate"), EVERY_WAY)
 def test_the_first_of_equal_tokens_gets_the_latent_and_the_whole_gradient(gate, implementation):
     once = make_hidden([4])
     thrice = torch.cat([once, once, once])
-    head = make_head(gate)
+    head = make_head(gate, latents_for(implementation))
     found = run(thrice, offsets_of([12]), head, implementation, torch.ones(1, head.n_latents))
     active = found.pooled.weights[0] > 0
     assert active.any()
@@ -121,11 +148,9 @@ def test_the_first_of_equal_tokens_gets_the_latent_and_the_whole_gradient(gate, 
     assert torch.equal(found.gradients["hidden"][4:], torch.zeros(8, 24))
 
 
-@pytest.mark.parametrize("implementation", ["reference", *FUSED])
-@pytest.mark.parametrize("pooling", ["max", "sum"])
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("implementation", "gate", "pooling"), EVERY_POOLED_WAY)
 def test_latents_that_no_token_activates_are_zero_without_gradient(gate, pooling, implementation):
-    head = make_head(gate, pooling=pooling)
+    head = make_head(gate, latents_for(implementation), pooling=pooling)
     with torch.no_grad():
         head.bias -= 100
     found = run(
@@ -136,11 +161,10 @@ def test_latents_that_no_token_activates_are_zero_without_gradient(gate, pooling
     assert all(not gradient.any() for gradient in found.gradients.values())
 
 
-@pytest.mark.parametrize("implementation", ["reference", *FUSED])
 @pytest.mark.parametrize("lengths", [[], [0], [0, 0]])
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("implementation", "gate"), EVERY_WAY)
 def test_batches_without_any_token(gate, lengths, implementation):
-    head = make_head(gate)
+    head = make_head(gate, latents_for(implementation))
     found = run(
         make_hidden(lengths), offsets_of(lengths), head, implementation, torch.ones(len(lengths), head.n_latents)
     )
@@ -150,13 +174,11 @@ def test_batches_without_any_token(gate, lengths, implementation):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("pooling", ["max", "sum"])
-@pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("implementation", FUSED)
+@pytest.mark.parametrize(("implementation", "gate", "pooling"), POOLED_WAYS)
 def test_half_precision_is_summed_in_float32(implementation, gate, pooling, dtype):
     """The inputs' rounding is the only one: results are float32 and those of the rounded inputs in float32."""
-    head = make_head(gate, pooling=pooling)
-    half = make_head(gate, pooling=pooling).to(dtype)
+    head, half = (make_head(gate, latents_for(implementation), pooling=pooling) for _ in range(2))
+    half = half.to(dtype)
     with torch.no_grad():
         head.weight.copy_(half.weight.float())
     hidden, offsets = make_hidden(LENGTHS).to(dtype), offsets_of(LENGTHS)
@@ -195,13 +217,12 @@ def test_what_is_frozen_gets_no_gradient(gate, pooling):
     assert head.weight.grad.any()
 
 
-@pytest.mark.parametrize("pooling", ["max", "sum"])
-@pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("implementation", ["reference", *FUSED])
+@pytest.mark.parametrize(("implementation", "gate", "pooling"), EVERY_POOLED_WAY)
 def test_a_broken_hidden_state_shows(implementation, gate, pooling):
     hidden = make_hidden([3, 2])
     hidden[1] = torch.nan
-    weights = pool(hidden, offsets_of([3, 2]), make_head(gate, pooling=pooling), implementation).weights
+    head = make_head(gate, latents_for(implementation), pooling=pooling)
+    weights = pool(hidden, offsets_of([3, 2]), head, implementation).weights
     assert weights[0].isnan().any()
     assert not weights[1].isnan().any()
 

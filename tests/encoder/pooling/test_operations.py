@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.encoder.pooling.problems import LENGTHS, offsets_of
+from tests.encoder.pooling.problems import LENGTHS, offsets_of, without_triton
 
 from saelex.encoder.pooling import cpu, operations
-from saelex.encoder.pooling.devices import OPERATIONS, operations_named, operations_of
+from saelex.encoder.pooling.devices import OPERATIONS
 from saelex.encoder.pooling.operations import Entries
-from saelex.errors import InputError
 
-every_object = pytest.mark.parametrize("ops", OPERATIONS.values(), ids=OPERATIONS.keys())
-
-
-def test_a_device_without_operations_of_its_own_has_plain_pytorchs():
-    assert operations_of(torch.device("cpu")) is OPERATIONS["cpu"]
-    assert operations_of(torch.device("cuda:1")) is OPERATIONS["cuda"]
-    assert operations_of(torch.device("meta")) is OPERATIONS["torch"] is operations_named("torch", torch.device("cpu"))
+EVERY = {name: own for name, own in OPERATIONS.items() if name != "triton"}
+with_blocks = pytest.mark.parametrize("ops", EVERY.values(), ids=EVERY.keys())
+every_object = pytest.mark.parametrize(
+    "ops", [*EVERY.values(), pytest.param(OPERATIONS["triton"], marks=without_triton)], ids=[*EVERY, "triton"]
+)
 
 
-def test_anothers_operations_are_refused():
-    with pytest.raises(InputError, match="'cuda' reads tensors on a cuda device, and these are on cpu"):
-        operations_named("cuda", torch.device("cpu"))
-
-
-@every_object
+@with_blocks
 @pytest.mark.parametrize("tokens", [1, 3, 200])
 def test_half_precision_weights_are_widened_a_few_latents_at_a_time(ops, tokens, monkeypatch):
     """However few the tokens: a query must not widen a head of some gigabytes."""
@@ -60,7 +52,7 @@ def test_products_are_accumulated_in_at_least_float32(ops, dtype):
     torch.testing.assert_close(block, hidden.to(wide) @ weight.to(wide).T)
 
 
-@every_object
+@with_blocks
 def test_linear_maxima_over_several_blocks(ops, monkeypatch):
     monkeypatch.setattr(type(ops), "block_entries", 1)
     torch.manual_seed(0)
@@ -75,7 +67,7 @@ def test_linear_maxima_over_several_blocks(ops, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@every_object
+@with_blocks
 def test_maxima_and_first_tokens(ops, dtype):
     width, start = 1100, 3
     torch.manual_seed(0)
@@ -96,7 +88,7 @@ def test_maxima_and_first_tokens(ops, dtype):
     assert (tokens[:, start + width :] == 77).all()
 
 
-@every_object
+@with_blocks
 def test_nan_is_not_lost(ops):
     block = torch.zeros(4, 3)
     block[1, 1] = torch.nan
@@ -107,7 +99,7 @@ def test_nan_is_not_lost(ops):
     assert tokens.max() <= 2
 
 
-@every_object
+@with_blocks
 def test_sums(ops):
     torch.manual_seed(0)
     block, total = torch.randn(sum(LENGTHS), 40), torch.full((len(LENGTHS), 50), 77.0)
@@ -117,7 +109,7 @@ def test_sums(ops):
     assert (total[:, 45:] == 77).all()
 
 
-@every_object
+@with_blocks
 @pytest.mark.parametrize("block_latents", [64, 256, 4096])
 @pytest.mark.parametrize("k", [1, 8, 100])
 def test_top_k_of_all_latents(ops, k, block_latents, monkeypatch):

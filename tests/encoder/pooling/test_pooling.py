@@ -15,7 +15,7 @@ def test_fused_is_the_default():
 
 @pytest.mark.parametrize("function", [pool, pool_rows])
 def test_an_unknown_implementation_is_named(function):
-    with pytest.raises(InputError, match="reference, fused, cpu, cuda, torch, not 'quick'"):
+    with pytest.raises(InputError, match="reference, fused, cpu, cuda, triton, torch, not 'quick'"):
         function(make_hidden([3]), offsets_of([3]), make_head("relu"), implementation="quick")
 
 

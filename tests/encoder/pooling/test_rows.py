@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.encoder.pooling.problems import GATES, LENGTHS, make_head, make_hidden, offsets_of
+from tests.encoder.pooling.problems import GATES, LENGTHS, make_head, make_hidden, offsets_of, without_triton
 
 from saelex.encoder.pooling import pool, pool_rows
 from saelex.errors import InputError
@@ -28,6 +28,16 @@ def test_rows_are_the_pooled_weights_and_tokens(implementation, gate, pooling, s
     np.testing.assert_array_equal(rows.positions, expected.positions)
     np.testing.assert_allclose(rows.weights, expected.weights, rtol=1e-6)
     assert rows.positions.min() >= 0
+
+
+@pytest.mark.parametrize("gate", ["jumprelu", "topk"])
+@without_triton
+def test_tritons_rows_are_the_references(gate):
+    head, hidden, offsets = make_head(gate, 40), make_hidden(LENGTHS), offsets_of(LENGTHS)
+    found, expected = (pool_rows(hidden, offsets, head, 5, implementation=name) for name in ("triton", "reference"))
+    for name in ("indptr", "latents", "positions"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-5)
 
 
 @pytest.mark.parametrize("top_k", [1, 5, 40, 1000])

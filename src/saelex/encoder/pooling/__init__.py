@@ -30,14 +30,13 @@ def pool(hidden: Tensor, offsets: Tensor, head: LinearHead, implementation: str 
     offsets: int64 [sequences + 1]; sequence b owns the tokens offsets[b]:offsets[b + 1], possibly none: then its
         weights are 0.
     implementation: "reference"; "fused", on the device's own operations; or fused on those of this name: "torch", which
-        every device has, or a device's.
+        every device has, a device's, or "triton".
 
     Gradients reach hidden, the head's transform, weight, bias, scale and alpha where they ask for one; not a JumpReLU's
     threshold. A tie between tokens gives the first one the whole gradient. Half-precision input is summed in float32.
     Raises InputError when hidden, offsets and head do not fit together, or the implementation is none for them.
     """
-    operations = _operations(implementation, hidden.device)
-    check_packed(hidden, offsets, head)
+    operations = _operations(implementation, hidden, offsets, head)
     if operations is None:
         return reference.pool(hidden, offsets, head)
     return fused.pool(hidden, offsets, head, operations)
@@ -52,8 +51,7 @@ def pool_rows(
     top_k: how many of a row's largest weights stay: see `SparseRows.top_k`.
     Raises InputError as `pool` does, and for weights that are not finite.
     """
-    operations = _operations(implementation, hidden.device)
-    check_packed(hidden, offsets, head)
+    operations = _operations(implementation, hidden, offsets, head)
     if operations is None:
         every = rows.rows_of_pooled(reference.pool(hidden, offsets, head), HeadOperations())
     else:
@@ -61,10 +59,11 @@ def pool_rows(
     return every.top_k(top_k)
 
 
-def _operations(implementation: str, device: torch.device) -> HeadOperations | None:
-    """The operations that an implementation works with; None: the reference, which needs none."""
+def _operations(implementation: str, hidden: Tensor, offsets: Tensor, head: LinearHead) -> HeadOperations | None:
+    """The operations that an implementation works with, for checked inputs; None: the reference, which needs none."""
     if implementation not in IMPLEMENTATIONS:
         raise InputError(f"pooling has the implementations {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
+    check_packed(hidden, offsets, head)
     if implementation == "reference":
         return None
-    return operations_of(device) if implementation == "fused" else operations_named(implementation, device)
+    return operations_of(hidden, head) if implementation == "fused" else operations_named(implementation, hidden, head)

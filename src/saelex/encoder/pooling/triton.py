@@ -1,4 +1,4 @@
-"""The head's operations on NVIDIA GPUs by Triton's kernels (`triton_kernels`), which keep every product in registers."""
+"""The head's operations on NVIDIA GPUs by Triton's kernels (`triton_kernels`): products stay in registers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ MOST_PER_TOKEN = 256
 """The largest k of a TopK gate: a token's best latents stay in registers."""
 
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+_VERSION = (3, 4)  # the first with tensor descriptors
 _OLDEST = (8, 0)  # compute capability with bfloat16 tensor cores: A100
 _DESCRIBING = (9, 0)  # from H100 on, the GPU copies tiles by tensor descriptors
 _ALIGNED = 16  # bytes; what descriptors read begins and has rows at multiples of this
@@ -50,7 +51,8 @@ def tiles(kernel: str, dtype: torch.dtype, slots: int = 0) -> list[Tile]:
     if dtype == torch.float32:  # without tensor cores, which would round
         return [Tile(64, 64, 16, 8, 2)]
     if kernel == "linear_max":
-        return [Tile(128, 256, 64, 8, 3), Tile(128, 128, 64, 8, 4), Tile(128, 128, 64, 4, 3), Tile(64, 128, 64, 4, 4)]
+        large = [Tile(256, 128, 64, 8, 3), Tile(128, 256, 64, 8, 3)]
+        return [*large, Tile(128, 128, 64, 8, 4), Tile(64, 128, 64, 4, 4)]
     if slots <= 64:
         return [Tile(128, 128, 64, 8, 4), Tile(64, 128, 64, 4, 4)]
     return [Tile(64, 128, 64, 8, 4), Tile(64, 64, 64, 8, 4)]
@@ -58,17 +60,18 @@ def tiles(kernel: str, dtype: torch.dtype, slots: int = 0) -> list[Tile]:
 
 def unread(hidden: Tensor, head: LinearHead) -> str | None:
     """Why the kernels cannot pool these hidden states [tokens, d_model] with this head; None where they can."""
-    if importlib.util.find_spec("triton") is None:
-        return f"Triton is not installed; install it with: {install_command('triton', 'triton')}"
-    if hidden.device.type != "cuda" and not _interpreted():
+    if missing := _missing():
+        return missing
+    if torch.version.hip or (hidden.device.type != "cuda" and not _interpreted()):
         return f"Triton's kernels run on NVIDIA GPUs, and the hidden states are on {hidden.device}"
     if hidden.device.type == "cuda" and torch.cuda.get_device_capability(hidden.device) < _OLDEST:
         return "Triton's kernels need a GPU of compute capability 8.0 (A100) or newer"
     for name, dtype in (("hidden states", hidden.dtype), ("weight", head.weight.dtype)):
         if dtype not in _DTYPES:
             return f"Triton's kernels sum in float32, and the {name} are {str(dtype).removeprefix('torch.')}"
-    if isinstance(head.activation, TopK) and head.activation.k > MOST_PER_TOKEN:
-        return f"Triton's kernels keep at most {MOST_PER_TOKEN} latents per token, and the gate is TopK({head.activation.k})"
+    gate = head.activation
+    if isinstance(gate, TopK) and gate.k > MOST_PER_TOKEN:
+        return f"Triton's kernels keep at most {MOST_PER_TOKEN} latents per token, and the gate is TopK({gate.k})"
     return None
 
 
@@ -80,10 +83,10 @@ class TritonOperations(CudaOperations):
 
     def linear_max(self, hidden: Tensor, weight: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         n_sequences, n_latents = len(offsets) - 1, len(weight)
-        maxima = hidden.new_full((n_sequences, n_latents), -torch.inf, dtype=torch.float32)
-        tokens = torch.full_like(maxima, -1, dtype=torch.int32)
+        maxima = torch.empty(n_sequences, n_latents, device=hidden.device)
+        tokens = torch.empty_like(maxima, dtype=torch.int32)
         if not len(hidden):
-            return maxima, tokens
+            return maxima.fill_(-torch.inf), tokens.fill_(-1)
         hidden, weight = _readable(hidden), _readable(weight)
         described = _describable(hidden) and _describable(weight)
         per_run = sequences_of_a_run(len(hidden), n_sequences, n_latents)
@@ -156,7 +159,7 @@ def latents_of_a_part(n_tokens: int, n_latents: int) -> int:
 
 
 def _sum_rows(into: Tensor, rows: Tensor, values: Tensor, source: Tensor, like: Tensor) -> Tensor:
-    """In the shape and dtype of `like`: row i is the sum of values[e] * source[rows[e]] over the e with into[e] == i."""
+    """In the shape and dtype of `like`: row i sums values[e] * source[rows[e]] over the entries e with into[e] == i."""
     from saelex.encoder.pooling import triton_kernels
 
     into, order = into.sort(stable=True)
@@ -167,7 +170,14 @@ def _sum_rows(into: Tensor, rows: Tensor, values: Tensor, source: Tensor, like: 
     columns = min(_COLUMNS, 1 << (width - 1).bit_length())
     if len(like):
         triton_kernels.sum_rows[(len(like), math.ceil(width / columns))](
-            source.contiguous(), rows[order], values[order], indptr, total, width, BLOCK_E=_ENTRIES, BLOCK_D=columns,
+            source.contiguous(),
+            rows[order],
+            values[order],
+            indptr,
+            total,
+            width,
+            BLOCK_E=_ENTRIES,
+            BLOCK_D=columns,
             enable_fp_fusion=True,
         )
     return total.to(like.dtype)
@@ -222,6 +232,18 @@ def _readable(matrix: Tensor) -> Tensor:
 def _numbers(ordered: Tensor) -> Tensor:
     """float32 of integers in the kernels' order (`triton_kernels._ordered`)."""
     return (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).int().view(torch.float32)
+
+
+@cache
+def _missing() -> str | None:
+    """What to do for want of Triton; None where there is nothing to do."""
+    if importlib.util.find_spec("triton") is None:
+        return f"Triton is not installed; install it with: {install_command('triton', 'triton')}"
+    import triton
+
+    if tuple(map(int, triton.__version__.split(".")[:2])) < _VERSION:
+        return f"Triton {triton.__version__} has no tensor descriptors; PyTorch 2.8 and newer come with one that has"
+    return None
 
 
 @cache

@@ -48,7 +48,9 @@ def linear_max(
     where = tl.full([BLOCK_N], -1, tl.int32)
     for first in range(start, tl.maximum(stop, start + 1), BLOCK_M):  # one tile even for sequences without tokens
         rows = first + tl.arange(0, BLOCK_M)
-        sums = _products(hidden, weight, rows, first, stop, latents, tile * BLOCK_N, n_latents, d_model, BLOCK_K, DESCRIBED)
+        sums = _products(
+            hidden, weight, rows, first, stop, latents, tile * BLOCK_N, n_latents, d_model, BLOCK_K, DESCRIBED
+        )
         products = _ordered(sums)
         end = tl.minimum(first + BLOCK_M, stop)
         begin = tl.load(offsets + sequence)

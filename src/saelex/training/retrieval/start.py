@@ -76,7 +76,7 @@ def start_sparse(encoder: Encoder, texts: Sequence[str], active: int) -> None:
         batch = pad([text], encoder.backbone.pad_id, encoder.device)
         packed = pack(encoder.backbone(batch.input_ids, batch.attention_mask), batch.pooled, encoder.settings.sink_norm)
         hidden = encoder.head.transform(packed.hidden)
-        maxima.append(linear_max(hidden, packed.offsets, encoder.head, operations_of(hidden.device))[0])
+        maxima.append(linear_max(hidden, packed.offsets, encoder.head, operations_of(hidden, encoder.head))[0])
     every = torch.cat(maxima).flatten()  # [texts x latents]
     encoder.head.bias.sub_(every.topk(min(len(tokenized) * active + 1, len(every))).values[-1])
 
