@@ -220,6 +220,23 @@ def memory_per_text(problem: Problem) -> dict[str, float]:
     return {"plain": 4 * 2.0 * cells + states, "ours": 9 * 4.0 * problem.latents + states}
 
 
+def plain_seconds(problem: Problem, gpu: Gpu) -> float:
+    """Forward and backward of plain heads, whose operations come one after another, each at its own limit.
+
+    Two products (the frozen weight needs no third) and 19 passes over [tokens, latents] in bfloat16: the logits are
+    written; gate, log1p and mask read and write; the maximum reads; the backward writes the maximum's gradient, and
+    mask, log1p and gate take it back, reading what they kept.
+    """
+    return 2 * problem.flops / gpu.tflops / 1e12 + 19 * 2.0 * problem.tokens * problem.latents / gpu.dram / 1e12
+
+
+def our_seconds(problem: Problem, gpu: Gpu) -> float:
+    """Forward and backward by the kernels, and 20 passes over [texts, latents] in float32 for gate and saturation."""
+    products = min(maxima(problem, tile).seconds(gpu) for tile in tiles("linear_max", torch.bfloat16))
+    passes = 20 * 4.0 * problem.texts * problem.latents / gpu.dram / 1e12
+    return products + gradients(problem).seconds(gpu) + passes
+
+
 def print_paper() -> None:
     """The tables, on standard output."""
     problem = Problem()
@@ -262,11 +279,15 @@ def print_paper() -> None:
     )
     print(table(header, rows))
     need = memory_per_text(problem)
-    print("\nmemory of forward and backward beyond the weight, at their highest")
+    print("\nforward and backward with a frozen weight, and the texts whose memory fits beside the weight")
     for gpu in GPUS:
         free = gpu.memory * 1e9 - 2.0 * problem.d_model * problem.latents
         plain, ours = (int(free // need[name]) for name in ("plain", "ours"))
-        print(f"  {gpu.name}: {plain:,} texts by plain heads, {ours:,} by these: {ours / plain:.0f} times the batch")
+        seconds, own = plain_seconds(problem, gpu), our_seconds(problem, gpu)
+        print(
+            f"  {gpu.name}: {seconds * 1e3:.0f} ms by plain heads, {own * 1e3:.0f} ms by these: {seconds / own:.1f} x;"
+            f" {plain:,} texts by plain heads, {ours:,} by these: {ours / plain:.0f} x"
+        )
 
 
 def _row(gpu: Gpu, kernel: str, tile: str, work: Work, problem: Problem) -> tuple[Any, ...]:

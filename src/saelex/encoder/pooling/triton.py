@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,6 +31,8 @@ _RUN = 2048  # tokens of whole sequences that a program goes through at most
 _PARTS = 8  # parts of the latents that programs share, at least
 _FEW_TOKENS = 4096  # below, tiles are chosen apart
 _ENTRIES, _COLUMNS = 8, 1024  # of a tile of `sum_rows`
+_GROUP = 8  # tiles that go through all runs or parts together
+_launching = threading.Lock()  # a tuned kernel keeps its call's arguments in itself
 
 
 class Tile(NamedTuple):
@@ -87,23 +91,14 @@ class TritonOperations(CudaOperations):
         tokens = torch.empty_like(maxima, dtype=torch.int32)
         if not len(hidden):
             return maxima.fill_(-torch.inf), tokens.fill_(-1)
-        hidden, weight = _readable(hidden), _readable(weight)
-        described = _describable(hidden) and _describable(weight)
         per_run = sequences_of_a_run(len(hidden), n_sequences, n_latents)
-        _tuned("linear_max", hidden.dtype, len(hidden) < _FEW_TOKENS)[
-            lambda tile: (math.ceil(n_sequences / per_run) * math.ceil(n_latents / tile["BLOCK_N"]),)
-        ](
-            _operand(hidden, described),
-            _operand(weight, described),
-            offsets.int(),
-            maxima,
-            tokens,
-            n_sequences,
-            n_latents,
-            hidden.shape[1],
-            per_run,
-            DESCRIBED=described,
-            enable_fp_fusion=True,
+        runs = math.ceil(n_sequences / per_run)
+        _launch(
+            "linear_max",
+            lambda tile: (runs * math.ceil(n_latents / tile["BLOCK_N"]),),
+            _readable(hidden),
+            _readable(weight),
+            (offsets.int(), maxima, tokens, n_sequences, n_latents, hidden.shape[1], per_run),
         )
         return maxima, tokens
 
@@ -113,28 +108,18 @@ class TritonOperations(CudaOperations):
         n_tokens, n_latents = len(hidden), len(weight)
         if not n_tokens:
             return hidden.new_empty(0, k, dtype=torch.float32), hidden.new_empty(0, k, dtype=torch.int64)
-        hidden, weight, bias = _readable(hidden), _readable(weight), bias.float()
-        described = _describable(hidden) and _describable(weight)
-        slots = 1 << (k - 1).bit_length()
+        bias = bias.float()
+        scale = torch.ones_like(bias) if scale is None else scale.float()
         per_part = latents_of_a_part(n_tokens, n_latents)
         parts = math.ceil(n_latents / per_part)
         kept = torch.empty(n_tokens, parts, k, dtype=torch.int64, device=hidden.device)
-        _tuned("token_topk", hidden.dtype, n_tokens < _FEW_TOKENS, slots)[
-            lambda tile: (math.ceil(n_tokens / tile["BLOCK_M"]) * parts,)
-        ](
-            _operand(hidden, described),
-            _operand(weight, described),
-            bias,
-            torch.ones_like(bias) if scale is None else scale.float(),
-            kept,
-            n_tokens,
-            n_latents,
-            hidden.shape[1],
-            k,
-            per_part,
-            SLOTS=slots,
-            DESCRIBED=described,
-            enable_fp_fusion=True,
+        _launch(
+            "token_topk",
+            lambda tile: (math.ceil(n_tokens / tile["BLOCK_M"]) * parts,),
+            _readable(hidden),
+            _readable(weight),
+            (bias, scale, kept, n_tokens, n_latents, hidden.shape[1], k, per_part),
+            slots=1 << (k - 1).bit_length(),
         )
         entries = kept.view(n_tokens, -1).topk(k, dim=1).values
         return _numbers(entries >> 32), 0xFFFFFFFF - (entries & 0xFFFFFFFF)
@@ -169,22 +154,44 @@ def _sum_rows(into: Tensor, rows: Tensor, values: Tensor, source: Tensor, like: 
     width = like.shape[1]
     columns = min(_COLUMNS, 1 << (width - 1).bit_length())
     if len(like):
-        triton_kernels.sum_rows[(len(like), math.ceil(width / columns))](
-            source.contiguous(),
-            rows[order],
-            values[order],
-            indptr,
-            total,
-            width,
-            BLOCK_E=_ENTRIES,
-            BLOCK_D=columns,
-            enable_fp_fusion=True,
-        )
+        with torch.cuda.device_of(source):
+            triton_kernels.sum_rows[(len(like), math.ceil(width / columns))](
+                source.contiguous(),
+                rows[order],
+                values[order],
+                indptr,
+                total,
+                width,
+                BLOCK_E=_ENTRIES,
+                BLOCK_D=columns,
+                enable_fp_fusion=True,
+            )
     return total.to(like.dtype)
 
 
+def _launch(
+    kernel: str,
+    programs: Callable[[dict[str, int]], tuple[int]],
+    hidden: Tensor,
+    weight: Tensor,
+    arguments: tuple[Any, ...],
+    slots: int = 0,
+) -> None:
+    """Runs a kernel on contiguous matrices. programs: how many of them, given the tile's BLOCK_M and BLOCK_N."""
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    described = _describable(hidden) and _describable(weight)
+    matrices: list[Any] = [hidden, weight]
+    if described:  # their blocks come from `_describe_blocks`
+        matrices = [TensorDescriptor.from_tensor(matrix, [1, 1]) for matrix in matrices]
+    constants = {"SLOTS": slots} if slots else {}
+    tuned = _tuned(kernel, hidden.dtype, len(hidden) < _FEW_TOKENS, slots)
+    with _launching, torch.cuda.device_of(hidden):
+        tuned[programs](*matrices, *arguments, **constants, DESCRIBED=described, enable_fp_fusion=True)
+
+
 @cache
-def _tuned(kernel: str, dtype: torch.dtype, few: bool, slots: int = 0) -> Any:
+def _tuned(kernel: str, dtype: torch.dtype, few: bool, slots: int) -> Any:
     """The kernel with its tiles, tried at the first call with each size of the head; for few tokens apart."""
     import triton
 
@@ -192,7 +199,7 @@ def _tuned(kernel: str, dtype: torch.dtype, few: bool, slots: int = 0) -> Any:
 
     configs = [
         triton.Config(
-            {"BLOCK_M": tile.tokens, "BLOCK_N": tile.latents, "BLOCK_K": tile.step, "GROUP": _PARTS},
+            {"BLOCK_M": tile.tokens, "BLOCK_N": tile.latents, "BLOCK_K": tile.step, "GROUP": _GROUP},
             num_warps=tile.warps,
             num_stages=tile.stages,
             pre_hook=_describe_blocks,
@@ -207,13 +214,6 @@ def _describable(matrix: Tensor) -> bool:
     if matrix.shape[1] * matrix.itemsize % _ALIGNED or matrix.data_ptr() % _ALIGNED:
         return False
     return matrix.device.type == "cpu" or torch.cuda.get_device_capability(matrix.device) >= _DESCRIBING
-
-
-def _operand(matrix: Tensor, described: bool) -> Any:
-    """The matrix as `triton_kernels._products` reads it; a descriptor's blocks come from `_describe_blocks`."""
-    from triton.tools.tensor_descriptor import TensorDescriptor
-
-    return TensorDescriptor.from_tensor(matrix, [1, 1]) if described else matrix
 
 
 def _describe_blocks(arguments: dict[str, Any]) -> None:
