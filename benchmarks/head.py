@@ -263,23 +263,25 @@ def check_on_gpu() -> None:
 
 def measure_on_gpu(implementation: str, repeats: int) -> dict[int, float]:
     """Tokens a second of forward and backward by batch: 8 texts, twice as many, and so on until memory is full."""
-    rates = {}
+    rates: dict[int, float] = {}
     for batch in (8 * 2**i for i in range(10)):
         try:
-            problem = on_gpu(batch)
-            run = getattr(problem, implementation)
-            problem.train(run)  # chooses tiles, fills caches
-
-            def timed(problem: Problem = problem, run: Callable[[], Tensor] = run) -> None:
-                problem.train(run)
-                torch.cuda.synchronize()
-
-            torch.cuda.synchronize()
-            (seconds,) = best_times([timed], repeats)
+            rates[batch] = rate_on_gpu(implementation, batch, repeats)
         except torch.cuda.OutOfMemoryError:
             break
-        rates[batch] = problem.case.tokens / seconds
     return rates
+
+
+def rate_on_gpu(implementation: str, batch: int, repeats: int) -> float:
+    problem = on_gpu(batch)
+
+    def train() -> None:
+        problem.train(getattr(problem, implementation))
+        torch.cuda.synchronize()
+
+    train()  # chooses tiles
+    (seconds,) = best_times([train], repeats)
+    return problem.case.tokens / seconds
 
 
 def main() -> None:

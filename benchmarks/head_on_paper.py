@@ -10,6 +10,7 @@ them). A model, not a measurement: no clock drops, no launch, no tail of the las
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 import subprocess
@@ -22,6 +23,7 @@ import torch
 
 from report import table
 from saelex.encoder.pooling.triton import Tile, sequences_of_a_run, tiles
+from saelex.installation import needs_extra
 
 SLOTS = 64  # TopK's k in the table
 
@@ -83,19 +85,20 @@ class Compiled:
         return next((name for instruction, name in names.items() if instruction in self.ptx), "none")
 
 
-def compiled(
-    kernel: str, capability: int, dtype: str = "bf16", tile: Tile | None = None, slots: int = SLOTS
-) -> Compiled:
-    """Compiles a kernel of `triton_kernels` for a GPU that need not be here; tile: None, the first that is tried."""
+def tiles_of(kernel: str, dtype: str = "bf16", slots: int = SLOTS) -> list[Tile]:
+    """Those that are tried; for `sum_rows` entries x columns, of which it has one."""
+    names = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    return [Tile(8, 1024, 1, 4, 3)] if kernel == "sum_rows" else tiles(kernel, names[dtype], slots)
+
+
+def compiled(kernel: str, capability: int, tile: Tile, dtype: str = "bf16", slots: int = SLOTS) -> Compiled:
+    """Compiles a kernel of `triton_kernels` for a GPU that need not be here."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     from saelex.encoder.pooling import triton_kernels
 
-    tile = (
-        tile or tiles(kernel, {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype], slots)[0]
-    )
     function = getattr(triton_kernels, kernel)
     described = capability >= 90
     types, constants = _arguments(kernel, dtype, tile, described)
@@ -116,7 +119,10 @@ def compiled(
 
 def _arguments(kernel: str, dtype: str, tile: Tile, described: bool) -> tuple[list[str], dict[str, Any]]:
     if kernel == "sum_rows":
-        return [f"*{dtype}", "*i64", "*fp32", "*i64", f"*{dtype}", "i32"], {"BLOCK_E": 8, "BLOCK_D": 1024}
+        return [f"*{dtype}", "*i64", "*fp32", "*i64", f"*{dtype}", "i32"], {
+            "BLOCK_E": tile.tokens,
+            "BLOCK_D": tile.latents,
+        }
     matrices = [f"*{dtype}"] * 2
     if described:
         matrices = [f"tensordesc<{dtype}[{rows}, {tile.step}]>" for rows in (tile.tokens, tile.latents)]
@@ -232,26 +238,26 @@ def plain_seconds(problem: Problem, gpu: Gpu) -> float:
 
 def our_seconds(problem: Problem, gpu: Gpu) -> float:
     """Forward and backward by the kernels, and 20 passes over [texts, latents] in float32 for gate and saturation."""
-    products = min(maxima(problem, tile).seconds(gpu) for tile in tiles("linear_max", torch.bfloat16))
+    products = min(maxima(problem, tile).seconds(gpu) for tile in tiles_of("linear_max"))
     passes = 20 * 4.0 * problem.texts * problem.latents / gpu.dram / 1e12
     return products + gradients(problem).seconds(gpu) + passes
 
 
 def print_paper() -> None:
     """The tables, on standard output."""
+    if importlib.util.find_spec("triton") is None:
+        raise needs_extra("the model on paper, which compiles the kernels,", "triton", "triton")
     problem = Problem()
     kernels = {"linear_max": maxima, "token_topk": top_k}
     architectures = sorted({gpu.capability for gpu in GPUS})
     built = []
     for kernel in (*kernels, "sum_rows"):
-        for tile in [None] if kernel == "sum_rows" else tiles(kernel, torch.bfloat16, SLOTS):
-            shape = "8 entries x 1024" if tile is None else f"{tile.tokens} x {tile.latents} x {tile.step}"
+        for tile in tiles_of(kernel):
+            shape = f"{tile.tokens} x {tile.latents} x {tile.step}"
             for capability in architectures:
-                made = compiled(kernel, capability, tile=tile or Tile(0, 0, 0, 4, 3))
-                warps = tile.warps if tile else 4
-                built.append(
-                    (kernel, shape, warps, f"sm{capability}", made.unit(), made.registers, made.spilled, made.shared)
-                )
+                made = compiled(kernel, capability, tile)
+                found = (made.unit(), made.registers, made.spilled, made.shared)
+                built.append((kernel, shape, tile.warps, f"sm{capability}", *found))
     print("what Triton's compiler makes of the kernels (bfloat16; TopK of 64)\n")
     print(table(("kernel", "tile", "warps", "for", "products", "registers", "spilled B", "shared B"), built))
     print(
@@ -262,7 +268,7 @@ def print_paper() -> None:
         for kernel, model in kernels.items():
             rows += [
                 _row(gpu, kernel, f"{tile.tokens} x {tile.latents}", model(problem, tile), problem)
-                for tile in tiles(kernel, torch.bfloat16, SLOTS)
+                for tile in tiles_of(kernel)
             ]
         rows.append(_row(gpu, "sum_rows", "8 x 1024", gradients(problem), problem))
     header = (

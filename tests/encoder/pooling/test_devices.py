@@ -14,6 +14,7 @@ from saelex.errors import InputError
 from saelex.sae.activations import TopK
 
 HEAD = make_head("relu")
+UNBUILT = triton._unbuilt.__wrapped__  # the check itself, before a test replaces it
 
 
 def on_gpu(dtype: torch.dtype = torch.bfloat16) -> SimpleNamespace:
@@ -24,6 +25,7 @@ def on_gpu(dtype: torch.dtype = torch.bfloat16) -> SimpleNamespace:
 @pytest.fixture(autouse=True)
 def hopper(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(triton, "_unbuilt", lambda device: None)
     monkeypatch.delenv(CUDA_HEAD, raising=False)
     devices._say.cache_clear()
 
@@ -71,6 +73,25 @@ def test_without_triton_a_gpu_goes_pytorchs_way(monkeypatch, caplog):
     assert "Triton is not installed" in caplog.text
     with pytest.raises(InputError, match="pooling by 'triton' is not possible: Triton is not installed"):
         operations_named("triton", on_gpu(), HEAD)
+
+
+@without_triton
+def test_where_triton_builds_nothing_a_gpu_goes_pytorchs_way(monkeypatch, caplog):
+    def no_compiler(*tensors):
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one")
+
+    monkeypatch.setattr(triton, "_unbuilt", lambda device: UNBUILT(torch.device("cpu")))
+    assert operations_of(on_gpu(), HEAD) is OPERATIONS["triton"]
+    monkeypatch.setattr(triton, "_sum_rows", no_compiler)
+    assert operations_of(on_gpu(), HEAD) is OPERATIONS["cuda"]
+    assert "Triton cannot build its kernels here: Failed to find C compiler. Please specify one" in caplog.text
+
+
+@without_triton
+def test_kernels_do_not_run_on_a_cpu_uninterpreted(monkeypatch):
+    monkeypatch.setattr(triton, "_interpreted", lambda: False)
+    with pytest.raises(InputError, match="run on NVIDIA GPUs, and the hidden states are on cpu"):
+        operations_named("triton", make_hidden([3]), HEAD)
 
 
 @without_triton

@@ -68,8 +68,11 @@ def unread(hidden: Tensor, head: LinearHead) -> str | None:
         return missing
     if torch.version.hip or (hidden.device.type != "cuda" and not _interpreted()):
         return f"Triton's kernels run on NVIDIA GPUs, and the hidden states are on {hidden.device}"
-    if hidden.device.type == "cuda" and torch.cuda.get_device_capability(hidden.device) < _OLDEST:
-        return "Triton's kernels need a GPU of compute capability 8.0 (A100) or newer"
+    if hidden.device.type == "cuda":
+        if torch.cuda.get_device_capability(hidden.device) < _OLDEST:
+            return "Triton's kernels need a GPU of compute capability 8.0 (A100) or newer"
+        if unbuilt := _unbuilt(hidden.device):
+            return unbuilt
     for name, dtype in (("hidden states", hidden.dtype), ("weight", head.weight.dtype)):
         if dtype not in _DTYPES:
             return f"Triton's kernels sum in float32, and the {name} are {str(dtype).removeprefix('torch.')}"
@@ -243,6 +246,20 @@ def _missing() -> str | None:
 
     if tuple(map(int, triton.__version__.split(".")[:2])) < _VERSION:
         return f"Triton {triton.__version__} has no tensor descriptors; PyTorch 2.8 and newer come with one that has"
+    return None
+
+
+@cache
+def _unbuilt(device: torch.device) -> str | None:
+    """Why kernels cannot be built and run here, found by running a small one; None where they can.
+
+    On its first kernel Triton compiles C code, for which a machine may lack compiler or headers.
+    """
+    one = torch.ones(1, 1, device=device)
+    try:
+        _sum_rows(one[0].long() - 1, one[0].long() - 1, one[0], one, one)
+    except Exception as error:  # Triton, its C compiler and the driver fail each in their own way
+        return f"Triton cannot build its kernels here: {' '.join(str(error).split()):.200}"
     return None
 
 
