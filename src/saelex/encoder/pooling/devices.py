@@ -56,14 +56,14 @@ def operations_named(name: str, hidden: Tensor, head: LinearHead) -> HeadOperati
 
 def _on_cuda(hidden: Tensor, head: LinearHead) -> str:
     chosen = os.environ.get(CUDA_HEAD)
-    reason = unread(hidden, head)
     if chosen not in (None, "", "triton", "cuda"):
         raise InputError(f"{CUDA_HEAD} is triton or cuda, not {chosen!r:.40}")
+    if chosen == "cuda":
+        return chosen
+    reason = unread(hidden, head)
     if chosen == "triton" and reason:
         raise InputError(f"{CUDA_HEAD} is triton, but {reason}")
-    if chosen:
-        return chosen
-    if reason is None and hidden.dtype == torch.float32:
+    if not chosen and reason is None and hidden.dtype == torch.float32:
         reason = "in float32, Triton's kernels have no tensor cores to use"
     if reason:
         _say(reason)

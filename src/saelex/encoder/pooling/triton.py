@@ -68,18 +68,15 @@ def unread(hidden: Tensor, head: LinearHead) -> str | None:
         return missing
     if torch.version.hip or (hidden.device.type != "cuda" and not _interpreted()):
         return f"Triton's kernels run on NVIDIA GPUs, and the hidden states are on {hidden.device}"
-    if hidden.device.type == "cuda":
-        if torch.cuda.get_device_capability(hidden.device) < _OLDEST:
-            return "Triton's kernels need a GPU of compute capability 8.0 (A100) or newer"
-        if unbuilt := _unbuilt(hidden.device):
-            return unbuilt
+    if hidden.device.type == "cuda" and torch.cuda.get_device_capability(hidden.device) < _OLDEST:
+        return "Triton's kernels need a GPU of compute capability 8.0 (A100) or newer"
     for name, dtype in (("hidden states", hidden.dtype), ("weight", head.weight.dtype)):
         if dtype not in _DTYPES:
             return f"Triton's kernels sum in float32, and the {name} are {str(dtype).removeprefix('torch.')}"
     gate = head.activation
     if isinstance(gate, TopK) and gate.k > MOST_PER_TOKEN:
         return f"Triton's kernels keep at most {MOST_PER_TOKEN} latents per token, and the gate is TopK({gate.k})"
-    return None
+    return _unbuilt(hidden.device) if hidden.device.type == "cuda" else None
 
 
 class TritonOperations(CudaOperations):
