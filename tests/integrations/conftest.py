@@ -14,7 +14,12 @@ from saelex.index.index import Index
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"
 os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"
 
-LONG = Document("long", f"canoe {'river ' * 80} sail storm {'bank ' * 80}", "Boats", {"tags": ["water", "sport"]})
+LONG = Document(
+    "long",
+    f"canoe {'river ' * 80} sail storm {'bank ' * 80}",
+    "Boats",
+    {"tags": ["water", "sport"], "lang": "en", "year": 2008},
+)
 
 
 @pytest.fixture

@@ -125,7 +125,9 @@ def test_fields_before_the_content(encoder: FakeEncoder) -> None:
         "encoder": encoder.name, "meta_fields_to_embed": ["title", "none"], "embedding_separator": " ",
     }  # fmt: skip
     assert SaelexSparseDocumentEmbedder.from_dict(saved).to_dict() == saved
-    assert SaelexSparseTextEmbedder.from_dict(SaelexSparseTextEmbedder(encoder).to_dict()).encoder == encoder.name
+    saved = SaelexSparseTextEmbedder(encoder).to_dict()
+    assert saved["init_parameters"] == {"encoder": encoder.name}
+    assert SaelexSparseTextEmbedder.from_dict(saved).to_dict() == saved
 
 
 def test_coroutines_give_the_same(index: Index, encoder: FakeEncoder) -> None:

@@ -68,7 +68,6 @@ def _chroma(key: str, wanted: Any) -> Where:
 # ---- Qdrant ---------------------------------------------------------------------------------------------------------
 
 _RANGE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_OTHER_MATCHES = "text is matched by words in Qdrant, not whole"
 
 
 def from_qdrant(filter: Any) -> Where:
@@ -92,7 +91,7 @@ def from_qdrant(filter: Any) -> Where:
 
 def _qdrant(condition: Any) -> Where:
     asked = _mapping("qdrant", condition)
-    if asked.keys() & {"must", "should", "must_not", "min_should"}:
+    if not asked or asked.keys() & {"must", "should", "must_not", "min_should"}:
         return from_qdrant(asked)
     for name in ("is_empty", "is_null"):
         if isinstance(asked.get(name), Mapping) and len(asked) == 1:
@@ -174,6 +173,7 @@ def _llama_index(one: Any) -> Where:
 # ---- Haystack -------------------------------------------------------------------------------------------------------
 
 _HAYSTACK_GROUPS = ("AND", "OR", "NOT")
+_HAYSTACK_TESTS = "==, !=, >, >=, <, <=, in and not in"
 
 
 def from_haystack(filters: Mapping[str, Any] | None) -> Where:
@@ -212,19 +212,17 @@ def _haystack(field: str, operator: str, value: Any) -> Where:
     if operator in _ORDERS:
         return {field: {operator: _number("haystack", field, value)}}
     if operator not in ("==", "!=", "in", "not in"):
-        raise InputError(
-            f"haystack filter: {field}: unknown operator {operator!r}; known are ==, !=, >, >=, <, <=, in, not in"
-        )
+        raise InputError(f"haystack filter: {field}: unknown operator {operator!r}; known are {_HAYSTACK_TESTS}")
     values = _list("haystack", f"{field} {operator}", value) if operator.endswith("in") else [value]
-    for one in values:
-        _scalar("haystack", field, one)
+    given = [_scalar("haystack", field, one) for one in values if one is not None]
+    for one in given:
         if isinstance(one, str) and _DATE.match(one):
             raise InputError(
-                f"haystack filter: {field}: Haystack compares dates such as {one!r} by instant, saelex texts by letter; use where"
+                f"haystack filter: {field}: {one!r} is compared by instant there, text by letter in saelex"
             )
-    parts: list[Where] = [{field: [one for one in values if one is not None]}]
-    if None in values:
-        parts.append({field: {"exists": False}})
+    parts: list[Where] = [{field: given}]
+    if len(given) < len(values):
+        parts.append({field: {"exists": False}})  # null, or no such field
     return {NONE if operator in ("!=", "not in") else ANY: parts}
 
 
@@ -253,9 +251,7 @@ def _list(whose: str, what: str, value: Any) -> list[Any]:
 
 
 def _scalar(whose: str, field: str, value: Any) -> Any:
-    """The value. Raises InputError for one that is compared as a whole there: a list or an object; for null in others."""
-    if value is None and whose == "haystack":
-        return value
+    """The value. Raises InputError for a list or an object, which would be compared as a whole, and for null."""
     if not isinstance(value, (str, int, float)):
         raise InputError(f"{whose} filter: {field}: {value!r} is neither text, number nor truth value")
     return value
@@ -263,7 +259,5 @@ def _scalar(whose: str, field: str, value: Any) -> Any:
 
 def _number(whose: str, field: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(
-            f"{whose} filter: {field}: bounds are numbers here, not {value!r}; saelex orders texts by letter"
-        )
+        raise InputError(f"{whose} filter: {field}: bounds are numbers here, not {value!r}; dates are no texts there")
     return value

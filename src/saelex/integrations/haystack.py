@@ -16,7 +16,7 @@ from saelex.index.text_encoder import TextEncoder
 from saelex.installation import needs_extra
 from saelex.integrations.filters import from_haystack
 from saelex.integrations.retrieval import Found, Retrieval, both
-from saelex.integrations.sparse import DEFAULT_ENCODER, as_lists, loaded
+from saelex.integrations.sparse import DEFAULT_ENCODER, LazyEncoder, as_lists
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict
@@ -25,29 +25,8 @@ except ImportError as error:
     raise needs_extra("saelex.integrations.haystack", "haystack-ai", "haystack") from error
 
 
-class _Embedder:
-    """An encoder by name, loaded by `warm_up` or when it is first needed; or one that is there."""
-
-    def __init__(self, encoder: TextEncoder | str) -> None:
-        self.encoder = encoder
-        self._loading = Lock()
-
-    def warm_up(self) -> None:
-        """Load the encoder. Raises what `Encoder.load` does."""
-        self._loaded()
-
-    def _loaded(self) -> TextEncoder:
-        with self._loading:
-            self.encoder = loaded(self.encoder)
-            return self.encoder
-
-    @property
-    def _name(self) -> str:
-        return self.encoder if isinstance(self.encoder, str) else self.encoder.name
-
-
 @component
-class SaelexSparseTextEmbedder(_Embedder):
+class SaelexSparseTextEmbedder:
     """The vector of a query: `run(text=...)` gives `sparse_embedding`, for retrievers of sparse vectors.
 
     Concepts alone: the words beside them have weights that an index counts. encoder: the name that `Encoder.load`
@@ -55,11 +34,15 @@ class SaelexSparseTextEmbedder(_Embedder):
     """
 
     def __init__(self, encoder: TextEncoder | str = DEFAULT_ENCODER) -> None:
-        super().__init__(encoder)
+        self._encoder = LazyEncoder(encoder)
+
+    def warm_up(self) -> None:
+        """Load the encoder. Raises what `Encoder.load` does."""
+        self._encoder.get()
 
     def to_dict(self) -> dict[str, Any]:
         """For a saved pipeline."""
-        return default_to_dict(self, encoder=self._name)  # type: ignore[no-any-return]
+        return default_to_dict(self, encoder=self._encoder.name)  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SaelexSparseTextEmbedder:
@@ -70,7 +53,7 @@ class SaelexSparseTextEmbedder(_Embedder):
     def run(self, text: str) -> dict[str, SparseEmbedding]:
         """Raises InputError for a query without a word."""
         check_query(text)
-        [(latents, weights)] = as_lists(self._loaded().encode_query([text]))
+        [(latents, weights)] = as_lists(self._encoder.get().encode_query([text]))
         return {"sparse_embedding": SparseEmbedding(latents, weights)}
 
     @component.output_types(sparse_embedding=SparseEmbedding)
@@ -80,7 +63,7 @@ class SaelexSparseTextEmbedder(_Embedder):
 
 
 @component
-class SaelexSparseDocumentEmbedder(_Embedder):
+class SaelexSparseDocumentEmbedder:
     """Vectors of documents: `run(documents=...)` gives them back with `sparse_embedding`, for any store that keeps it.
 
     encoder: as in `SaelexSparseTextEmbedder`. meta_fields_to_embed: such as a title; they stand before the content,
@@ -93,14 +76,18 @@ class SaelexSparseDocumentEmbedder(_Embedder):
         meta_fields_to_embed: list[str] | None = None,
         embedding_separator: str = "\n",
     ) -> None:
-        super().__init__(encoder)
+        self._encoder = LazyEncoder(encoder)
         self.meta_fields_to_embed = meta_fields_to_embed or []
         self.embedding_separator = embedding_separator
+
+    def warm_up(self) -> None:
+        """Load the encoder. Raises what `Encoder.load` does."""
+        self._encoder.get()
 
     def to_dict(self) -> dict[str, Any]:
         """For a saved pipeline."""
         fields = {"meta_fields_to_embed": self.meta_fields_to_embed, "embedding_separator": self.embedding_separator}
-        return default_to_dict(self, encoder=self._name, **fields)  # type: ignore[no-any-return]
+        return default_to_dict(self, encoder=self._encoder.name, **fields)  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SaelexSparseDocumentEmbedder:
@@ -110,7 +97,7 @@ class SaelexSparseDocumentEmbedder(_Embedder):
     @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, list[Document]]:
         """Raises InputError for a document without content."""
-        vectors = as_lists(self._loaded().encode_document(self._texts(documents)))
+        vectors = as_lists(self._encoder.get().encode_document(self._texts(documents)))
         pairs = zip(documents, vectors)
         return {"documents": [replace(document, sparse_embedding=SparseEmbedding(*pair)) for document, pair in pairs]}
 

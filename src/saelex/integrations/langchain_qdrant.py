@@ -5,7 +5,7 @@ from __future__ import annotations
 from saelex.index.request import check_query
 from saelex.index.text_encoder import TextEncoder
 from saelex.installation import needs_extra
-from saelex.integrations.sparse import DEFAULT_ENCODER, as_lists, loaded
+from saelex.integrations.sparse import DEFAULT_ENCODER, LazyEncoder, as_lists
 from saelex.vectors import SparseRows
 
 try:
@@ -22,7 +22,7 @@ class SaelexSparseEmbeddings(SparseEmbeddings):  # type: ignore[misc]
     """
 
     def __init__(self, encoder: TextEncoder | str = DEFAULT_ENCODER) -> None:
-        self.encoder = loaded(encoder)
+        self.encoder = LazyEncoder(encoder).get()
 
     def embed_documents(self, texts: list[str]) -> list[SparseVector]:
         """One vector a text."""

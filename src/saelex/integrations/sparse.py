@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 from saelex.encoder.encoder import Encoder
 from saelex.index.text_encoder import TextEncoder
 from saelex.vectors import SparseRows
@@ -9,9 +11,24 @@ from saelex.vectors import SparseRows
 DEFAULT_ENCODER = "saelex-minilm"
 
 
-def loaded(encoder: TextEncoder | str) -> TextEncoder:
-    """The encoder, by its name or as it is. Raises what `Encoder.load` does."""
-    return Encoder.load(encoder) if isinstance(encoder, str) else encoder
+class LazyEncoder:
+    """An encoder that is there, or one by the name that `Encoder.load` takes, loaded when it is first asked for."""
+
+    def __init__(self, encoder: TextEncoder | str) -> None:
+        self._encoder = encoder
+        self._loading = Lock()  # of several threads that ask first, one loads it
+
+    @property
+    def name(self) -> str:
+        """What `Encoder.load` takes."""
+        return self._encoder if isinstance(self._encoder, str) else self._encoder.name
+
+    def get(self) -> TextEncoder:
+        """The encoder. Raises what `Encoder.load` does."""
+        with self._loading:
+            if isinstance(self._encoder, str):
+                self._encoder = Encoder.load(self._encoder)
+            return self._encoder
 
 
 def as_lists(rows: SparseRows) -> list[tuple[list[int], list[float]]]:
