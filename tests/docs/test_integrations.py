@@ -17,8 +17,9 @@ os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"
 
 
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in ("langchain_core", "langchain_qdrant", "llama_index.core", "haystack"):
+    for package in ("langchain_core", "langchain_qdrant", "llama_index.core"):
         pytest.importorskip(package)
+    pytest.importorskip("haystack", minversion="3")
     monkeypatch.setattr(Encoder, "load", lambda name: FakeEncoder())
     monkeypatch.chdir(tmp_path)
     with Index.create("notes.saelex", FakeEncoder()) as index:

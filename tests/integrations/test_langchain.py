@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from tests.index.fakes import FakeEncoder, make_documents
-from tests.integrations.conftest import LONG
 
 pytest.importorskip("langchain_core")
 from langchain_core.prompts import format_document
@@ -41,7 +40,8 @@ def test_documents_are_the_hits(index: Index) -> None:
 def test_the_passage_of_a_long_document(index: Index) -> None:
     [found] = SaelexRetriever(index=index, k=1).invoke("sail storm canoe", where={"tags": "sport"})
     assert found.id == "long" and found.metadata["saelex"]["title"] == "Boats"
-    assert len(found.page_content) < len(LONG.content) and found.page_content in LONG.content
+    whole = index.document("long").content
+    assert len(found.page_content) < len(whole) and found.page_content in whole
 
 
 def test_a_call_may_have_its_own_settings(index: Index) -> None:
