@@ -51,7 +51,8 @@ def tell_language_among(text: str, shares: Mapping[str, int]) -> str:
 def told_language(text: str) -> str | None:
     """ISO 639-1 code of the language that a text tells for sure, None for code, lists of names and other scripts.
 
-    Unlike `surely_told`, which is about how words are cut, it tells Chinese, Japanese, Korean and Thai apart. Raises InputError where the package that tells is missing.
+    Unlike `surely_told`, which is about how words are cut, it tells Chinese, Japanese, Korean and Thai apart. Raises
+    InputError where the package that tells is missing.
     """
     read = text[:_MOST_CHARACTERS]
     if script_of_text(read) == "unspaced":
