@@ -455,10 +455,10 @@ _TOOLS: Mapping[str, _Tool] = {
     "search": _Tool(
         "Search",
         "Find documents by meaning and exact words. Each hit has an id, a snippet, and `reasons`: the concepts that "
-        "made it a hit, with what each adds to the score. Search plainly first. If hits are about another sense or topic, "
-        "`ban` the concept that their reasons name and search again; if the right concept is among the reasons but too "
-        "weak, `boost` it; if it is missing, find it with `concepts` and `add` it. A concept is named by its number "
-        '("#4711"), its whole label, or word:NAME for an exact word. Read a whole document with `document`.',
+        "made it a hit, with what each adds to the score. Search plainly first. If hits are about another sense or "
+        "topic, `ban` the concept that their reasons name and search again; if the right concept is among the reasons "
+        "but too weak, `boost` it; if it is missing, find it with `concepts` and `add` it. A concept is named by its "
+        'number ("#4711"), its whole label, or word:NAME for an exact word. Read a whole document with `document`.',
         _Search,
         FoundDocuments,
         _search,
@@ -531,10 +531,10 @@ class _Tools:
     def __init__(self, indexes: Mapping[str, Index], about: str) -> None:
         self._indexes = dict(indexes)
         self._about = about.strip()
-        self._listed = [self._tool(name, tool) for name, tool in _TOOLS.items()]
+        self._listed = {name: self._tool(name, tool) for name, tool in _TOOLS.items()}
 
     async def list_tools(self, context: Any, params: Any) -> ListToolsResult:
-        return ListToolsResult(tools=self._listed)
+        return ListToolsResult(tools=list(self._listed.values()))
 
     async def call_tool(self, context: Any, params: Any) -> CallToolResult:
         name, given = params.name, params.arguments or {}
@@ -551,17 +551,25 @@ class _Tools:
 
     def _call(self, name: str, given: Mapping[str, Any]) -> CallToolResult:
         tool = _TOOLS[name]
-        arguments = dict(given)
+        arguments = self._known(name, given)
         if tool.run is None:
-            _read(name, tool.arguments, arguments)
             answer: _Answer = _served(self._indexes)
         else:
             index = self._chosen(name, arguments)
             answer = tool.run(index, _read(name, tool.arguments, arguments))
         return CallToolResult(
             content=[TextContent(type="text", text="\n".join(answer.lines()))],
-            structured_content=answer.model_dump(mode="json", exclude_none=True),
+            structured_content=answer.model_dump(mode="json", exclude_defaults=True),
         )
+
+    def _known(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is given; null stands for the default. Raises InputError for an argument that the tool does not take."""
+        known = self._listed[name].input_schema.get("properties", {})
+        for other in given:
+            if other not in known:
+                takes = f"it takes {', '.join(known)}" if known else "it takes none"
+                raise InputError(f"{name}: unknown argument {other!r:.80}; {takes}")
+        return {argument: value for argument, value in given.items() if value is not None}
 
     def _chosen(self, name: str, arguments: dict[str, Any]) -> Index:
         """The index that is asked for; only where there are several is it named."""
@@ -611,15 +619,10 @@ def _schema(kind: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-def _read(name: str, kind: type[_Arguments], given: Mapping[str, Any]) -> _Arguments:
-    """The arguments of a tool. null stands for the default. Raises InputError for what it does not take."""
-    fields = kind.model_fields
-    for other in given:
-        if other not in fields:
-            takes = f"known are {', '.join(fields)}" if fields else "it takes none"
-            raise InputError(f"{name}: unknown argument {other!r:.80}; {takes}")
+def _read(name: str, kind: type[_Arguments], given: dict[str, Any]) -> _Arguments:
+    """The arguments of a tool. Raises InputError for the first that cannot be."""
     try:
-        return kind.model_validate({field: value for field, value in given.items() if value is not None})
+        return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
