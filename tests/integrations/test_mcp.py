@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +18,6 @@ import httpx2
 import pytest
 from mcp import Client, MCPError, StdioServerParameters
 from mcp_types import CallToolResult, TextContent
-from tests.cli.conftest import Saelex, saelex
 from tests.encoder.tiny_encoders import tiny_encoder
 from tests.index.fakes import FakeEncoder, make_documents
 
@@ -29,8 +27,6 @@ from saelex.errors import CorruptIndexError, InputError
 from saelex.index.index import Index
 from saelex.integrations.mcp import MOST_DOCUMENT, http_app, mcp_server
 from saelex.vectors import SparseRows
-
-__all__ = ["saelex"]
 
 Result = TypeVar("Result")
 PATIENCE = 300  # seconds until a test that hangs fails
@@ -137,7 +133,9 @@ def test_search_answers_what_index_search_finds(boats: Index, mode: str, options
     ]
     for one, hit in zip(found, hits):
         assert one["rest"] + sum(row["contribution"] for row in one["reasons"]) == pytest.approx(hit.score, abs=1e-3)
-        assert [row["concept"] for row in one["reasons"]] == [row.label for row in hit.explain().top(3)][:3]
+        assert [row["concept"] for row in one["reasons"]] == [
+            row.label for row in hit.explain().top(3) if row.latent >= 0
+        ]
         assert one["snippet"].replace("**", "") == hit.snippet().text
         assert one["snippet"].count("**") == 2 * len(hit.snippet().marks)
         assert one["offset"] == hit.snippet().start
@@ -240,12 +238,14 @@ def test_indexes_are_told_with_their_fields_and_chosen_by_name(boats: Index, tmp
 
 
 def test_answers_are_small_whatever_the_documents_hold(boats: Index) -> None:
-    (answer,) = asked({"boats": boats}, ("search", {"query": "canoe " + "wing" * 400, "k": 20}))
-    hits = answer.structured_content["hits"]
-    assert "long" in [hit["id"] for hit in hits] and len(hits) == 20
-    assert max(len(json.dumps(hit)) for hit in hits) < 2500
-    assert len(text(answer)) < 20 * 2000
-    (long,) = [hit for hit in hits if hit["id"] == "long"]
+    many, one = asked(
+        {"boats": boats},
+        ("search", {"query": "canoe sail", "k": 20}),
+        ("search", {"query": "canoe sail", "where": {"url": "https://a/b"}}),
+    )
+    assert len(many.structured_content["hits"]) == 20 and len(text(many)) < 20 * 1000
+    (long,) = one.structured_content["hits"]
+    assert long["id"] == "long" and len(json.dumps(long)) < 2500
     assert len(long["title"]) == 160 and len(long["snippet"]) <= 800 and long["url"] == "https://a/b"
 
 
@@ -290,8 +290,12 @@ def test_null_stands_for_a_default(boats: Index) -> None:
 
 
 def test_a_tool_that_is_not_there_is_an_error_of_the_protocol(boats: Index) -> None:
-    with pytest.raises(MCPError, match="no tool 'delete'; there are search, "):
-        asked({"boats": boats}, ("delete", {}))
+    async def ask() -> None:
+        async with Client(mcp_server({"boats": boats})) as client:
+            with pytest.raises(MCPError, match="no tool 'delete'; there are search, "):
+                await client.call_tool("delete", {})
+
+    run(ask())
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -359,10 +363,10 @@ def test_a_server_without_an_index_is_refused() -> None:
 # ---- over stdin and stdout ------------------------------------------------------------------------------------------
 
 
-def test_the_sdks_client_over_stdio_and_its_end(real: Path, tmp_path: Path) -> None:
-    """`saelex mcp` as clients start it; all that it answers is what the index says, and it ends when stdin does."""
-    command = f'{sys.executable} -m saelex mcp {real} --about "Boats."; echo $? > {tmp_path / "code"}'
-    server = StdioServerParameters(command="sh", args=["-c", command], env=ENVIRONMENT)
+def test_the_sdks_client_over_stdio(real: Path) -> None:
+    """`saelex mcp` as clients start it: all that it answers is what the index says."""
+    command = ["-m", "saelex", "mcp", str(real), "--about", "Boats."]
+    server = StdioServerParameters(command=sys.executable, args=command, env=ENVIRONMENT)
 
     async def ask() -> tuple[list[str], list[CallToolResult]]:
         async with Client(server) as client:
@@ -390,7 +394,6 @@ def test_the_sdks_client_over_stdio_and_its_end(real: Path, tmp_path: Path) -> N
         assert document.structured_content["text"] == index.document("d3").content
         assert indexes.structured_content["indexes"][0]["name"] == "boats"
         assert refusal(refused).startswith("search: unknown argument 'mode'")
-    assert (tmp_path / "code").read_text() == "0\n"
 
 
 SERVE = """
@@ -468,7 +471,7 @@ def test_nothing_but_the_protocol_is_on_stdout(served: subprocess.Popen[str]) ->
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_in_order_while_stdin_is_open(served: subprocess.Popen[str], number: signal.Signals) -> None:
     served.send_signal(number)
     assert served.wait(PATIENCE) == 0
@@ -477,6 +480,7 @@ def test_a_signal_ends_it_in_order_while_stdin_is_open(served: subprocess.Popen[
     assert err.endswith("closed in order\n") and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_client_that_has_gone_is_an_end(served: subprocess.Popen[str]) -> None:
     assert served.stdout is not None and served.stdin is not None and served.stderr is not None
     served.stdout.close()
@@ -567,47 +571,4 @@ def test_other_methods_and_large_bodies_are_refused(boats: Index) -> None:
 def test_a_key_is_asked_for(boats: Index) -> None:
     request = over_http(boats, key="open sesame")
     assert request(authorization="Bearer open sesame") == 200
-    assert request() == request(authorization="Bearer open") == request(authorization="Bearer öpen") == 401
-
-
-# ---- the command ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "wanted"),
-    [
-        (["--port", "8000"], "--host, --port and --allow-host are for --http"),
-        (["--http", "--host", "0.0.0.0"], "--host 0.0.0.0 can be reached from other machines: set a key"),
-        (["--http", "--host", "example.org"], "--host 'example.org' is no address of this machine"),
-    ],
-)
-def test_options_that_do_not_go_together(
-    saelex: Saelex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], wanted: str
-) -> None:
-    monkeypatch.delenv("SAELEX_API_KEY", raising=False)
-    done = saelex("mcp", tmp_path / "none.saelex", *options)
-    assert done.code == 2 and done.err.startswith(f"saelex: {wanted}") and done.err.count("\n") == 1
-
-
-def test_indexes_of_one_name_and_what_is_no_index(saelex: Saelex, real: Path, tmp_path: Path) -> None:
-    done = saelex("mcp", "--http", real, real)
-    assert done.code == 2 and "another index is called 'boats', too" in done.err
-    done = saelex("mcp", "--http", tmp_path)
-    assert done.code == 2 and done.err.startswith(f"saelex: {tmp_path}: ")
-
-
-def test_a_port_that_is_taken(saelex: Saelex, real: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = saelex("mcp", real, "--http", "--port", taken.getsockname()[1])
-    assert done.code == 2 and "choose another --host or --port" in done.err
-
-
-def test_without_the_sdk_the_command_says_what_to_install(
-    saelex: Saelex, monkeypatch: pytest.MonkeyPatch, real: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "mcp_types", None)
-    monkeypatch.delitem(sys.modules, "saelex.integrations.mcp")
-    done = saelex("mcp", real, "--http")
-    assert done.code == 2
-    assert re.fullmatch(r"saelex: an MCP server needs mcp; install it with: .*mcp\W*\n", done.err)
-    assert saelex("mcp", "--help").code == 0
+    assert request() == request(authorization="Bearer open") == request(authorization="open sesame") == 401
