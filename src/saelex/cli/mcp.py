@@ -82,7 +82,7 @@ def _serve_http(server: Server[Any], host: str, port: int, hosts: list[str], key
 
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server(address[:2], family=family)  # type: ignore[arg-type]
+        listening = socket.create_server(address[:2], family=family)
     except OSError as error:
         raise InputError(f"{host}:{port}: {error.strerror}; choose another --host or --port") from error
     with listening:
