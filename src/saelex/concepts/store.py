@@ -219,13 +219,17 @@ class ConceptStore:
             raise _damaged(self._path, str(error)) from error
 
     def _labelled(self, folded: str, *, whole: bool) -> list[int]:
-        """Latents of this label, or of one that these words lead; compared without regard to case."""
+        """Latents of this label, as it is shown or without its mark, or of one that these words lead; in any case."""
         rows = self._execute("SELECT latent, label FROM concept ORDER BY latent")
         rows += [(latent, label) for latent, _, label in self._labels()]
         rows += [(latent, published.text) for latent, published in self._published().items()]
-        labels = ((latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows)
+        labels = ((latent, label.casefold()) for latent, label in rows)
         start = folded + SEPARATOR
-        found = (latent for latent, label in labels if (label == folded if whole else label.startswith(start)))
+        found = (
+            latent
+            for latent, label in labels
+            if (folded in (label, label.removesuffix(CONTEXT_MARK)) if whole else label.startswith(start))
+        )
         return list(dict.fromkeys(found))
 
     def _labels(self, latent: int | None = None) -> list[tuple[int, str, str]]:

@@ -456,6 +456,14 @@ class Index:
             return catalog.documents([found[name][0]])[found[name][0]].document
 
     @property
+    def fields(self) -> Mapping[str, frozenset[str]] | None:
+        """Metadata field -> kinds of value that documents have had there: what a filter can name.
+
+        Kinds are text, number, truth, null and object; None: of documents with too many fields, none are kept.
+        """
+        return MetadataFields.read(self._storage.catalog).kinds
+
+    @property
     def n_passages(self) -> int:
         """Number of passages, those of deleted documents included until a merge drops them."""
         return self._storage.snapshot.n_rows

@@ -1,1 +1,1 @@
-"""Other people's frameworks over our encoder and index: one file and one extra a framework, imported by its name."""
+"""saelex in the frameworks that people build with: one file and one extra each, imported by nobody but its user."""
