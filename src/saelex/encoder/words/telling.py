@@ -59,8 +59,8 @@ def told_language(text: str) -> str | None:
         languages = _detected(read, UNSPACED_LANGUAGES)
         told = max(languages, key=languages.__getitem__)
         return told if languages[told] >= SURE else None
-    told = surely_told(text)
-    return None if told == PLAIN else told
+    sure = surely_told(text)
+    return None if sure == PLAIN else sure
 
 
 def check_telling() -> None:
