@@ -19,6 +19,7 @@ from saelex.index.disk.segments import Segment
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.modes import SegmentView
 from saelex.index.text_encoder import TextEncoder
+from saelex.vectors import SparseRows
 
 _SHOWN = 8
 _SAMPLE = 2000
@@ -94,12 +95,15 @@ class ConceptViews:
     language: str
     reader: str | None
 
-    def in_text(self, text: str, side: Side) -> list[FiredConcept]:
-        """The concepts that fire in a text, heaviest first. Raises InputError for another side."""
+    def in_text(self, text: str, side: Side, row: SparseRows | None = None) -> list[FiredConcept]:
+        """The concepts that fire in a text, heaviest first. Raises InputError for another side.
+
+        row: [1, latents], the text's vector, where it is there already.
+        """
         if side not in get_args(Side):
             raise InputError(f"a text is encoded as a 'query' or as a 'document', not as {side!r:.40}")
-        encode = self.encoder.encode_query if side == "query" else self.encoder.encode_document
-        row = encode([text])
+        if row is None:
+            row = (self.encoder.encode_query if side == "query" else self.encoder.encode_document)([text])
         spans = self.encoder.token_spans(text, side)
         is_content = content_words_in(text, self.language)
         fired = FiredText(text, row.latents, row.weights, row.positions, spans, is_content=is_content)
