@@ -281,7 +281,7 @@ class Index:
 
     @property
     def generation(self) -> int:
-        """Number of the last commit, of whatever process; what is searched and told next is of it, or of a later one."""
+        """Number of the last commit, of whatever process; what is searched and told next is of it or a later one."""
         self._refresh()
         return self._storage.snapshot.generation
 
@@ -419,6 +419,10 @@ class Index:
         latent of that number.
         """
         return self._concept_views(language).of(latent)
+
+    def densities(self, latents: Sequence[int]) -> list[float]:
+        """Share of the index's passages in which each of the latents fires."""
+        return self._concept_views(None).shares(np.array(latents, np.int32))
 
     def concept_named(self, name: str) -> int:
         """The one latent that a name means: an id ("4711", "#4711"), a label, or words of a label.
@@ -693,7 +697,8 @@ class Index:
     ) -> Hit:
         """The hit that one document is for a query, at whatever rank; options as in `search`.
 
-        vector: the query's over the latents, where it is there already. Raises InputError for an id that is not in the index, and for a document that scores 0.
+        vector: the query's over the latents, where it is there already. Raises InputError for an id that is not in the
+        index, and for a document that scores 0.
         """
         check_query(query)
         request = self._request(1, options)
