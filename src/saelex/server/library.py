@@ -49,7 +49,7 @@ def named_paths(sources: Sequence[str]) -> dict[str, Path]:
 
 @contextmanager
 def open_indexes(paths: Mapping[str, Path]) -> Iterator[dict[str, Index]]:
-    """Open indexes with their encoders loaded, one for all that were made with the same."""
+    """Open indexes with their encoders loaded, one for all that were made with the same, and all of it warm."""
     with ExitStack() as stack:
         indexes: dict[str, Index] = {}
         encoders: dict[str, TextEncoder] = {}
@@ -60,7 +60,15 @@ def open_indexes(paths: Mapping[str, Path]) -> Iterator[dict[str, Index]]:
                 index = Index.open(path, known)
             indexes[name] = stack.enter_context(index)
             encoders[index.settings["fingerprint"]] = index.encoder
+            _warm(index)
         yield indexes
+
+
+def _warm(index: Index) -> None:
+    """What is loaded or compiled by the first search is so before the first query comes."""
+    for hits in index.search_batch(["a", "the first query"], 1):
+        for hit in hits:
+            hit.snippet()
 
 
 class Served:
