@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings
-from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from tests.index.fakes import FakeEncoder
-from tests.server.conftest import DOCUMENTS, Serve
-
-from saelex.index.index import Index
-from saelex.server.app import create_app
-from saelex.server.settings import Settings
+from tests.server.conftest import Serve
+from tests.server.made_up import schema as schema_in
+from tests.server.made_up import statuses
 
 
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    path: Path = tmp_path_factory.mktemp("openapi")
-    with Index.create(path / "notes", FakeEncoder()) as index:
-        index.add(DOCUMENTS)
-        index.label()
-        app = create_app({"notes": index}, Settings(writable=True))
-        yield schemathesis.openapi.from_asgi("/openapi.json", app)
-
-
-def statuses(schema: Any, mode: GenerationMode, examples: int) -> Counter[int]:
-    """The answers to so many made-up requests for every operation; what is about an index is about the one there is."""
-    found: Counter[int] = Counter()
-    for result in schema.get_all_operations():
-        operation = result.ok()
-
-        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def ask(case: Any) -> None:
-            if "index" in case.path_parameters:
-                case.path_parameters["index"] = "notes"
-            answer = case.call()
-            assert answer.status_code < 500 or case.path == "/v1/embeddings", case.as_curl_command()
-            found[answer.status_code] += 1
-
-        with suppress(Unsatisfiable):  # where nothing in a request can be wrong
-            ask()
-    return found
+    with schema_in(tmp_path_factory.mktemp("openapi")) as document:
+        yield document
 
 
 def test_what_the_document_allows_is_answered(schema: Any) -> None:
