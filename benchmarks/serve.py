@@ -1,7 +1,7 @@
 """A server under load, on loopback: many clients at once against one query at a time, and against a plain handler.
 
     python benchmarks/serve.py INDEX
-    python benchmarks/serve.py INDEX --clients 200 --seconds 60 --requests 200000 --kills 100 --cases 10000 --json s.json
+    python benchmarks/serve.py INDEX --clients 200 --seconds 60 --requests 200000 --kills 100 --cases 10000
 
 The server has one core and the clients have the others, where there are several. Every query is another one: some
 words in a row of the index's own passages, so that no vector is kept from an earlier one. "plain" is a FastAPI handler

@@ -48,14 +48,24 @@ def test_rows_are_the_encoders_in_the_order_of_the_texts_each_text_once() -> Non
     encoder = Counting()
     texts = ["wing", "money zip", "wing"]
     made = asyncio.run(encoding(encoder).encode(texts, "query"))
-    assert all(map(same, made.rows, texts)) and encoder.calls == [["wing", "money zip"]]
+    assert all(map(same, made.rows, texts)) and encoder.calls == [["money zip", "wing"]]
 
 
 def test_a_batch_holds_as_many_tokens_as_the_budget() -> None:
     encoder = Counting()  # each word is a token, between two others
     texts = ["a", "b c", "d", "one two three four five six seven eight", "e"]
     asyncio.run(encoding(encoder, batch_tokens=7).encode(texts, "query"))
-    assert encoder.calls == [["a", "b c"], ["d"], ["one two three four five six seven eight"], ["e"]]
+    # of a batch the longest text comes first
+    assert encoder.calls == [["b c", "a"], ["d"], ["one two three four five six seven eight"], ["e"]]
+
+
+def test_texts_of_one_pass_are_of_like_length() -> None:
+    encoder = Counting()
+    long, short = "wing " * 498 + "lift", [f"zip{n}" for n in range(5)]
+    texts = [short[0], long, *short[1:]]
+    made = asyncio.run(encoding(encoder).encode(texts, "query"))
+    assert encoder.calls == [[long, short[0]], short[1:]]  # 501 tokens twice, then 3 of each
+    assert all(map(same, made.rows, texts))
 
 
 def test_queries_are_kept_and_the_longest_unused_goes_first() -> None:
