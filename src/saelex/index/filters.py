@@ -88,7 +88,7 @@ def _field(field: Any, wanted: Any) -> _Sql:
     comparisons = _comparisons(wanted)
     if not comparisons:
         raise InputError(f"where: {field}: no comparison; known are {_KNOWN}")
-    path = "$" + "".join(f'."{part}"' for part in field.split("."))
+    path = json_path(field)
     ordered = [(operator, value) for operator, value in comparisons if operator in _ORDERS]
     parts = [_some(path, _joined("AND", [_order(field, *test) for test in ordered]))] if ordered else []
     for operator, value in comparisons:
@@ -167,6 +167,11 @@ def _of_kind(value: Any) -> str:
     if isinstance(value, bool):
         return f"type = '{'true' if value else 'false'}'"
     return "type = 'text'" if isinstance(value, str) else "type IN ('integer', 'real')"
+
+
+def json_path(field: str) -> str:
+    """Where SQLite finds a field in `metadata`: "source.site" is inside an object."""
+    return "$" + "".join(f'."{part}"' for part in field.split("."))
 
 
 def _check_size(field: str, value: Any) -> None:
