@@ -23,6 +23,7 @@ from saelex.cli.index import index
 from saelex.cli.label import label
 from saelex.cli.label_free import label_free
 from saelex.cli.logs import LogFormat, LogLevel, set_up
+from saelex.cli.mcp import mcp
 from saelex.cli.merge import merge
 from saelex.cli.mine import mine
 from saelex.cli.mntp import mntp
@@ -30,6 +31,7 @@ from saelex.cli.recipes import recipes
 from saelex.cli.sae import app as sae
 from saelex.cli.score import score
 from saelex.cli.search import search
+from saelex.cli.serve import serve
 from saelex.cli.train import train
 from saelex.cli.train_sae import train_sae
 
@@ -79,6 +81,7 @@ app.command()(merge)
 app.command()(check)
 app.command()(search)
 app.command()(explain)
+app.command()(serve)
 app.command()(label)
 app.command()(concepts)
 app.command()(concept)
@@ -87,6 +90,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(fuse)
 app.command()(export)
+app.command()(mcp)
 app.command()(mine)
 app.command()(score)
 app.command()(recipes)
