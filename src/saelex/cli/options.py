@@ -7,7 +7,7 @@ import re
 import signal
 import textwrap
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ import typer
 
 from saelex.cli.logs import say, say_error
 from saelex.errors import InputError
+from saelex.files import absolute
 from saelex.hub import check_obtainable
 
 if TYPE_CHECKING:
@@ -123,6 +124,30 @@ def open_index(path: Path, model: str | None = None, *, wait: float = 0.0) -> In
     from saelex.index.index import Index
 
     return Index.open(path, None if model is None else load_encoder(model), wait=wait)
+
+
+def open_indexes(paths: Iterable[Path], model: str | None = None) -> dict[str, Index]:
+    """Several indexes with their encoders loaded, each encoder once, by the names of their folders without ".saelex".
+
+    Raises InputError where two have one name, and whatever opening one raises; then none stays open.
+    """
+    from saelex.index.index import Index
+
+    opened: dict[str, Index] = {}
+    encoders: dict[str, Any] = {}
+    with ExitStack() as undo:
+        given = None if model is None else load_encoder(model)
+        for path in paths:
+            name = absolute(path).name.removesuffix(".saelex")
+            if name in opened:
+                raise InputError(f"{path}: another index is called {name!r}, too; rename the folder of one")
+            with Index.open(path) as there:
+                fingerprint = there.settings["fingerprint"]
+            opened[name] = Index.open(path, given or encoders.get(fingerprint))
+            undo.callback(opened[name].close)
+            encoders[fingerprint] = opened[name].encoder
+        undo.pop_all()
+    return opened
 
 
 def say_where_lacking(index: Index, language: str | None) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from saelex.errors import InputError
 from saelex.index.disk.catalog import Catalog, Transaction
-from saelex.index.filters import Where, json_path
+from saelex.index.filters import Where, every_test, json_path
 
 MOST_FIELDS = 1000
 """Of documents with more different fields than that none are kept, and filters are not checked against them."""
@@ -21,16 +21,7 @@ MOST_LISTED = 100_000
 
 _STATE = "fields"
 _NAMED = 20  # fields that a message names
-
-
-class Field(NamedTuple):
-    """What documents have in one metadata field."""
-
-    name: str
-    kinds: tuple[str, ...]
-    """As in `MetadataFields`."""
-    values: tuple[str | float | bool, ...] | None
-    """Each once: numbers, then texts, in order; None where there are more than MOST_VALUES, or it is not known."""
+_OF_ANY_KIND = ("!=", "not in", "exists")  # true answers, whatever the field holds
 
 
 @dataclass(frozen=True)
@@ -52,15 +43,6 @@ class MetadataFields:
         known = json.loads(saved)
         return cls(None if known is None else {field: frozenset(kinds) for field, kinds in known.items()})
 
-    def listed(self, catalog: Catalog) -> list[Field]:
-        """Those that can be filtered on, with their values."""
-        few = catalog.n_documents() <= MOST_LISTED
-        return [
-            Field(name, tuple(sorted(kinds)), _values(catalog, name) if few else None)
-            for name, kinds in sorted((self.kinds or {}).items())
-            if kinds != {"object"}
-        ]
-
     def after(self, metadata: Iterable[Mapping[str, Any]]) -> MetadataFields:
         """With those of more documents."""
         if self.kinds is None:
@@ -79,20 +61,20 @@ class MetadataFields:
 
     def check(self, where: Where) -> None:
         """Raises InputError for a field that no document has, or a value of a kind that it never holds."""
-        for field, wanted in where.items() if self.kinds is not None else ():
+        for field, operator, value in every_test(where) if self.kinds is not None else ():
             kinds = (self.kinds or {}).get(field)
             if kinds is None:
                 raise InputError(f"where: no document has the field {field!r}; {self._known()}")
-            tests = wanted.items() if isinstance(wanted, Mapping) else [("=", wanted)]
-            for operator, value in tests:
-                values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
-                asked = {_kind(one) for one in values}
-                if operator != "!=" and values and not asked & kinds:
-                    held = " or ".join(sorted(kinds)) or "empty lists"
-                    hint = f"; name one of its members, as in '{field}.NAME'" if kinds == {"object"} else ""
-                    raise InputError(
-                        f"where: {field} holds {held}, never {' or '.join(sorted(asked))} such as {values[0]!r}{hint}"
-                    )
+            if operator in _OF_ANY_KIND:
+                continue
+            values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+            asked = {_kind(one) for one in values}
+            if values and not asked & kinds:
+                held = " or ".join(sorted(kinds)) or "empty lists"
+                hint = f"; name one of its members, as in '{field}.NAME'" if kinds == {"object"} else ""
+                raise InputError(
+                    f"where: {field} holds {held}, never {' or '.join(sorted(asked))} such as {values[0]!r}{hint}"
+                )
 
     def _known(self) -> str:
         names = sorted(self.kinds or ())
@@ -102,7 +84,13 @@ class MetadataFields:
         return f"known are {', '.join(names[:_NAMED])}{more}"
 
 
-def _values(catalog: Catalog, field: str) -> tuple[str | float | bool, ...] | None:
+def values_of(catalog: Catalog, field: str) -> tuple[str | float | bool, ...] | None:
+    """What documents have now in a field, or in lists there: each once, numbers, then truths, then texts, in order.
+
+    None where there are more than MOST_VALUES, and of more than MOST_LISTED documents.
+    """
+    if catalog.n_documents() > MOST_LISTED:
+        return None
     found = catalog.values(json_path(field), MOST_VALUES + 1)
     if len(found) > MOST_VALUES:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -147,14 +147,15 @@ class Served:
             "forward": bool(index.settings["forward"]),
             "pruned": bool(index.settings["pruned"]),
             "writable": self.settings.writable,
-            "fields": [
-                {
-                    "name": field.name,
-                    "kinds": [_KINDS[kind] for kind in field.kinds if kind in _KINDS],
-                    "values": None if field.values is None else list(field.values),
-                }
-                for field in index.fields()
-            ],
+            "fields": [self._field(name, kinds) for name, kinds in (index.fields or {}).items() if kinds != {"object"}],
+        }
+
+    def _field(self, name: str, kinds: Set[str]) -> dict[str, Any]:
+        values = self.index.field_values(name)
+        return {
+            "name": name,
+            "kinds": [_KINDS[kind] for kind in sorted(kinds) if kind in _KINDS],
+            "values": None if values is None else list(values),
         }
 
     def close(self) -> None:
