@@ -122,8 +122,8 @@ class Guard:
         except Exception:
             logger.exception("a request failed")
             if not status:
-                problem = Problem(500, "the server failed; who keeps it finds more in its log")
-                await problem.response(scope["path"])(scope, receive, noted)
+                failed = Problem(500, "the server failed; who keeps it finds more in its log")
+                await failed.response(scope["path"])(scope, receive, noted)
         finally:
             self._note(scope, status, time.perf_counter() - start, body)
 
