@@ -29,7 +29,7 @@ def test_options_that_do_not_go_together(
 
 def test_indexes_of_one_name_and_what_is_no_index(saelex: Saelex, index: Path, tmp_path: Path) -> None:
     done = saelex("mcp", "--http", index, index)
-    assert done.code == 2 and "another index is called 'notes', too" in done.err
+    assert done.code == 2 and "two indexes are called 'notes'" in done.err
     done = saelex("mcp", "--http", tmp_path)
     assert done.code == 2 and done.err.startswith(f"saelex: {tmp_path}: ")
 

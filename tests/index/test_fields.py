@@ -1,4 +1,4 @@
-"""What documents have in the metadata fields of an index."""
+"""The metadata fields of an index, with what documents have there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from tests.index.fakes import FakeEncoder
 
 from saelex.index import fields
+from saelex.index.fields import Field
 from saelex.index.index import Index
 
 
-def test_values_are_those_of_the_documents_that_are_there(tmp_path: Path) -> None:
+def test_fields_have_kinds_and_the_values_of_the_documents_that_are_there(tmp_path: Path) -> None:
     with Index.create(tmp_path / "i", FakeEncoder()) as index:
-        assert index.field_values("lang") == ()
+        assert index.fields() == []
         index.add(
             [
                 {"id": "a", "text": "a wing", "lang": "de", "year": 1990, "source": {"site": "x"}, "tags": ["b", "a"]},
@@ -21,14 +22,20 @@ def test_values_are_those_of_the_documents_that_are_there(tmp_path: Path) -> Non
             ]
         )
         index.delete(["c"])
-        expected = {
-            "gone": (), "good": (True,), "lang": ("de", "en"), "source.site": ("x",), "tags": ("a", "b"),
-            "year": (2.5, 1990), "source": (), "nowhere": (),
-        }  # fmt: skip
-        assert {name: index.field_values(name) for name in expected} == expected
+        assert index.fields() == [
+            Field("gone", ("null",), ()),
+            Field("good", ("truth",), (True,)),
+            Field("lang", ("text",), ("de", "en")),
+            Field("source.site", ("text",), ("x",)),
+            Field("tags", ("text",), ("a", "b")),
+            Field("year", ("number", "text"), (2.5, 1990)),
+        ]
 
 
 def test_many_values_are_not_listed(tmp_path: Path) -> None:
     with Index.create(tmp_path / "i", FakeEncoder()) as index:
         index.add({"id": i, "text": "a wing", "n": i, "m": i % fields.MOST_VALUES} for i in range(60))
-        assert index.field_values("m") == tuple(range(fields.MOST_VALUES)) and index.field_values("n") is None
+        assert index.fields() == [
+            Field("m", ("number",), tuple(range(fields.MOST_VALUES))),
+            Field("n", ("number",), None),
+        ]

@@ -60,7 +60,7 @@ def test_reasons_and_snippets_on_request(index: Index) -> None:
     hit = index.search(QUERY, k=1)[0]
     assert sum(row["contribution"] for row in told["explanation"]) == pytest.approx(hit.score, abs=1e-9)
     snippet = hit.snippet(6)
-    assert (told["snippet"], told["marks"]) == (snippet.text, [list(mark) for mark in snippet.marks])
+    assert (told["snippet"], told["marks"]) == (snippet.text, [[mark.start, mark.end] for mark in snippet.marks])
     assert told["marks"]
 
 

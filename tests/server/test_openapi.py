@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,9 @@ from tests.server.made_up import schema as schema_in
 from tests.server.made_up import statuses
 
 
-@pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with schema_in(tmp_path_factory.mktemp("openapi")) as document:
+@pytest.fixture  # of each test its own: schemathesis ends an app with the test that asked it
+def schema(tmp_path: Path) -> Iterator[Any]:
+    with schema_in(tmp_path) as document:
         yield document
 
 

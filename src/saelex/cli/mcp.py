@@ -7,13 +7,12 @@ import socket
 import sys
 from contextlib import ExitStack, redirect_stdout
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saelex.cli.logs import say, show_too
-from saelex.cli.options import Moved, open_indexes
+from saelex.cli.options import Indexes, Moved, named_paths, open_indexes
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ KEY = "SAELEX_API_KEY"
 
 
 def mcp(
-    paths: Annotated[list[Path], typer.Argument(metavar="INDEX...", help="Indexes.")],
+    indexes: Indexes,
     about: Annotated[
         str, typer.Option(metavar="TEXT", help="What the documents are, told to the language model.")
     ] = "",
@@ -56,13 +55,12 @@ def mcp(
         _check_host(host or HOST, allow_host, key)
     elif sys.stdin is None or sys.stdout is None:
         raise InputError("stdin or stdout is closed; an MCP client speaks over both, or over --http")
+    paths = named_paths(indexes)
     show_too("mcp", "uvicorn")
     with ExitStack() as opened:
         with redirect_stdout(sys.stderr):  # the protocol alone is on stdout
-            indexes = open_indexes(paths, model)
-        for index in indexes.values():
-            opened.callback(index.close)
-        server = mcp_server(indexes, about=about)
+            served = opened.enter_context(open_indexes(paths, model))
+        server = mcp_server(served, about=about)
         if http:
             _serve_http(server, host or HOST, PORT if port is None else port, allow_host, key)
         else:

@@ -237,10 +237,11 @@ class ConceptStore:
     def _labelled(self, folded: str, *, whole: bool) -> list[int]:
         """Latents of this label, as it is shown or without its mark, or of one that these words lead; in any case."""
         start = folded + SEPARATOR
+        mark = CONTEXT_MARK.casefold()
         found = (
             latent
             for latent, label in self._all_labels
-            if (folded in (label, label.removesuffix(CONTEXT_MARK)) if whole else label.startswith(start))
+            if (folded in (label, label.removesuffix(mark)) if whole else label.startswith(start))
         )
         return list(dict.fromkeys(found))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from saelex.errors import InputError
 from saelex.index.disk.catalog import Catalog, Transaction
@@ -22,6 +22,16 @@ MOST_LISTED = 100_000
 _STATE = "fields"
 _NAMED = 20  # fields that a message names
 _OF_ANY_KIND = ("!=", "not in", "exists")  # true answers, whatever the field holds
+
+
+class Field(NamedTuple):
+    """What documents have in one metadata field."""
+
+    name: str
+    kinds: tuple[str, ...]
+    """As in `MetadataFields`."""
+    values: tuple[str | float | bool, ...] | None
+    """Each once: numbers, then texts, in order; None where there are more than MOST_VALUES, or it is not known."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,15 @@ class MetadataFields:
                 return cls(None if catalog.settings()["next_passage"] else {})
         known = json.loads(saved)
         return cls(None if known is None else {field: frozenset(kinds) for field, kinds in known.items()})
+
+    def listed(self, catalog: Catalog) -> list[Field]:
+        """Those that can be filtered on, with their values."""
+        few = catalog.n_documents() <= MOST_LISTED
+        return [
+            Field(name, tuple(sorted(kinds)), _values(catalog, name) if few else None)
+            for name, kinds in sorted((self.kinds or {}).items())
+            if kinds != {"object"}
+        ]
 
     def after(self, metadata: Iterable[Mapping[str, Any]]) -> MetadataFields:
         """With those of more documents."""
@@ -84,13 +103,7 @@ class MetadataFields:
         return f"known are {', '.join(names[:_NAMED])}{more}"
 
 
-def values_of(catalog: Catalog, field: str) -> tuple[str | float | bool, ...] | None:
-    """What documents have now in a field, or in lists there: each once, numbers, then truths, then texts, in order.
-
-    None where there are more than MOST_VALUES, and of more than MOST_LISTED documents.
-    """
-    if catalog.n_documents() > MOST_LISTED:
-        return None
+def _values(catalog: Catalog, field: str) -> tuple[str | float | bool, ...] | None:
     found = catalog.values(json_path(field), MOST_VALUES + 1)
     if len(found) > MOST_VALUES:
         return None

@@ -24,7 +24,7 @@ from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.files import absolute, expanded, state_of
 from saelex.index.disk.storage import Storage
 from saelex.index.engine import distinct
-from saelex.index.fields import MetadataFields, values_of
+from saelex.index.fields import Field, MetadataFields
 from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
 from saelex.index.passages import passage_splitter
@@ -290,6 +290,15 @@ class Index:
         """Postings that the searches of this object have read so far: what they cost."""
         return self._postings_read
 
+    def fields(self) -> list[Field]:
+        """The metadata fields that documents have had, with their kinds (text, number, truth, null) and values.
+
+        Values are what documents have now; none are listed of fields with more than 50, nor in an index of more than
+        100,000 documents.
+        """
+        with self._storage.catalog.reading():
+            return MetadataFields.read(self._storage.catalog).listed(self._storage.catalog)
+
     @property
     def language(self) -> str:
         """Of its words, and of its labels; the default where it keeps no words."""
@@ -479,21 +488,6 @@ class Index:
             if not found:
                 raise InputError(f"id {name!r} is not in the index")
             return catalog.documents([found[name][0]])[found[name][0]].document
-
-    @property
-    def fields(self) -> Mapping[str, frozenset[str]] | None:
-        """Metadata field -> kinds of value that documents have had there: what a filter can name.
-
-        Kinds are text, number, truth, null and object; None: of documents with too many fields, none are kept.
-        """
-        return MetadataFields.read(self._storage.catalog).kinds
-
-    def field_values(self, field: str) -> tuple[str | float | bool, ...] | None:
-        """What documents have now in a metadata field, each once; None where that is more than 50 different values.
-
-        Neither is it listed in an index of more than 100,000 documents: to read all their metadata takes seconds.
-        """
-        return values_of(self._storage.catalog, field)
 
     @property
     def n_passages(self) -> int:

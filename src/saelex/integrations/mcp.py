@@ -399,7 +399,7 @@ def _served(indexes: Mapping[str, Index]) -> ServedIndexes:
                 documents=len(index),
                 words=index.settings["words"] is not None,
                 labelled_concepts=0 if index.concepts is None else len(index.concepts),
-                fields={field: sorted(kinds) for field, kinds in islice((index.fields or {}).items(), _FIELDS)},
+                fields={field.name: sorted(field.kinds) for field in islice(index.fields(), _FIELDS)},
             )
             for name, index in indexes.items()
         ]

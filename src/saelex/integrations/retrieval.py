@@ -66,7 +66,7 @@ class Retrieval:
         explanation = hit.explain()
         if self.snippet_words is not None:
             snippet = hit.snippet(self.snippet_words, explanation=explanation)
-            told |= {"snippet": snippet.text, "marks": [list(mark) for mark in snippet.marks]}
+            told |= {"snippet": snippet.text, "marks": [[mark.start, mark.end] for mark in snippet.marks]}
         return {**told, "explanation": explanation.to_json()} if self.explain else told
 
 
