@@ -49,7 +49,9 @@ def serve(index: Index) -> Iterator[Serve]:
 
         def start(**settings: Any) -> TestClient:
             app = create_app({"notes": index}, Settings(**settings))
-            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+            client = TestClient(app, raise_server_exceptions=False)
+            stack.enter_context(client)
+            return client
 
         yield start
 
@@ -60,5 +62,5 @@ def problem(response: Any, status: int) -> str:
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
     assert list(body) == ["type", "title", "status", "detail", "instance"] and body["status"] == status
-    assert ("\n" not in body["detail"] and body["instance"] == response.request.url.path) or "%" in str(response.url)
+    assert "\n" not in body["detail"] and body["instance"] == response.request.url.path
     return str(body["detail"])

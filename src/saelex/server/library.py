@@ -29,6 +29,8 @@ def warm(index: Index) -> None:
     for hits in index.search_batch(["a", "the first query"], 1):
         for hit in hits:
             hit.snippet()
+    if index.concepts is not None:
+        index.concepts.led_by("a", 1)
 
 
 class Work:
