@@ -34,6 +34,8 @@ class App {
     });
     this.document = new DocumentPage(() => this.store.set({ read: null }));
     this.first = true;
+    /** @type {boolean | null} */
+    this.wasTwo = null;
   }
 
   start() {
@@ -134,8 +136,11 @@ class App {
       column.update(true);
     }
     this.columns.forEach((column) => column.update(anew));
-    if (!two && this.wasTwo) this.found();
+    if (two === this.wasTwo) return;
     this.wasTwo = two;
+    const room = matchMedia("(min-width: 60rem)").matches;
+    for (const column of this.columns) column.steering.element.open = room && !two;
+    this.found();
   }
 
   /** @param {State} state */

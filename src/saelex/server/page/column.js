@@ -94,7 +94,6 @@ export class Column {
         h("div", { class: "results" }, this.query, this.status, this.notice, this.hits.element, this.more),
       ),
     );
-    this.steering.element.open = matchMedia("(min-width: 60rem)").matches && this.number === 0;
   }
 
   /** @returns {State} */

@@ -69,7 +69,7 @@ export class ConceptPage {
     this.sheet.fill(
       label,
       h("p", { class: "kicker" }, `${t("concept")} #${latent}`),
-      h("h2", { tabindex: -1 }, stranger(label)),
+      h("h2", {}, stranger(label)),
       h("p", { class: "frequency" }, view.density > 0 ? t("firesIn", { share: percent(view.density), rarity: rarity(view.density) }) : t("firesNowhere")),
       canAct ? this.actions(latent, label) : "",
       published(view),

@@ -40,6 +40,7 @@ export function reasons(rows, { colours, all, toggle, open }) {
           { class: "what" },
           labelButton(row.label, row.word ? null : row.latents[0], slot, open),
           row.note ? h("span", { class: "note" }, row.note) : null,
+          " ",
           fired(row),
         ),
         figure(parts[i], "part"),
@@ -94,13 +95,13 @@ function restRow(rest, part, largest, toggle) {
   );
 }
 
-/** Where it fired: "wing → airfoil, near drag". @param {Row} row */
+/** Where it fired: "wing → airfoil, near drag"; a word that is the same on both sides is named once. @param {Row} row */
 function fired(row) {
   const side = (/** @type {string[]} */ words, /** @type {string[]} */ context) =>
-    [...words, ...context.map((word) => t("near", { word }))].join(", ");
-  const sides = [side(row.query_words, row.query_context), side(row.document_words, row.document_context)];
-  const text = sides.filter(Boolean).join(" → ");
-  return text ? stranger(text, { class: "fired" }) : null;
+    [...new Map([...words, ...context.map((word) => t("near", { word }))].map((word) => [word.toLowerCase(), word])).values()].join(", ");
+  const sides = [side(row.query_words, row.query_context), side(row.document_words, row.document_context)].filter(Boolean);
+  const text = sides[0]?.toLowerCase() === sides[1]?.toLowerCase() ? sides[0] : sides.join(" → ");
+  return text && text.toLowerCase() !== readable(row.label).replace(/[“”]/g, "").toLowerCase() ? stranger(text, { class: "fired" }) : null;
 }
 
 /**

@@ -38,6 +38,9 @@ export class Sheet {
     this.element.setAttribute("aria-label", label);
     this.content.replaceChildren(...nodes);
     this.element.scrollTop = 0;
+    const heading = this.content.querySelector("h2");
+    heading?.setAttribute("tabindex", "-1");
+    heading?.focus();
   }
 
   /** @param {boolean} busy */

@@ -3,7 +3,7 @@
 import { api } from "./api.js";
 import { Combobox } from "./combobox.js";
 import { itemsOf, means, plainName, steer, steeredNames, steeringOf } from "./concepts_of_query.js";
-import { h, icon, setShare } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { percent, short, t } from "./i18n.js";
 import { badge, labelButton, readable } from "./labels.js";
 import { isSteered } from "./state.js";
@@ -206,7 +206,7 @@ export class SteeringPanel {
 }
 
 /**
- * One concept: its badge, its label, what it contributes now, its slider and the button that bans it.
+ * One concept: its badge, its label, its share of the scores, its slider and the button that bans it.
  */
 class Slider {
   /** @param {SteeringPanel} panel */
@@ -219,8 +219,7 @@ class Slider {
       on: { input: () => this.moved("later"), change: () => this.moved("step") },
     });
     this.ban = h("button", { type: "button", class: "round", on: { click: () => this.banned() } }, icon("ban"));
-    this.share = h("span", { class: "bar", "aria-hidden": "true" });
-    this.element = h("li", { class: "slider" }, this.head, h("div", { class: "control" }, this.range, this.value, this.ban), this.share);
+    this.element = h("li", { class: "slider" }, this.head, h("div", { class: "control" }, this.range, this.value, this.ban));
     this.signature = "";
   }
 
@@ -247,8 +246,6 @@ class Slider {
     }
     this.percent.textContent = share ? percent(share) : "";
     this.element.dataset.slot = String(slot);
-    this.share.dataset.slot = String(slot);
-    setShare(this.share, share);
     this.showValue(steering, label);
   }
 

@@ -72,7 +72,7 @@ export const de = {
   never: "nie",
   concept: "Konzept",
   close: "Schließen",
-  firesIn: "Spricht in {share} der Abschnitte an: {rarity}.",
+  firesIn: "Spricht in {share} der Abschnitte an, {rarity}.",
   firesNowhere: "Spricht in keinem Abschnitt dieses Index an.",
   "act.strengthen": "In dieser Suche verstärken",
   "act.ban": "Aus dieser Suche sperren",

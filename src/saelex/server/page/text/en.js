@@ -72,7 +72,7 @@ export const en = {
   never: "never",
   concept: "Concept",
   close: "Close",
-  firesIn: "Fires in {share} of the passages: {rarity}.",
+  firesIn: "Fires in {share} of the passages, {rarity}.",
   firesNowhere: "Fires in no passage of this index.",
   "act.strengthen": "Strengthen it in this search",
   "act.ban": "Ban it from this search",

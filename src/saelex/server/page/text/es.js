@@ -72,7 +72,7 @@ export const es = {
   never: "nunca",
   concept: "Concepto",
   close: "Cerrar",
-  firesIn: "Se activa en el {share} de los pasajes: {rarity}.",
+  firesIn: "Se activa en el {share} de los pasajes, {rarity}.",
   firesNowhere: "No se activa en ningún pasaje de este índice.",
   "act.strengthen": "Reforzarlo en esta búsqueda",
   "act.ban": "Excluirlo de esta búsqueda",

@@ -72,7 +72,7 @@ export const zh = {
   never: "从不",
   concept: "概念",
   close: "关闭",
-  firesIn: "在 {share} 的段落中激活：{rarity}。",
+  firesIn: "在 {share} 的段落中激活，{rarity}。",
   firesNowhere: "在此索引的任何段落中都未激活。",
   "act.strengthen": "在此搜索中加重",
   "act.ban": "在此搜索中屏蔽",
