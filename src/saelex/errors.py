@@ -24,5 +24,9 @@ class MismatchError(SaelexError):
     """Parts that do not belong together: SAE and backbone, a head and its recorded hash, an index and an encoder."""
 
 
+class LockedError(SaelexError):
+    """Another process is writing to the index; it can be tried again."""
+
+
 class CorruptIndexError(SaelexError):
     """An index folder that is damaged, incomplete, or not one of ours."""

@@ -21,7 +21,7 @@ def explanation(*rows: tuple[float, list[str]]) -> Explanation:
 
 
 def marked(snippet: Snippet) -> list[str]:
-    return [snippet.text[start:end] for start, end in snippet.marks]
+    return [snippet.text[start:end] for start, end, _ in snippet.marks]
 
 
 def test_it_lies_where_the_labels_sum_up_to_the_most() -> None:

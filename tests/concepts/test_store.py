@@ -209,3 +209,10 @@ def test_without_labels_in_languages_the_file_has_no_place_for_them(store: Conce
     assert {name for name in tables if not name.startswith("concept_text")} == {"meta", "concept"}
     assert store.languages == () and store.label(9, "de") == "bird · wing"
     assert store.language_of("Wo brüten die Möwen an der Küste?") is None
+
+
+def test_labels_with_a_word_that_begins_as_somebody_types(store: ConceptStore) -> None:
+    assert store.led_by("wi") == [11, 4, 9]  # what begins so first, then by how often it fires
+    assert store.led_by(" ZIP  c") == [21] and store.led_by("archive · f") == [20]
+    assert store.led_by("zip", limit=1) == [20]
+    assert store.led_by("ing") == store.led_by(" ") == store.led_by("(") == []

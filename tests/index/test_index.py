@@ -599,3 +599,49 @@ def test_a_catalogue_that_cannot_be_read_now_is_one_clear_error(index: Index) ->
     expected = pytest.raises(SaelexError, match=r"cannot be read now \(database is locked\); try again")
     with expected, index._storage.catalog.reading():
         raise sqlite3.OperationalError("database is locked")  # what SQLite says after half a minute
+
+
+def test_labels_that_another_process_writes_are_seen(index: Index) -> None:
+    def concept(label: str) -> Concept:
+        return Concept(latent, label, (), (), 0.1, 1.0)
+
+    hit = index.search("wing", words=False)[0]
+    latent = hit.explain().contributions[0].latent
+    with Index.open(index.path, FakeEncoder()) as other:
+        other.write_concepts([concept("flying")])
+        before = index.search("wing", words=False, boost=["flying=2"])[0]
+        other.write_concepts([concept("soaring")])
+    assert index.search("wing", words=False, boost=["soaring=2"])[0].explain().contributions[0].label == "soaring"
+    assert before.explain().contributions[0].label == "flying"  # as it was when it was found
+    with pytest.raises(InputError, match="no concept is labelled 'flying'"):
+        index.search("wing", boost=["flying=2"])
+
+
+def test_generation_and_postings_read(index: Index) -> None:
+    with Index.open(index.path, FakeEncoder()) as other:
+        first = other.generation
+        index.add([{"id": "new", "text": "the wing"}])
+        assert other.generation > first
+        latents = other.query_vectors(["wing"]).latents
+        counts = [sum(latent in row for row in _latents_of_rows(other)) for latent in latents.tolist()]
+        before = other.postings_read
+        other.search("wing")
+        assert other.postings_read - before == sum(counts) > 0
+
+
+def _latents_of_rows(index: Index) -> list[set[int]]:
+    return [set(latents.tolist()) for part in index.stored() for latents, _ in part.rows]
+
+
+def test_a_vector_that_is_there_already_is_not_made_again(index: Index) -> None:
+    encoder = index.encoder
+    assert isinstance(encoder, FakeEncoder)
+    vector = encoder.encode_query(["wing lift"])
+    found, fired = index.find("wing lift", "wing"), index.concepts_in("wing lift")
+    before = encoder.encoded
+    again = index.find("wing lift", "wing", vector=vector)
+    assert (again.rank, again.score) == (found.rank, found.score)
+    assert index.concepts_in("wing lift", vector=vector) == fired
+    assert encoder.encoded == before
+    with pytest.raises(MismatchError):
+        index.find("wing", "wing", vector=SparseRows.empty(3, 1))

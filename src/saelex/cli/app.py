@@ -30,6 +30,7 @@ from saelex.cli.recipes import recipes
 from saelex.cli.sae import app as sae
 from saelex.cli.score import score
 from saelex.cli.search import search
+from saelex.cli.serve import serve
 from saelex.cli.train import train
 from saelex.cli.train_sae import train_sae
 
@@ -79,6 +80,7 @@ app.command()(merge)
 app.command()(check)
 app.command()(search)
 app.command()(explain)
+app.command()(serve)
 app.command()(label)
 app.command()(concepts)
 app.command()(concept)

@@ -151,7 +151,7 @@ def _highlighted(found: Snippet) -> Text:
     from rich.text import Text
 
     shown = Text(found.text)
-    for start, end in found.marks:
+    for start, end, _ in found.marks:
         shown.stylize("bold yellow", start, end)
     return shown
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
 from saelex.concepts.content import UNIT
 from saelex.concepts.explanation import Explanation
-from saelex.encoder.words.scripts import UNSPACED, is_unspaced
+from saelex.concepts.marks import Mark, document_marks
+from saelex.encoder.words.scripts import UNSPACED
 
 _WORD = 2  # what a word costs; a letter of a script without spaces, half a word, costs 1
 _LONG = 12  # characters; of a longer word every such part begun counts as one
@@ -26,12 +27,12 @@ class Snippet:
     """A part of a text, to be shown.
 
     text: blanks within made one, with "… " before and " …" after it where the text goes on.
-    marks: characters [start, end) in `text` that matched, in order, apart from each other.
+    marks: characters of `text` that matched, in order, apart from each other, with the labels that they matched for.
     start, end: characters of the whole text that it was cut from.
     """
 
     text: str
-    marks: tuple[tuple[int, int], ...]
+    marks: tuple[Mark, ...]
     start: int
     end: int
 
@@ -41,7 +42,7 @@ class Snippet:
     def parts(self) -> Iterator[tuple[str, bool]]:
         """The text in pieces, each with whether it is marked: for whoever highlights."""
         at = 0
-        for start, end in self.marks:
+        for start, end, _ in self.marks:
             if at < start:
                 yield self.text[at:start], False
             yield self.text[start:end], True
@@ -60,16 +61,19 @@ def cut_snippet(text: str, explanation: Explanation, words: int, start: int = 0)
     pieces = list(_pieces(text, start))
     if not pieces:
         return Snippet("", (), start, start)
-    marks = _marks(text, start, explanation)
-    first, last = _widened(pieces, *_best(pieces, marks, _WORD * words), _WORD * words)
+    marks = document_marks(text, explanation, start)
+    weights = [max(0.0, row.contribution) for row in explanation.by_label]
+    first, last = _widened(pieces, *_best(pieces, marks, weights, _WORD * words), _WORD * words)
     begin, end = pieces[first].start, pieces[last].end
     before, after = "… " if first else "", " …" if last + 1 < len(pieces) else ""
-    seen = [(max(mark.start, begin), min(mark.end, end)) for mark in marks if mark.start < end and mark.end > begin]
     shown, at = before, begin
-    places: list[tuple[int, int]] = []
-    for left, right in seen:
+    places: list[Mark] = []
+    for mark in marks:
+        left, right = max(mark.start, begin), min(mark.end, end)
+        if left >= right:
+            continue
         shown += _BLANKS.sub(" ", text[at:left])
-        places.append((len(shown), len(shown) + right - left))
+        places.append(Mark(len(shown), len(shown) + right - left, mark.rows))
         shown += text[left:right]
         at = right
     return Snippet(shown + _BLANKS.sub(" ", text[at:end]) + after, tuple(places), begin, end)
@@ -83,15 +87,6 @@ class _Piece(NamedTuple):
     cost: int
 
 
-class _Mark(NamedTuple):
-    """A word of the text that matched. rows: of which labels."""
-
-    start: int
-    end: int
-    rows: Mapping[int, float]
-    """Label's row -> what it contributes."""
-
-
 def _pieces(text: str, start: int) -> Iterator[_Piece]:
     for match in _PIECE.finditer(text, start):
         if match["letter"] is not None:
@@ -102,31 +97,11 @@ def _pieces(text: str, start: int) -> Iterator[_Piece]:
             yield _Piece(left, right, _WORD * (1 + (right - left - 1) // _LONG))
 
 
-def _marks(text: str, start: int, explanation: Explanation) -> list[_Mark]:
-    """Every place of every word at which a label fired, with what that label contributes."""
-    rows: dict[str, dict[int, float]] = {}
-    for i, row in enumerate(explanation.by_label):
-        for word in (*row.document_words, *row.document_context):
-            if word.strip():
-                rows.setdefault(word, {})[i] = max(0.0, row.contribution)
-    if not rows:
-        return []
-    known = sorted(rows, key=len, reverse=True)
-    pattern = re.compile("|".join(f"({_whole(word)})" for word in known), re.IGNORECASE)
-    return [
-        _Mark(*match.span(), rows[known[match.lastindex - 1]])
-        for match in pattern.finditer(text, start)
-        if match.lastindex is not None
-    ]
+def _best(pieces: Sequence[_Piece], marks: Sequence[Mark], weights: Sequence[float], budget: int) -> tuple[int, int]:
+    """First and last piece of the neighbouring marks that weigh most and fit; the first piece where nothing matched.
 
-
-def _whole(word: str) -> str:
-    """What matches a word between its borders, which scripts without spaces do not show."""
-    return re.escape(word) if is_unspaced(word[0]) else rf"(?<!\w){re.escape(word)}(?!\w)"
-
-
-def _best(pieces: Sequence[_Piece], marks: Sequence[_Mark], budget: int) -> tuple[int, int]:
-    """First and last piece of the neighbouring marks that weigh most and fit; the first piece where nothing matched."""
+    weights: of the rows that marks are of; one that is in sight counts once.
+    """
     before = list(accumulate((piece.cost for piece in pieces), initial=0))
     starts = [piece.start for piece in pieces]
     places = [(bisect_right(starts, mark.start) - 1, bisect_right(starts, mark.end - 1) - 1) for mark in marks]
@@ -136,8 +111,8 @@ def _best(pieces: Sequence[_Piece], marks: Sequence[_Mark], budget: int) -> tupl
         end = max(end, begin + 1)
         while end < len(marks) and before[places[end][1] + 1] - before[first] <= budget:
             end += 1
-        rows = {row: weight for mark in marks[begin:end] for row, weight in mark.rows.items()}
-        value = (math.fsum(rows.values()), end - begin)
+        rows = {row for mark in marks[begin:end] for row in mark.rows}
+        value = (math.fsum(weights[row] for row in rows), end - begin)
         if value > best:
             best, chosen = value, (first, max(last, places[end - 1][1]))
     return chosen

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sqlite3
+import weakref
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,6 +62,7 @@ class ConceptStore:
         self._path = path
         self._connection = connection
         self._process = os.getpid()
+        weakref.finalize(self, connection.close)  # who has it still may ask it when another has taken its place
         self.fingerprint = fingerprint
         self.languages: tuple[str, ...] = ()
         """Those that some latents have labels in."""
@@ -185,6 +187,19 @@ class ConceptStore:
         """Latents whose label or evidence has any of the text's words, best first; the label counts five times."""
         return self._match(" OR ".join(_quoted(text)), limit)
 
+    def led_by(self, text: str, limit: int = 10) -> list[int]:
+        """Latents with a label in which a word begins with this text, as somebody types it: in any case of letters.
+
+        Labels that begin with it come first, then those that fire more often.
+        """
+        start = " ".join(text.split()).casefold()
+        density = dict(self._execute("SELECT latent, density FROM concept"))
+        found: dict[int, bool] = {}
+        for latent, label in self._all_labels() if start else ():
+            if (at := label.find(start)) >= 0 and (at == 0 or re.search(rf"\b{re.escape(start)}", label)):
+                found[latent] = found.get(latent, False) or at == 0
+        return sorted(found, key=lambda latent: (not found[latent], -density[latent], latent))[:limit]
+
     def resolve(self, name: str) -> list[int]:
         """The latents a user means by a label in whatever language or by words of it, in any case.
 
@@ -220,13 +235,17 @@ class ConceptStore:
 
     def _labelled(self, folded: str, *, whole: bool) -> list[int]:
         """Latents of this label, or of one that these words lead; compared without regard to case."""
+        start = folded + SEPARATOR
+        labels = self._all_labels()
+        found = (latent for latent, label in labels if (label == folded if whole else label.startswith(start)))
+        return list(dict.fromkeys(found))
+
+    def _all_labels(self) -> Iterator[tuple[int, str]]:
+        """Every label of every latent, in whatever language and published, without regard to case."""
         rows = self._execute("SELECT latent, label FROM concept ORDER BY latent")
         rows += [(latent, label) for latent, _, label in self._labels()]
         rows += [(latent, published.text) for latent, published in self._published().items()]
-        labels = ((latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows)
-        start = folded + SEPARATOR
-        found = (latent for latent, label in labels if (label == folded if whole else label.startswith(start)))
-        return list(dict.fromkeys(found))
+        return ((latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows)
 
     def _labels(self, latent: int | None = None) -> list[tuple[int, str, str]]:
         """(latent, language, label) of one latent, or of all."""

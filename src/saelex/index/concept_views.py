@@ -19,6 +19,7 @@ from saelex.index.disk.segments import Segment
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.modes import SegmentView
 from saelex.index.text_encoder import TextEncoder
+from saelex.vectors import SparseRows
 
 _SHOWN = 8
 _SAMPLE = 2000
@@ -94,16 +95,19 @@ class ConceptViews:
     language: str
     reader: str | None
 
-    def in_text(self, text: str, side: Side) -> list[FiredConcept]:
-        """The concepts that fire in a text, heaviest first. Raises InputError for another side."""
+    def in_text(self, text: str, side: Side, row: SparseRows | None = None) -> list[FiredConcept]:
+        """The concepts that fire in a text, heaviest first. Raises InputError for another side.
+
+        row: [1, latents], the text's vector, where it is there already.
+        """
         if side not in get_args(Side):
             raise InputError(f"a text is encoded as a 'query' or as a 'document', not as {side!r:.40}")
-        encode = self.encoder.encode_query if side == "query" else self.encoder.encode_document
-        row = encode([text])
+        if row is None:
+            row = (self.encoder.encode_query if side == "query" else self.encoder.encode_document)([text])
         spans = self.encoder.token_spans(text, side)
         is_content = content_words_in(text, self.language)
         fired = FiredText(text, row.latents, row.weights, row.positions, spans, is_content=is_content)
-        shares = self._shares(row.latents)
+        shares = self.shares(row.latents)
         reader = self.reader if self.reader or self.concepts is None else self.concepts.language_of(text)
         return [
             FiredConcept(
@@ -123,7 +127,7 @@ class ConceptViews:
         return ConceptView(
             latent,
             self.label(latent, self.reader),
-            self._shares(np.array([latent], np.int32))[0],
+            self.shares(np.array([latent], np.int32))[0],
             None if self.concepts is None else self.concepts.get(latent),
             [Neighbour(i, self.label(i, self.reader), value) for i, value in self.encoder.neighbours(latent, _SHOWN)],
             [Neighbour(i, self.label(i, self.reader), share) for i, share in self._fires_with(latent)],
@@ -133,10 +137,10 @@ class ConceptViews:
         """A latent's label for a reader: the index's own where it has some, else the encoder's."""
         return self.encoder.label(latent) if self.concepts is None else self.concepts.label(latent, reader)
 
-    def _shares(self, latents: NDArray[np.int32]) -> list[float]:
+    def shares(self, latents: NDArray[np.int32]) -> list[float]:
         """Share of the live passages in which each of the latents fires."""
-        shares: list[float] = (self.snapshot.frequencies(latents) / max(1, self.snapshot.n_live)).tolist()
-        return shares
+        found: list[float] = (self.snapshot.frequencies(latents) / max(1, self.snapshot.n_live)).tolist()
+        return found
 
     def _fires_with(self, latent: int) -> list[tuple[int, float]]:
         """Latents that share passages with this one and their share of its passages, most particular first.

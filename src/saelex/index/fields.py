@@ -5,17 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from saelex.errors import InputError
 from saelex.index.disk.catalog import Catalog, Transaction
-from saelex.index.filters import Where
+from saelex.index.filters import Where, json_path
 
 MOST_FIELDS = 1000
 """Of documents with more different fields than that none are kept, and filters are not checked against them."""
 
+MOST_VALUES = 50
+"""Different values of a field that are listed; one with more is chosen from by typing."""
+MOST_LISTED = 100_000
+"""Documents: of more, listing a field's values takes seconds, and none are."""
+
 _STATE = "fields"
 _NAMED = 20  # fields that a message names
+
+
+class Field(NamedTuple):
+    """What documents have in one metadata field."""
+
+    name: str
+    kinds: tuple[str, ...]
+    """As in `MetadataFields`."""
+    values: tuple[str | float | bool, ...] | None
+    """Each once: numbers, then texts, in order; None where there are more than MOST_VALUES, or it is not known."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,15 @@ class MetadataFields:
                 return cls(None if catalog.settings()["next_passage"] else {})
         known = json.loads(saved)
         return cls(None if known is None else {field: frozenset(kinds) for field, kinds in known.items()})
+
+    def listed(self, catalog: Catalog) -> list[Field]:
+        """Those that can be filtered on, with their values."""
+        few = catalog.n_documents() <= MOST_LISTED
+        return [
+            Field(name, tuple(sorted(kinds)), _values(catalog, name) if few else None)
+            for name, kinds in sorted((self.kinds or {}).items())
+            if kinds != {"object"}
+        ]
 
     def after(self, metadata: Iterable[Mapping[str, Any]]) -> MetadataFields:
         """With those of more documents."""
@@ -76,6 +100,14 @@ class MetadataFields:
             return "they have no metadata"
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         return f"known are {', '.join(names[:_NAMED])}{more}"
+
+
+def _values(catalog: Catalog, field: str) -> tuple[str | float | bool, ...] | None:
+    found = catalog.values(json_path(field), MOST_VALUES + 1)
+    if len(found) > MOST_VALUES:
+        return None
+    values = [bool(value) if kind in ("true", "false") else value for kind, value in found]
+    return tuple(sorted(values, key=lambda value: (isinstance(value, str), isinstance(value, bool), value)))
 
 
 def _fields(metadata: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, frozenset[str]]]:

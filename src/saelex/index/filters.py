@@ -42,7 +42,7 @@ def _test(field: str, operator: str, value: Any) -> tuple[str, list[Any]]:
         raise InputError(f"where: a field is a name without quotation marks, not {field!r}")
     if not isinstance(operator, str):
         raise InputError(f"where: {field}: unknown comparison {operator!r}; known are {_KNOWN}")
-    path = "$" + "".join(f'."{part}"' for part in field.split("."))
+    path = json_path(field)
     if operator in _COMPARISONS:
         _check_size(field, value)
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -65,6 +65,11 @@ def _test(field: str, operator: str, value: Any) -> tuple[str, list[Any]]:
     some = f"EXISTS (SELECT 1 FROM json_each(metadata, ?) WHERE typeof(key) != 'text' AND ({equal}))"
     sql = f"NOT {some}" if operator == "!=" else some
     return sql, [path, *(item for item in values if item is not None and not isinstance(item, bool))]
+
+
+def json_path(field: str) -> str:
+    """Where SQLite finds a field in `metadata`: "source.site" is inside an object."""
+    return "$" + "".join(f'."{part}"' for part in field.split("."))
 
 
 def _check_size(field: str, value: Any) -> None:

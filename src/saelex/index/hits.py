@@ -59,8 +59,9 @@ class Hit:
     def snippet(self, words: int = 40, *, explanation: Explanation | None = None) -> Snippet:
         """About so many words of the best passage from where most of what matched lies, those that matched marked.
 
-        Its start and end are characters in `document.content`; the title is not in it. explanation: this hit's, where
-        it is there already. Raises InputError for a number of words below 1.
+        Its start and end are characters in `document.content`; the title is not in it. Its marks name the rows of
+        `Explanation.by_label` that they are of. explanation: this hit's, where it is there already. Raises InputError
+        for a number of words below 1.
         """
         if not isinstance(words, int) or isinstance(words, bool) or words < 1:
             raise InputError(f"a snippet has at least 1 word, not {words!r}")

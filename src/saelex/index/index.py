@@ -21,10 +21,10 @@ from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_told
 from saelex.errors import InputError, MismatchError, SaelexError
-from saelex.files import absolute, expanded
+from saelex.files import absolute, expanded, state_of
 from saelex.index.disk.storage import Storage
 from saelex.index.engine import distinct
-from saelex.index.fields import MetadataFields
+from saelex.index.fields import Field, MetadataFields
 from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
 from saelex.index.passages import passage_splitter
@@ -65,6 +65,8 @@ class Index:
         self._encoder: TextEncoder | None = None
         self._loading = Lock()  # of several threads that search first, one loads the encoder
         self._concepts: ConceptStore | None = None
+        self._concepts_file: list[int] | None = None  # the one that was opened
+        self._postings_read, self._counting = 0, Lock()
         word_settings = storage.settings["words"]
         self._words = None
         if word_settings is not None:
@@ -269,10 +271,33 @@ class Index:
 
     @property
     def concepts(self) -> ConceptStore | None:
-        """What its latents mean, if `saelex label` has been there."""
-        if self._concepts is None and (self.path / FILE_NAME).exists():
-            self._concepts = ConceptStore.open(self.path / FILE_NAME, fingerprint=self.settings["fingerprint"])
+        """What its latents mean, if `saelex label` has been there, in whatever process."""
+        path = self.path / FILE_NAME
+        written = state_of(path) if path.exists() else None
+        if written is not None and written != self._concepts_file:  # the first, or another one in its place
+            self._concepts = ConceptStore.open(path, fingerprint=self.settings["fingerprint"])
+            self._concepts_file = written
         return self._concepts
+
+    @property
+    def generation(self) -> int:
+        """Number of the last commit, of whatever process; what is searched and told next is of it or a later one."""
+        self._refresh()
+        return self._storage.snapshot.generation
+
+    @property
+    def postings_read(self) -> int:
+        """Postings that the searches of this object have read so far: what they cost."""
+        return self._postings_read
+
+    def fields(self) -> list[Field]:
+        """The metadata fields that documents have had, with their kinds (text, number, truth, null) and values.
+
+        Values are what documents have now; none are listed of fields with more than 50, nor in an index of more than
+        100,000 documents.
+        """
+        with self._storage.catalog.reading():
+            return MetadataFields.read(self._storage.catalog).listed(self._storage.catalog)
 
     @property
     def language(self) -> str:
@@ -373,14 +398,19 @@ class Index:
             known = () if self.concepts is None else self.concepts
             self.write_concepts(add_published(known, published))
 
-    def concepts_in(self, text: str, *, side: Side = "query", language: str | None = None) -> list[FiredConcept]:
+    def concepts_in(
+        self, text: str, *, side: Side = "query", language: str | None = None, vector: SparseRows | None = None
+    ) -> list[FiredConcept]:
         """The concepts that fire in a text, encoded as a query or as a document, heaviest first.
 
         Each with label, weight, the words at which it fires, and the share of the index's passages in which it does.
-        language: of the labels, as in `search`; None: the text's own.
+        language: of the labels, as in `search`; None: the text's own. vector: the text's over the latents, where it is
+        there already.
         """
         check_query(text)
-        return self._concept_views(language).in_text(text, side)
+        if vector is not None:
+            self._check_columns(vector)
+        return self._concept_views(language).in_text(text, side, vector)
 
     def concept(self, latent: int, *, language: str | None = None) -> ConceptView:
         """All that is known of one latent: label, evidence, examples, density, neighbours, and what fires with it.
@@ -389,6 +419,10 @@ class Index:
         latent of that number.
         """
         return self._concept_views(language).of(latent)
+
+    def densities(self, latents: Sequence[int]) -> list[float]:
+        """Share of the index's passages in which each of the latents fires."""
+        return self._concept_views(None).shares(np.array(latents, np.int32))
 
     def concept_named(self, name: str) -> int:
         """The one latent that a name means: an id ("4711", "#4711"), a label, or words of a label.
@@ -433,7 +467,7 @@ class Index:
     def write_concepts(self, concepts: Iterable[Concept]) -> ConceptStore:
         """Store what its latents mean beside it, in place of what was there."""
         written = ConceptStore.write(self.path / FILE_NAME, concepts, fingerprint=self.settings["fingerprint"])
-        old, self._concepts = self._concepts, written
+        old, self._concepts, self._concepts_file = self._concepts, written, state_of(self.path / FILE_NAME)
         if old is not None:
             old.close()
         return written
@@ -658,15 +692,21 @@ class Index:
             raise InputError(f"{len(texts)} texts for {len(rows)} query vectors; give one for each")
         return self._search(rows, [""] * len(rows) if texts is None else texts, request) if len(rows) else []
 
-    def find(self, query: str, document_id: str, **options: Unpack[SearchOptions]) -> Hit:
+    def find(
+        self, query: str, document_id: str, *, vector: SparseRows | None = None, **options: Unpack[SearchOptions]
+    ) -> Hit:
         """The hit that one document is for a query, at whatever rank; options as in `search`.
 
-        Raises InputError for an id that is not in the index, and for a document that scores 0.
+        vector: the query's over the latents, where it is there already. Raises InputError for an id that is not in the
+        index, and for a document that scores 0.
         """
         check_query(query)
         request = self._request(1, options)
         self.document(document_id)  # an id that is not there is another matter than a document that does not match
-        hits = self._search(self.encoder.encode_query([query]), [query], request, only=document_id)[0]
+        if vector is None:
+            vector = self.encoder.encode_query([query])
+        self._check_columns(vector)
+        hits = self._search(vector, [query], request, only=document_id)[0]
         if not hits:
             raise InputError(f"document {document_id!r} scores 0, or is filtered out: it shares nothing with the query")
         return hits[0]
@@ -694,8 +734,13 @@ class Index:
         from saelex.index.search import Search
 
         return Search(
-            self._storage, self._words, self.concepts, lambda: self.encoder, self._refresh, self.n_latents, request
-        ).run(latents, texts, only)
+            self._storage, self._words, self.concepts, lambda: self.encoder, self._refresh, self.n_latents, request,
+            self._count_postings,
+        ).run(latents, texts, only)  # fmt: skip
+
+    def _count_postings(self, read: int) -> None:
+        with self._counting:
+            self._postings_read += read
 
     def _refresh(self) -> bool:
         """Go on to the last commit: vectors and words at once, so that no thread has the one without the other."""

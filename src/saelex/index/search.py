@@ -37,6 +37,7 @@ class Search:
     """One search of an open index.
 
     encoder: loaded only when somebody asks why. refresh: goes on to the last commit; whether there was a later one.
+    read: told how many postings a query has read.
     """
 
     storage: Storage
@@ -46,6 +47,7 @@ class Search:
     refresh: Callable[[], bool]
     n_latents: int
     request: Request
+    read: Callable[[int], None]
 
     def run(self, latents: SparseRows, texts: Sequence[str], only: str | None = None) -> list[list[Hit]]:
         """The hits of every query, best first.
@@ -124,6 +126,7 @@ class Search:
         pending = list(range(len(searched)))
         while pending:
             tops = search_views(views, [searched[i].quantised for i in pending], deep, self.request.mode)
+            self.read(sum(top.postings for top in tops))
             short: list[int] = []
             for i, top in zip(pending, tops):
                 first = np.sort(np.unique(snapshot.documents[top.rows], return_index=True)[1])[:k]

@@ -230,6 +230,19 @@ class Catalog:
             rows = connection.execute(f"SELECT number FROM {DOCUMENTS.name} WHERE {condition}", parameters).fetchall()
         return np.array([number for (number,) in rows], np.int64)
 
+    def values(self, path: str, most: int) -> list[tuple[str, Any]]:
+        """Type and value of what documents have at a path in `metadata`, each once; items of lists, no objects.
+
+        most: after so many it stops.
+        """
+        with self.reading() as connection:
+            self._verify(DOCUMENTS, connection)
+            return connection.execute(
+                f"SELECT DISTINCT type, value FROM {DOCUMENTS.name}, json_each(metadata, ?) "
+                "WHERE typeof(key) != 'text' AND type NOT IN ('object', 'array', 'null') LIMIT ?",
+                (path, most),
+            ).fetchall()
+
     def words(self, start: int) -> list[str]:
         """The words from a dimension on, in order."""
         with self.reading() as connection:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from saelex.errors import InputError, SaelexError
+from saelex.errors import InputError, LockedError
 from saelex.index.disk import durable
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def writer_lock(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
     An advisory lock on the file `writer.lock`: the operating system drops it when the process ends, however it ends.
     Readers take no lock. A forked process does not inherit it, and so cannot keep it when the writer is gone.
-    Raises SaelexError when somebody else holds it still after that time; who waits has no place in a queue.
+    Raises LockedError when somebody else holds it still after that time; who waits has no place in a queue.
     """
     path = folder / "writer.lock"
     durable.check_own(path)
@@ -61,7 +61,7 @@ def _lock(descriptor: int, folder: Path, wait: float) -> None:
             left = until - time.monotonic()
             if left <= 0:
                 waited = f", still after {wait:g} seconds" if wait else ""
-                raise SaelexError(
+                raise LockedError(
                     f"{folder}: another process is writing to this index{waited}; try again when it is done"
                 ) from error
         if not waiting:

@@ -1,0 +1,1 @@
+"""Indexes behind HTTP: the API, the queue that encodes concurrent queries together, and the page in `page/`."""
