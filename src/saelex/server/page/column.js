@@ -4,14 +4,14 @@ import { ApiError, Newest, api, isAbort } from "./api.js";
 import { steeringBody } from "./concepts_of_query.js";
 import { copyBlocks } from "./copying.js";
 import { h, icon, keepFocus } from "./dom.js";
-import { filterChips, filterFields } from "./filters.js";
+import { filterChips, filterFields, isAsked } from "./filters.js";
 import { HitList } from "./hits.js";
 import { t } from "./i18n.js";
 import { readable } from "./labels.js";
 import { markedText } from "./marks.js";
 import { optionFields } from "./options.js";
 import { problem } from "./problems.js";
-import { isSteered } from "./state.js";
+import { MOST, isSteered } from "./state.js";
 import { SteeringPanel } from "./steering.js";
 
 /** @typedef {import("./api.js").Found} Found */
@@ -23,7 +23,6 @@ import { SteeringPanel } from "./steering.js";
 const BUSY = 200; // ms until a search shows that it takes a while
 const SLOW = 4000; // ms until it says so
 const STEP = 10; // hits more
-const MOST = 1000;
 
 /**
  * What columns share.
@@ -169,7 +168,7 @@ export class Column {
     const fields = this.facts()?.fields ?? [];
     const set = (/** @type {Settings["where"]} */ wanted) => this.change({ where: wanted });
     const n = Object.keys(where).length;
-    this.filters.element.hidden = !fields.length;
+    this.filters.element.hidden = !fields.some(isAsked);
     this.filters.label.textContent = n ? t("filtersSet", { n }) : t("filters");
     this.filters.body.replaceChildren(...filterFields(fields, where, `filter-${this.number}`, set));
     this.chips.replaceChildren(...filterChips(where, set));
@@ -367,6 +366,8 @@ export class Column {
     if (this.error) {
       const again = h("button", { type: "button", class: "button", on: { click: () => this.update(false) } }, t("again"));
       this.notice.replaceChildren(h("h3", {}, this.error.title), h("p", { dir: "auto" }, this.error.detail), again);
+    } else if (!this.result && this.state().q.trim()) {
+      this.notice.replaceChildren(); // it is being looked for
     } else if (!this.result) {
       this.notice.replaceChildren(
         h("p", { class: "lead" }, t("landing")),

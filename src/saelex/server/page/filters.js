@@ -6,6 +6,8 @@ import { t } from "./i18n.js";
 /** @typedef {import("./api.js").Field} Field */
 /** @typedef {Record<string, any>} Where */
 
+const MOST_NUMBERS = 12;
+
 /**
  * @param {Field[]} fields
  * @param {Where} where
@@ -14,14 +16,24 @@ import { t } from "./i18n.js";
  * @returns {HTMLElement[]}
  */
 export function filterFields(fields, where, id, change) {
-  return fields.map((field, i) => {
+  return fields.filter(isAsked).map((field, i) => {
     const set = (/** @type {any} */ value) => change(withField(where, field.name, value));
     const legend = h("legend", {}, stranger(field.name));
     const own = where[field.name];
-    if (field.values?.length) return h("fieldset", {}, legend, choices(field.values, own, set));
+    if (isChosen(field)) return h("fieldset", {}, legend, choices(field.values ?? [], own, set));
     if (field.kinds.includes("number")) return h("fieldset", {}, legend, range(own, `${id}-${i}`, set));
     return h("fieldset", {}, legend, exactText(own, `${id}-${i}`, set));
   });
+}
+
+/** An address is no property to choose by, nor is what holds objects alone. @param {Field} field */
+export function isAsked(field) {
+  return field.name !== "url" && field.kinds.some((kind) => kind !== "null");
+}
+
+/** Whether its values are few enough to tick; more numbers than these are a range. @param {Field} field */
+function isChosen({ kinds, values }) {
+  return !!values?.length && (!kinds.includes("number") || values.length <= MOST_NUMBERS);
 }
 
 /**

@@ -26,7 +26,8 @@
  */
 
 export const K = 10;
-const MOST = 1000;
+/** Hits that the server gives reasons for at once. */
+export const MOST = 100;
 export const MODES = ["exact", "capped", "two_step"];
 const PREFIXES = ["", "b."];
 
