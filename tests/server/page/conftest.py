@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
 
-pytest.importorskip("fastapi", reason="needs saelex[serve]")
+from chromium import chromium_path
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from saelex import Index
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 Look = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One for all tests; it is gone before others start, whose event loops it would be in the way of."""
-    wanted = os.environ.get("SAELEX_REQUIRE_CHROMIUM") == "1"
-    path = os.environ.get("SAELEX_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+    path = chromium_path()
     if path is None:
-        (pytest.fail if wanted else pytest.skip)("no Chromium here: install it, or name it with SAELEX_CHROMIUM")
-    if not wanted:
-        pytest.importorskip("playwright", reason="needs playwright")
+        lacking = pytest.fail if os.environ.get("SAELEX_REQUIRE_CHROMIUM") == "1" else pytest.skip
+        lacking("no Chromium here: install it, or name it with SAELEX_CHROMIUM")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -44,7 +40,10 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Inde
     from tests.server.page.served import DOCUMENTS, make_index
 
     folder = tmp_path_factory.mktemp("page")
-    made = {"notes": make_index(folder / "notes"), "other": make_index(folder / "other", seed=1, documents=DOCUMENTS[1:])}
+    made = {
+        "notes": make_index(folder / "notes"),
+        "other": make_index(folder / "other", seed=1, documents=DOCUMENTS[1:]),
+    }
     yield made
     for index in made.values():
         index.close()
@@ -61,15 +60,21 @@ def address(indexes: dict[str, Index]) -> Iterator[str]:
 
 @pytest.fixture
 def look(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Look]:
-    """`look(q="zip")`: a page in a browser of its own. Afterwards nothing is in the console, and nothing went elsewhere.
+    """`look({"q": "zip"})`: a page in a browser of its own. Afterwards its console is empty, and it asked nobody else.
 
-    base: of another server. ready: what is waited for. The other names are the browser's: viewport, locale and so on.
+    base: of another server. ready: what is waited for. may: "fail" where refusals are expected, which browsers log.
+    The other names are the browser's: viewport, locale and so on.
     """
     opened: list[tuple[Page, list[str]]] = []
     contexts = []
 
     def open_page(
-        fragment: dict[str, Any] | None = None, *, base: str = "", ready: str | None = ".hit", may: str = "", **options: Any
+        fragment: dict[str, Any] | None = None,
+        *,
+        base: str = "",
+        ready: str | None = ".hit",
+        may: str = "",
+        **options: Any,
     ) -> Page:
         base = base or request.getfixturevalue("address")
         context = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1300, "height": 900}, **options})
@@ -88,7 +93,7 @@ def look(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Look]:
         page.goto(f"{base}#{urlencode(fragment or {}, doseq=True)}")
         if ready:
             page.wait_for_selector(ready)
-        opened.append((page, [] if may == "anything" else wrong))
+        opened.append((page, [] if may == "fail" else wrong))
         return page
 
     yield open_page

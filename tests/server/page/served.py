@@ -19,16 +19,16 @@ from saelex.server.settings import Settings
 
 HOSTILE = "a/b?c#d"
 DOCUMENTS = [
-    Document("zip", "Reading a zip archive in Python: open the archive, then read.", "Zip", {"kind": "book", "year": 2010}),
+    Document("zip", "Reading a zip archive in Python: open it, then read.", "Zip", {"kind": "book", "year": 2010}),
     Document("zip2", "A zip holds files. Such an archive is small.", "Archives", {"kind": "note", "year": 2015}),
-    Document("tar", "A tar archive holds files on tape.", "Tape", {"kind": "book", "year": 1990, "url": "https://a.example/tar"}),
+    Document("tar", "A tar archive holds files on tape.", "Tape", {"kind": "book", "year": 1990, "url": "https://a.test/tar"}),
     Document("wing", "The wing of an aircraft creates lift in the air.", "Lift", {"kind": "book", "year": 1950}),
     Document("bank", "A bank lends money to a river of customers.", "Money", {"kind": "note", "year": 1990}),
     Document("river", "River banks flood when rain falls on the river.", "", {"kind": "note", "year": 2001}),
     Document("astral", "😀😀 机翼 👩‍🚀 wing lift 升力 😀 wing.", "𝔸stral 🛩️", {"kind": "note", "year": 2020}),
     Document(
         HOSTILE,
-        f"<script>window.hacked = 1</script> zip {'x' * 3000} <img src=x onerror='window.hacked=2'> \u202egnp.elif שלום",
+        f"<script>window.hacked = 1</script> zip {'x' * 3000} <img src=x onerror='window.hacked=2'> \u202egnp.a שלום",
         "<img src=x onerror='window.hacked=3'><b>bold</b>",
         {"kind": "note", "year": 2021, "url": "javascript:window.hacked=4"},
     ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +15,7 @@ from tests.server.page.conftest import Look
 from tests.server.page.served import HOSTILE, latents_of, serving
 
 from saelex import Index
+from saelex.cli import main
 from saelex.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def check_sums(page: Page) -> None:
 
 def slider(page: Page, label: str, column: int = 0) -> Any:
     """A concept's slider."""
-    return page.locator(f".column[data-column='{column}']").get_by_role("slider", name=f"Strength of {label}", exact=True)
+    return page.locator(f".column[data-column='{column}']").get_by_role(
+        "slider", name=f"Strength of {label}", exact=True
+    )
 
 
 def fragment(page: Page) -> str:
@@ -93,10 +96,10 @@ def test_the_rest_is_named_and_unfolds(look: Look, indexes: dict[str, Index]) ->
     rows = indexes["notes"].search(query)[0].explain().by_label
     assert len(rows) > 6
     assert first.locator(".rest .label").inner_text() == f"{len(rows) - 5} more"
-    named = first.locator(".rest .fired").inner_text()
-    assert named.split(", ")[0] == rows[5].label.replace("word:python", "“python”").replace("word:", "“")[: len(named)] or "“" in named
+    named = first.locator(".rest .fired").text_content() or ""
+    assert named.startswith(", ".join(re.sub("word:(.+)", r"“\1”", row.label) for row in rows[5:9]))
     first.locator(".rest .label").click()
-    page.wait_for_function("document.querySelectorAll('.hit:first-child .part').length > 6")
+    page.wait_for_function("() => document.querySelectorAll('.hit:first-child .part').length > 6")
     assert first.locator(".part").count() == len(rows)
     check_sums(page)
 
@@ -120,7 +123,7 @@ def test_steering_reorders_the_list_and_the_sums_hold(look: Look, indexes: dict[
     page.keyboard.press("Home")
     page.wait_for_selector(".slider.is-banned")
     expect_ids(page, found(index, query, ban=river))
-    assert fragment(page) == f"q={query}&ban={river[0]}&ban={river[1]}"
+    assert sorted(fragment(page).split("&")) == sorted([f"q={query}", *(f"ban={name}" for name in river)])
     check_sums(page)
     page.get_by_role("button", name="Take about <b>river</b>s back").click()
     expect_ids(page, plain)
@@ -136,10 +139,10 @@ def test_while_a_slider_moves_the_list_follows_and_the_address_waits(look: Look,
     handle.evaluate("(input) => { input.value = '8'; input.dispatchEvent(new Event('input', { bubbles: true })); }")
     zips = latents_of(FakeEncoder(), "zip")
     expect_ids(page, found(indexes["notes"], query, boost=[f"{latent}=2" for latent in zips]))
-    page.wait_for_function("document.querySelector('.reason .note')?.textContent === 'boost x2'")
+    page.wait_for_function("() => document.querySelector('.reason .note')?.textContent === 'boost x2'")
     assert fragment(page) == f"q={query}"
     handle.evaluate("(input) => input.dispatchEvent(new Event('change', { bubbles: true }))")
-    page.wait_for_function("location.hash.includes('boost')")
+    page.wait_for_function("() => location.hash.includes('boost')")
     assert page.evaluate("history.length") == entries + 1
 
 
@@ -148,7 +151,7 @@ def test_an_exact_word_is_banned_on_its_own(look: Look, indexes: dict[str, Index
     page = look({"q": Q})
     page.get_by_role("button", name="Ban “zip”", exact=True).click()
     page.wait_for_selector(".slider.is-banned")
-    page.wait_for_function("location.hash.includes('ban')")
+    page.wait_for_function("() => location.hash.includes('ban')")
     assert fragment(page) == f"q={Q}&ban=word:zip"
     expect_ids(page, found(indexes["notes"], ban=["word:zip"]))
 
@@ -163,7 +166,7 @@ def test_a_concept_is_added_by_its_label(look: Look, indexes: dict[str, Index]) 
     page.keyboard.press("ArrowDown")
     assert page.locator("[role=option]").first.get_attribute("aria-selected") == "true"
     page.keyboard.press("Enter")
-    page.wait_for_function("location.hash.includes('add')")
+    page.wait_for_function("() => location.hash.includes('add')")
     named, weight = re.findall(r"add=(\d+)=([\d.]+)", fragment(page))[0]
     assert int(named) in latents_of(FakeEncoder(), "wing")
     expect_ids(page, found(indexes["notes"], add=[f"{named}={weight}"]))
@@ -194,11 +197,13 @@ def test_a_concept_has_a_page(look: Look, indexes: dict[str, Index]) -> None:
     assert dialog.locator("section", has_text="Neighbours").locator(".label").all_inner_texts() == near
     # on to a neighbour, and back
     dialog.locator("section", has_text="Neighbours").locator(".label").first.click()
-    page.wait_for_function("(old) => document.querySelector('dialog.concept h2').textContent !== old", arg="about <b>river</b>s")
+    page.wait_for_function(
+        "(old) => document.querySelector('dialog.concept h2').textContent !== old", arg="about <b>river</b>s"
+    )
     page.go_back()
-    page.wait_for_function("document.querySelector('dialog.concept h2').textContent === 'about <b>river</b>s'")
+    page.wait_for_function("() => document.querySelector('dialog.concept h2').textContent === 'about <b>river</b>s'")
     page.get_by_role("button", name="Ban it from this search").click()
-    page.wait_for_function("location.hash.includes('ban')")
+    page.wait_for_function("() => location.hash.includes('ban')")
     expect_ids(page, found(indexes["notes"], "river bank", ban=[str(one) for one in river]))
     assert not dialog.is_visible()
 
@@ -214,7 +219,7 @@ def test_two_columns_compare_settings_modes_and_indexes(look: Look, indexes: dic
     slider(page, "zip", 1).focus()
     page.keyboard.press("Home")
     zips = [str(latent) for latent in latents_of(FakeEncoder(), "zip")]
-    page.wait_for_function("location.hash.includes('b.ban')")
+    page.wait_for_function("() => location.hash.includes('b.ban')")
     expect_ids(page, found(indexes["notes"], ban=zips), 1)
     assert ids(page) == found(indexes["notes"])
     # another index: what was steered belongs to the first one's latents
@@ -226,11 +231,11 @@ def test_two_columns_compare_settings_modes_and_indexes(look: Look, indexes: dic
     assert f"{both} in both columns" in second.locator(".status").inner_text()
     second.locator("summary", has_text="Options").click()
     second.get_by_label("Way of searching").select_option("two_step")
-    page.wait_for_function("location.hash.includes('b.mode=two_step')")
+    page.wait_for_function("() => location.hash.includes('b.mode=two_step')")
     expect_ids(page, found(indexes["other"], mode="two_step"), 1)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Compare").click()
-    page.wait_for_function("document.querySelectorAll('.column').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.column').length === 1")
     assert fragment(page) == f"q={Q}"
 
 
@@ -239,13 +244,13 @@ def test_filters_from_the_metadata(look: Look, indexes: dict[str, Index]) -> Non
     page = look({"q": Q})
     page.locator("summary", has_text="Filters").click()
     assert page.locator(".menu[open] legend").all_inner_texts() == ["kind", "year"]  # no url: an address is no property
-    page.get_by_label("book").check()
+    page.get_by_role("checkbox", name="book").check()
     expect_ids(page, found(indexes["notes"], where={"kind": "book"}))
-    page.get_by_label("note").check()
+    page.get_by_role("checkbox", name="note").check()
     expect_ids(page, found(indexes["notes"], where={"kind": ["book", "note"]}))
-    page.get_by_label("book").uncheck()
+    page.get_by_role("checkbox", name="book").uncheck()
     expect_ids(page, found(indexes["notes"], where={"kind": "note"}))
-    page.get_by_label("2015").check()
+    page.get_by_role("checkbox", name="2015").check()
     expect_ids(page, found(indexes["notes"], where={"kind": "note", "year": 2015}))
     assert fragment(page) == f'q={Q}&where={{"kind":"note","year":2015}}'
     page.keyboard.press("Escape")
@@ -309,26 +314,31 @@ def test_nothing_but_keys(look: Look, indexes: dict[str, Index]) -> None:
     page.wait_for_selector("dialog.concept h2")
     assert page.evaluate("document.activeElement.tagName") == "H2"
     page.keyboard.press("Escape")
-    page.wait_for_function("!document.querySelector('dialog[open]')")
+    page.wait_for_function("() => !document.querySelector('dialog[open]')")
     assert page.evaluate("document.activeElement.matches('.hit .reason button.label')")  # where it was
     page.keyboard.press("/")
     tab_to("input[type=range]")
     label = page.evaluate("document.activeElement.getAttribute('aria-label')")
     for _ in range(8):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("location.hash.includes('boost')")
+    page.wait_for_function("() => location.hash.includes('boost')")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == label
     assert page.evaluate("document.activeElement.getAttribute('aria-valuetext')") == "×2"
     assert page.locator("#say").inner_text().startswith("List updated. First is ")
 
 
 @slow
-@pytest.mark.parametrize("state", [{}, {"q": Q}, {"q": Q, "compare": 1}, {"q": "zip", "read": HOSTILE}, {"q": "river", "concept": 1}])
+@pytest.mark.parametrize(
+    "state", [{}, {"q": Q}, {"q": Q, "compare": 1}, {"q": "zip", "read": HOSTILE}, {"q": "river", "concept": 1}]
+)
 def test_a_phone_scrolls_down_only(look: Look, state: dict[str, Any]) -> None:
     page = look(state, ready=".hit, .lead", viewport={"width": 400, "height": 800})
     if "read" in state or "concept" in state:
         page.wait_for_selector("dialog[open] h2")
-    for selector in ("document.documentElement", *(["document.querySelector('dialog[open]')"] if len(state) > 1 and "compare" not in state else [])):
+    for selector in (
+        "document.documentElement",
+        *(["document.querySelector('dialog[open]')"] if len(state) > 1 and "compare" not in state else []),
+    ):
         assert page.evaluate(f"{selector}.scrollWidth <= {selector}.clientWidth")
     if "q" in state:
         page.locator("summary", has_text="What the query means").first.evaluate("(summary) => summary.click()")
@@ -343,7 +353,7 @@ def test_dark_and_light(look: Look) -> None:
     assert dark.evaluate(paper) == "rgb(20, 23, 26)"
     assert light.evaluate(paper) == "rgb(250, 248, 244)"
     light.get_by_role("button", name="Light or dark").click()
-    light.wait_for_function(f"{paper} === 'rgb(20, 23, 26)'")
+    light.wait_for_function(f"() => {paper} === 'rgb(20, 23, 26)'")
     assert fragment(light) == f"q={Q}&theme=dark"
     light.reload()
     light.wait_for_selector(".hit")
@@ -360,10 +370,11 @@ def test_the_page_speaks_the_browsers_language(look: Look, locale: str, code: st
     assert page.locator("html").get_attribute("lang") == code
     assert page.locator("#search button").inner_text() == search
     page.locator("#lang").select_option("es" if code != "es" else "de")
-    page.wait_for_function("document.documentElement.lang !== arguments", arg=None) if False else None
     other = "Buscar" if code != "es" else "Suchen"
     page.wait_for_function("(text) => document.querySelector('#search button').textContent === text", arg=other)
-    assert page.locator(".steer summary span").first.inner_text() == ("Lo que significa la consulta" if code != "es" else "Was die Anfrage bedeutet")
+    assert page.locator(".steer summary span").first.inner_text() == (
+        "Lo que significa la consulta" if code != "es" else "Was die Anfrage bedeutet"
+    )
 
 
 @slow
@@ -377,13 +388,15 @@ def test_every_language_has_every_phrase_with_the_same_places(look: Look) -> Non
         return set(re.findall(r"{\w+}", phrase if isinstance(phrase, str) else phrase["other"]))
 
     for text in texts[1:]:
-        assert {key: places(phrase) for key, phrase in text.items()} == {key: places(phrase) for key, phrase in texts[0].items()}
+        assert {key: places(phrase) for key, phrase in text.items()} == {
+            key: places(phrase) for key, phrase in texts[0].items()
+        }
 
 
 @slow
 def test_marks_count_characters_as_the_server_does(look: Look) -> None:
     page = look({"q": "wing lift"})
-    hit = page.locator(f".hit[data-id='astral']")
+    hit = page.locator(".hit[data-id='astral']")
     hit.get_by_role("button", name="Whole passage").click()
     page.wait_for_selector(".hit[data-id='astral'] .whole")
     text = hit.locator(".text").inner_text()
@@ -423,20 +436,32 @@ def test_a_strangers_text_is_only_text(look: Look) -> None:
 def test_a_documents_web_address_is_a_link(look: Look) -> None:
     page = look({"q": "tar tape"})
     link = page.locator(".hit[data-id='tar'] h3 a")
-    assert link.get_attribute("href") == "https://a.example/tar"
+    assert link.get_attribute("href") == "https://a.test/tar"
     assert set((link.get_attribute("rel") or "").split()) >= {"noopener", "noreferrer"}
 
 
 @slow
-def test_the_copied_lines_find_the_same(look: Look, indexes: dict[str, Index], tmp_path: Any) -> None:
+def test_the_copied_lines_find_the_same(
+    look: Look,
+    indexes: dict[str, Index],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     zips = [str(latent) for latent in latents_of(FakeEncoder(), "zip")]
     where = {"year": {">=": 1980}, "kind": "book"}
-    state = {"q": "-it's a \"zip\" river", "k": 3, "boost": [f"{zips[0]}=2.5"], "ban": ["word:river"], "where": json.dumps(where)}
+    state = {
+        "q": '-it\'s a "zip" river',
+        "k": 3,
+        "boost": [f"{zips[0]}=2.5"],
+        "ban": ["word:river"],
+        "where": json.dumps(where),
+    }
     page = look(state, permissions=["clipboard-read", "clipboard-write"])
     shown = ids(page)
     page.locator("summary", has_text="Copy").click()
-    page.locator("section", has_text="Command line").get_by_role("button", name="Copy").click()
-    page.wait_for_function("document.querySelector('#say').textContent === 'Copied'")
+    page.locator(".sheetlet section", has_text="Command line").get_by_role("button", name="Copy").click()
+    page.wait_for_function("() => document.querySelector('#say').textContent === 'Copied'")
     line = page.evaluate("navigator.clipboard.readText()")
     asked = shlex.split(line)
     assert asked[:2] == ["saelex", "search"]
@@ -445,13 +470,26 @@ def test_the_copied_lines_find_the_same(look: Look, indexes: dict[str, Index], t
         "--explain", "-k", "3", "--boost", f"{zips[0]}=2.5", "--ban", "word:river", "--where", "year>=1980",
         "--where", "kind=book", "--",
     ]  # fmt: skip
+    # the command line takes it: what is amiss is the index alone, which is elsewhere
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", asked)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main()
+    assert "notes: no such index" in capsys.readouterr().err
     # the Python lines, run as they are over the same index
-    code = page.locator("pre.python").inner_text().replace("from saelex import Index", "").replace('Index.open("notes")', "notes")
+    code = (
+        page.locator("pre.python")
+        .inner_text()
+        .replace("from saelex import Index", "")
+        .replace('Index.open("notes")', "notes")
+    )
     said: list[str] = []
     exec(code, {"notes": indexes["notes"], "print": lambda *parts: said.append(" ".join(map(str, parts)))})
-    titles = {hit.rank: hit.document.title or hit.id for hit in indexes["notes"].search(
-        state["q"], 3, boost=state["boost"], ban=state["ban"], where=where
-    )}
+    titles = {
+        hit.rank: hit.document.title or hit.id
+        for hit in indexes["notes"].search(state["q"], 3, boost=state["boost"], ban=state["ban"], where=where)
+    }
     assert [line.split("  ")[2] for line in said[::2]] == list(titles.values())
     assert len(said) == 2 * len(shown)
 
@@ -463,11 +501,14 @@ def test_the_copied_line_reads_values_as_they_are(look: Look) -> None:
     def line(settings: dict[str, Any], q: str = "q", k: int = 10) -> str | None:
         plain = {"mode": "exact", "words": True, "labels": "", "where": {}, "boost": {}, "ban": [], "add": {}}
         search = {"q": q, "k": k, "index": "notes", "settings": plain | settings}
-        return page.evaluate("(search) => import('/page/copying.js').then((module) => module.commandLine(search))", search)
+        return page.evaluate(
+            "(search) => import('/page/copying.js').then((module) => module.commandLine(search))", search
+        )
 
     assert line({}) == "saelex search notes q --explain"
     assert line({"where": {"y": "2001", "z": "null", "t": True, "n": None, "s": " a"}}) == (
-        "saelex search notes q --explain --where 'y=\"2001\"' --where 'z=\"null\"' --where t=true --where n=null --where 's=\" a\"'"
+        "saelex search notes q --explain --where 'y=\"2001\"' --where 'z=\"null\"' --where t=true --where n=null "
+        "--where 's=\" a\"'"
     )
     assert line({"where": {"lang": ["en", "de"]}}) is None  # the command line has no lists
     assert line({"mode": "capped", "words": False, "labels": "de", "add": {"7": 0.5}}, "it's") == (
@@ -478,32 +519,32 @@ def test_the_copied_line_reads_values_as_they_are(look: Look) -> None:
 @slow
 def test_no_hits_says_why(look: Look) -> None:
     page = look({"q": Q, "where": '{"year":1950}'}, ready=".has-nothing .notice h3")
-    assert page.locator(".notice h3").inner_text() == "Nothing found"
-    assert "filters" in page.locator(".notice p").inner_text()
+    assert page.locator(".results .notice h3").inner_text() == "Nothing found"
+    assert "filters" in page.locator(".results .notice p").inner_text()
     plain = look({"q": "qqqqq"}, ready=".has-nothing .notice h3")
-    assert "Try other words" in plain.locator(".notice p").inner_text()
+    assert "Try other words" in plain.locator(".results .notice p").inner_text()
 
 
 @slow
 def test_what_the_server_refuses_is_said(look: Look) -> None:
-    page = look({"q": Q, "boost": "no such concept=2"}, ready=".has-nothing .notice h3", may="anything")  # a 400 is in the console
-    assert page.locator(".notice h3").inner_text() == "The server did not take this search"
-    assert "no concept is labelled 'no such concept'" in page.locator(".notice p").inner_text()
+    page = look({"q": Q, "boost": "no such concept=2"}, ready=".has-nothing .notice h3", may="fail")
+    assert page.locator(".results .notice h3").inner_text() == "The server did not take this search"
+    assert "no concept is labelled 'no such concept'" in page.locator(".results .notice p").inner_text()
     page.get_by_role("button", name="Undo all").click()
     page.wait_for_selector(".hit")
-    unknown = look({"q": Q, "index": "nowhere"}, ready=".has-nothing .notice h3", may="anything")
-    assert "nowhere" in unknown.locator(".notice p").inner_text()
+    unknown = look({"q": Q, "index": "nowhere"}, ready=".has-nothing .notice h3", may="fail")
+    assert "nowhere" in unknown.locator(".results .notice p").inner_text()
 
 
 @slow
 def test_a_server_that_is_gone_and_comes_back(look: Look, indexes: dict[str, Index]) -> None:
     with serving(indexes) as base:
-        page = look({"q": Q}, base=base, may="anything")
+        page = look({"q": Q}, base=base, may="fail")
     port = int(base.rstrip("/").rpartition(":")[2])
     page.fill("#q", "river")
     page.press("#q", "Enter")
-    page.wait_for_selector(".notice h3")
-    assert page.locator(".notice h3").inner_text() == "The server does not answer"
+    page.wait_for_selector(".results .notice h3")
+    assert page.locator(".results .notice h3").inner_text() == "The server does not answer"
     assert not page.locator(".hit").count()
     with serving(indexes, port=port):
         page.get_by_role("button", name="Try again").click()
@@ -512,7 +553,7 @@ def test_a_server_that_is_gone_and_comes_back(look: Look, indexes: dict[str, Ind
 
 @slow
 def test_a_busy_server_is_asked_again(look: Look, indexes: dict[str, Index]) -> None:
-    page = look(ready=".lead", may="anything")
+    page = look(ready=".lead", may="fail")
     page.clock.install()
     asked: list[int] = []
 
@@ -520,12 +561,14 @@ def test_a_busy_server_is_asked_again(look: Look, indexes: dict[str, Index]) -> 
         asked.append(1)
         if len(asked) > 1:
             return route.continue_()
-        return route.fulfill(status=429, headers={"Retry-After": "2", "Content-Type": "application/problem+json"}, body="{}")
+        return route.fulfill(
+            status=429, headers={"Retry-After": "2", "Content-Type": "application/problem+json"}, body="{}"
+        )
 
     page.route("**/search", refuse_first)
     page.fill("#q", Q)
     page.press("#q", "Enter")
-    page.wait_for_function("document.querySelector('.column').getAttribute('aria-busy') === 'true'")
+    page.wait_for_function("() => document.querySelector('.column').getAttribute('aria-busy') === 'true'")
     while not asked:
         page.wait_for_timeout(5)
     while len(asked) < 2:
@@ -539,10 +582,10 @@ def test_a_slow_search_says_so(look: Look) -> None:
     page = look(ready=".lead")
     page.clock.install()
     held: list[Route] = []
-    page.route("**/search", held.append)
+    page.route("**/search", lambda route: held.append(route))
     page.fill("#q", Q)
     page.press("#q", "Enter")
-    page.wait_for_function("document.querySelector('.column').getAttribute('aria-busy') === 'true'")
+    page.wait_for_function("() => document.querySelector('.column').getAttribute('aria-busy') === 'true'")
     while not held:
         page.clock.run_for(20)
     page.clock.run_for(5000)
@@ -558,7 +601,7 @@ def test_a_slow_search_says_so(look: Look) -> None:
 def test_only_the_newest_question_counts(look: Look, indexes: dict[str, Index]) -> None:
     page = look({"q": "zip river"})
     held: list[Route] = []
-    page.route("**/search", held.append)
+    page.route("**/search", lambda route: held.append(route))
     page.fill("#q", "river")
     page.press("#q", "Enter")
     while not held:
@@ -574,17 +617,19 @@ def test_only_the_newest_question_counts(look: Look, indexes: dict[str, Index]) 
 @slow
 def test_a_key_is_asked_for_and_kept_in_the_tab(look: Look, indexes: dict[str, Index]) -> None:
     with serving(indexes, Settings(api_key="open sesame")) as base:
-        page = look({"q": Q}, base=base, ready="#key[open]", may="anything")
+        page = look({"q": Q}, base=base, ready="#key[open]", may="fail")
         page.keyboard.type("wrong")
         page.keyboard.press("Enter")
-        page.wait_for_function("document.querySelector('#key').open && !document.querySelector('#key-input').value")
+        page.wait_for_function(
+            "() => document.querySelector('#key').open && !document.querySelector('#key-input').value"
+        )
         page.keyboard.type("open sesame")
         page.keyboard.press("Enter")
         page.wait_for_selector(".hit")
         page.reload()
         page.wait_for_selector(".hit")
         assert page.evaluate("[sessionStorage.getItem('saelex-key'), localStorage.length]") == ["open sesame", 0]
-        refused = look({"q": Q}, base=base, ready="#key[open]", may="anything")
+        refused = look({"q": Q}, base=base, ready="#key[open]", may="fail")
         refused.get_by_role("button", name="Cancel").click()
         refused.wait_for_selector("#trouble:not([hidden])")
         assert refused.locator("#trouble h2").inner_text() == "This server wants a key"
@@ -610,13 +655,7 @@ def test_axe_finds_nothing_serious(look: Look, state: dict[str, Any], ready: str
     for summary in page.locator(".menu summary").all()[:1] if not page.locator("dialog[open]").count() else []:
         summary.click()
     found = axe.Axe().run(page).response["violations"]
-    serious = {one["id"]: [node["html"] for node in one["nodes"]] for one in found if one["impact"] in ("serious", "critical")}
+    serious = {
+        one["id"]: [node["html"] for node in one["nodes"]] for one in found if one["impact"] in ("serious", "critical")
+    }
     assert serious == {}
-
-
-@slow
-def test_the_command_line_takes_the_copied_line(look: Look, indexes: dict[str, Index]) -> None:
-    """The options that the page writes are options of `saelex search`."""
-    said = subprocess.run([sys.executable, "-m", "saelex", "search", "--help"], capture_output=True, text=True, check=True).stdout
-    for option in ("--explain", "-k", "--mode", "--no-words", "--language", "--boost", "--ban", "--add", "--where"):
-        assert option in said

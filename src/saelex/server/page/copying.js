@@ -113,7 +113,7 @@ export function copyBlocks(search, say) {
     if (text === null) return h("section", {}, h("h3", {}, title), h("p", { class: "hint" }, t("notOnCommandLine")));
     const code = h("pre", { tabindex: 0, class: kind, "aria-label": title }, text);
     const copy = h("button", { type: "button", class: "button", on: { click: async () => say(t((await copied(text, code)) ? "copied" : "copyByHand")) } }, t("copy"));
-    return h("section", {}, h("h3", {}, title, copy), code);
+    return h("section", {}, h("div", { class: "titled" }, h("h3", {}, title), copy), code);
   };
   return [
     block(t("commandLine"), commandLine(search), "command"),
