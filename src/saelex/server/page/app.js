@@ -125,6 +125,7 @@ class App {
     const two = state.columns.length > 1;
     element("compare").setAttribute("aria-pressed", String(two));
     this.box.classList.toggle("is-two", two);
+    element("main").classList.toggle("is-wide", two);
     while (this.columns.length > state.columns.length) this.columns.pop()?.leave();
     while (this.columns.length < state.columns.length) {
       const column = new Column(

@@ -195,6 +195,7 @@ export class Column {
     const key = JSON.stringify([index, body]);
     if (key === this.key) return;
     this.key = key;
+    this.rested = false;
     const group = JSON.stringify([index, q, labels]);
     if (group !== this.group) this.begin(group, index, q, labels);
     const unsteered = JSON.stringify([index, plain]);
@@ -240,11 +241,12 @@ export class Column {
     this.firing?.abort();
     this.waited();
     this.key = this.group = "";
-    this.result = null;
+    if (!this.result && !this.error && this.rested) return;
+    this.rested = true;
+    this.result = this.error = null;
     this.fired = [];
     this.steering.clear();
     this.hits.clear();
-    this.show();
     this.shared.found();
   }
 
@@ -284,9 +286,7 @@ export class Column {
     }
     this.error = null;
     this.result = result;
-    this.shared.found(); // colours first
-    this.steering.update(this.fired, result.hits, this.settings());
-    this.show();
+    this.shared.found();
     const first = result.hits[0];
     if (isSteered(settings) && first) this.shared.say(t("nowFirst", { title: first.title || first.id }));
     else this.shared.say(first ? t("found", { n: result.hits.length }) : t("noHits"));
@@ -299,9 +299,7 @@ export class Column {
     this.error = problem(error);
     this.result = null;
     this.hits.clear();
-    this.show();
     this.shared.found();
-    this.steering.update(this.fired, [], this.settings());
     this.shared.say(`${this.error.title}. ${this.error.detail}`);
   }
 
@@ -325,12 +323,14 @@ export class Column {
     this.more.textContent = t("moreHits");
   }
 
-  /** @param {Map<string, import("./hits.js").Move>} moves */
+  /**
+   * Show it all, with where each hit stands beside another list.
+   * @param {Map<string, import("./hits.js").Move>} moves
+   */
   showMoves(moves) {
     this.moves = moves;
-    this.hits.update(this.result?.hits ?? [], moves);
-    if (this.result) this.steering.update(this.fired, this.result.hits, this.settings());
-    this.showQuery(this.result?.hits ?? []);
+    if (this.result || this.error) this.steering.update(this.fired, this.result?.hits ?? [], this.settings());
+    this.show();
   }
 
   /** The query with the words at which concepts fired, of all hits together. @param {Hit[]} hits */

@@ -10,6 +10,9 @@ import { reasons, scoreBar } from "./reasons.js";
 /** @typedef {import("./api.js").Hit} Hit */
 /** @typedef {import("./colours.js").Colours} Colours */
 /** @typedef {{kind: "same" | "up" | "down" | "only", by: number}} Move */
+/** @typedef {{all: boolean, whole: boolean}} Unfolded all reasons, the whole passage */
+/** @typedef {Record<"head" | "passage" | "why", any>} Parts */
+/** @typedef {{element: HTMLElement, article: HTMLElement, parts: Parts, signatures: Partial<Parts>}} Shown */
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const SLIDE = { duration: 180, easing: "cubic-bezier(.2, .7, .2, 1)" };
@@ -27,9 +30,9 @@ export class HitList {
     this.colours = colours;
     this.openConcept = openConcept;
     this.openDocument = openDocument;
-    /** @type {Map<string, {element: HTMLElement, signature: string}>} */
+    /** @type {Map<string, Shown>} */
     this.shown = new Map();
-    /** @type {Map<string, {all: boolean, whole: boolean}>} what a reader has unfolded */
+    /** @type {Map<string, Unfolded>} what a reader has unfolded */
     this.unfolded = new Map();
     /** @type {Hit[]} */
     this.hits = [];
@@ -51,47 +54,67 @@ export class HitList {
   update(hits, moves, anew = false) {
     this.hits = hits;
     this.moves = moves;
-    const before = STILL.matches ? new Map() : this.tops();
     const focused = keepFocus(document.activeElement?.closest(".hit") ?? this.element);
-    const kept = new Map();
+    const before = [...this.element.children];
     const best = hits[0]?.score || 1;
-    for (const hit of hits) {
-      const signature = JSON.stringify([
-        hit, best, moves.get(hit.id), this.unfolded.get(hit.id), hit.explanation.map((row) => this.colours.of(row.label)),
-      ]);
-      const old = this.shown.get(hit.id);
-      const element = old?.element ?? h("li", { class: "hit", tabindex: -1, "data-id": hit.id });
-      if (anew || old?.signature !== signature) element.replaceChildren(this.content(hit, best));
-      kept.set(hit.id, { element, signature });
-    }
-    this.shown = kept;
+    const kept = new Map(hits.map((hit) => [hit.id, this.shown.get(hit.id) ?? shownAt(hit.id)]));
     const order = hits.map((hit) => kept.get(hit.id).element);
-    if (order.length !== this.element.children.length || order.some((element, i) => this.element.children[i] !== element)) {
-      this.element.replaceChildren(...order);
-    }
+    const same = order.length === before.length && order.every((element, i) => element === before[i]);
+    const tops = same || STILL.matches ? new Map() : this.tops();
+    this.shown = kept;
+    for (const hit of hits) this.renew(kept.get(hit.id), hit, best, anew);
+    if (!same) this.element.replaceChildren(...order);
     focused();
-    this.slide(before);
+    this.slide(tops);
   }
 
-  /** @param {string} id */
-  again(id) {
-    this.shown.get(id)?.element && this.update(this.hits, this.moves);
+  /**
+   * Make those parts of a hit anew that are to look otherwise: while a slider moves, that is seldom the passage.
+   * @param {Shown} shown
+   * @param {Hit} hit
+   * @param {number} best
+   * @param {boolean} anew
+   */
+  renew(shown, hit, best, anew) {
+    const state = this.unfolded.get(hit.id) ?? { all: false, whole: false };
+    const rows = hit.explanation.map((row) => [row.label, this.colours.of(row.label)]);
+    const text = state.whole ? [hit.text, hit.text_marks] : hit.snippet;
+    const label = t("hitLabel", { rank: hit.rank, title: hit.title || hit.id });
+    if (shown.article.getAttribute("aria-label") !== label) shown.article.setAttribute("aria-label", label);
+    /** @type {[keyof Parts, any, () => HTMLElement][]} */
+    const parts = [
+      ["head", [hit.rank, hit.title, hit.url, this.moves.get(hit.id), best, hit.explanation, rows], () => this.head(hit, best)],
+      ["passage", [text, hit.metadata, rows], () => this.passagePart(hit, state)],
+      ["why", [hit.explanation, rows, state.all], () => this.why(hit, state)],
+    ];
+    for (const [name, content, make] of parts) {
+      const signature = JSON.stringify(content);
+      if (!anew && shown.signatures[name] === signature) continue;
+      shown.signatures[name] = signature;
+      const made = make();
+      shown.parts[name].replaceWith(made);
+      shown.parts[name] = made;
+    }
+  }
+
+  /**
+   * @param {string} id
+   * @param {Partial<Unfolded>} change
+   */
+  unfold(id, change) {
+    this.unfolded.set(id, { ...(this.unfolded.get(id) ?? { all: false, whole: false }), ...change });
+    this.update(this.hits, this.moves);
   }
 
   /**
    * @param {Hit} hit
    * @param {number} best
    */
-  content(hit, best) {
+  head(hit, best) {
     const { total } = hundredths(hit.explanation.map((row) => row.contribution));
-    const state = this.unfolded.get(hit.id) ?? { all: false, whole: false };
-    const unfold = (/** @type {Partial<typeof state>} */ change) => {
-      this.unfolded.set(hit.id, { ...state, ...change });
-      this.again(hit.id);
-    };
     return h(
-      "article",
-      { "aria-label": t("hitLabel", { rank: hit.rank, title: hit.title || hit.id }) },
+      "div",
+      {},
       h(
         "header",
         {},
@@ -101,18 +124,24 @@ export class HitList {
         h("span", { class: "score", "data-hundredths": total, title: t("score") }, fixed(total)),
       ),
       scoreBar(hit.explanation, this.colours, best),
-      h(
-        "div",
-        { class: "body" },
-        h("div", { class: "passage" }, this.passage(hit, state.whole), this.foot(hit, state.whole, unfold)),
-        reasons(hit.explanation, {
-          colours: this.colours,
-          all: state.all,
-          toggle: () => unfold({ all: !state.all }),
-          open: this.openConcept,
-        }),
-      ),
     );
+  }
+
+  /**
+   * @param {Hit} hit
+   * @param {Unfolded} state
+   */
+  passagePart(hit, { whole }) {
+    return h("div", { class: "passage" }, this.passage(hit, whole), this.foot(hit, whole));
+  }
+
+  /**
+   * @param {Hit} hit
+   * @param {Unfolded} state
+   */
+  why(hit, { all }) {
+    const toggle = () => this.unfold(hit.id, { all: !all });
+    return reasons(hit.explanation, { colours: this.colours, all, toggle, open: this.openConcept });
   }
 
   /**
@@ -138,9 +167,8 @@ export class HitList {
   /**
    * @param {Hit} hit
    * @param {boolean} whole
-   * @param {(change: {whole: boolean}) => void} unfold
    */
-  foot(hit, whole, unfold) {
+  foot(hit, whole) {
     const facts = Object.entries(hit.metadata).filter(([name, value]) => name !== "url" && isScalar(value));
     return h(
       "p",
@@ -148,7 +176,7 @@ export class HitList {
       ...facts.slice(0, FACTS).map(([name, value]) => h("span", { class: "fact" }, stranger(name, { class: "name" }), " ", stranger(String(value)))),
       h(
         "button",
-        { type: "button", class: "quiet", "aria-expanded": String(whole), on: { click: () => unfold({ whole: !whole }) } },
+        { type: "button", class: "quiet", "aria-expanded": String(whole), on: { click: () => this.unfold(hit.id, { whole: !whole }) } },
         t(whole ? "snippetOnly" : "wholePassage"),
       ),
       h("button", { type: "button", class: "quiet", on: { click: () => this.openDocument(hit.id) } }, t("document")),
@@ -168,6 +196,13 @@ export class HitList {
       if (Math.abs(by) > 1) element.animate([{ transform: `translateY(${by}px)` }, { transform: "none" }], SLIDE);
     }
   }
+}
+
+/** A hit's place in the list, empty. @param {string} id @returns {Shown} */
+function shownAt(id) {
+  const parts = { head: h("div"), passage: h("div"), why: h("div") };
+  const article = h("article", {}, parts.head, h("div", { class: "body" }, parts.passage, parts.why));
+  return { element: h("li", { class: "hit", tabindex: -1, "data-id": id }, article), article, parts, signatures: {} };
 }
 
 /**

@@ -67,23 +67,37 @@ export function translate(root) {
   }
 }
 
+/** @type {Map<string, Intl.NumberFormat>} made once: making one takes longer than using it a hundred times */
+const formats = new Map();
+
+/**
+ * @param {number} value
+ * @param {Intl.NumberFormatOptions} [options]
+ */
+function formatted(value, options = {}) {
+  const key = current + JSON.stringify(options);
+  const format = formats.get(key) ?? new Intl.NumberFormat(current, options);
+  formats.set(key, format);
+  return format.format(value);
+}
+
 /** @param {number} value */
 export function count(value) {
-  return new Intl.NumberFormat(current).format(value);
+  return formatted(value);
 }
 
 /** Hundredths as a number with two digits. @param {number} value */
 export function fixed(value) {
-  return new Intl.NumberFormat(current, { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(value / 100);
+  return formatted(value / 100, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
 /** @param {number} share 0 to 1 */
 export function percent(share) {
   const digits = share > 0 && share < 0.1 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 };
-  return new Intl.NumberFormat(current, { style: "percent", ...digits }).format(share);
+  return formatted(share, { style: "percent", ...digits });
 }
 
 /** A factor or weight, as short as it can be. @param {number} value */
 export function short(value) {
-  return new Intl.NumberFormat(current, { maximumSignificantDigits: 3 }).format(value);
+  return formatted(value, { maximumSignificantDigits: 3 });
 }

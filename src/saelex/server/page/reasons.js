@@ -100,7 +100,7 @@ function fired(row) {
   const side = (/** @type {string[]} */ words, /** @type {string[]} */ context) =>
     [...new Map([...words, ...context.map((word) => t("near", { word }))].map((word) => [word.toLowerCase(), word])).values()].join(", ");
   const sides = [side(row.query_words, row.query_context), side(row.document_words, row.document_context)].filter(Boolean);
-  const text = sides[0]?.toLowerCase() === sides[1]?.toLowerCase() ? sides[0] : sides.join(" → ");
+  const text = sides[0]?.toLowerCase() === sides[1]?.toLowerCase() ? sides[0] : sides.join("\u00a0→ ");
   return text && text.toLowerCase() !== readable(row.label).replace(/[“”]/g, "").toLowerCase() ? stranger(text, { class: "fired" }) : null;
 }
 
