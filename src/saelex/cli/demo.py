@@ -10,6 +10,7 @@ import typer
 
 from saelex.cli.logs import say
 from saelex.cli.options import DEFAULT_MODEL, Json, load_encoder, print_json, stopping_in_order
+from saelex.cli.serve import HOST, check_installed, serve_indexes
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 
@@ -44,6 +45,8 @@ QUESTIONS = {
 }
 """Prepared ones by language; the documentation is English for all of them."""
 MULTILINGUAL = "saelex-multilingual"
+SERVED_AS = "python"
+"""The demo's index has this name where it is served."""
 
 
 def demo(
@@ -62,6 +65,9 @@ def demo(
             f"model {MULTILINGUAL}, which finds the English texts by questions in other languages.",
         ),
     ] = DEFAULT_LANGUAGE,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve it on this machine, with a page to search and steer in a browser.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Search the documentation of this Python by concepts; every hit says why.
@@ -71,9 +77,16 @@ def demo(
     if question is None and language not in QUESTIONS:
         known = ", ".join(QUESTIONS)
         raise InputError(f"the demo has no questions in {language!r}, only in {known}; ask one of your own")
+    if serve:
+        if question is not None or k is not None or json:
+            raise InputError("--serve asks nothing; leave out QUESTION, -k and --json")
+        check_installed()
     encoder = load_encoder(DEFAULT_MODEL if language == DEFAULT_LANGUAGE else MULTILINGUAL)
     path = demo_path(encoder)
     with open_demo(path, encoder) as index:
+        if serve:
+            _serve(index)
+            return
         questions = [question] if question is not None else list(QUESTIONS[language])
         hits = k or (5 if question is not None else 3)
         found = [index.search(asked, hits) for asked in questions]
@@ -90,6 +103,14 @@ def demo(
     if question is None:
         typer.echo('Ask your own: saelex demo "how do I ...?"')
         typer.echo(f'Steer it:     saelex search {path} "open a file" --explain --boost zip=3')
+        typer.echo(f"See it:       saelex serve {SERVED_AS}={path}")
+
+
+def _serve(index: Index) -> None:
+    from saelex.server.running import allowed_hosts
+    from saelex.server.settings import Settings
+
+    serve_indexes({SERVED_AS: index}, Settings(allowed_hosts=allowed_hosts(HOST, (), key=False)))
 
 
 def demo_path(encoder: Encoder) -> Path:

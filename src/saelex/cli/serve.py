@@ -66,12 +66,18 @@ def serve(
 
 def serve_indexes(indexes: dict[str, Index], settings: Settings, host: str = HOST, port: int = PORT) -> None:
     """Serve open indexes until a signal, and say where."""
+    from saelex.server import running
     from saelex.server.app import create_app
-    from saelex.server.running import run
+    from saelex.server.library import warm
 
     names = ", ".join(f"{name} ({len(index):,} documents)" for name, index in indexes.items())
-    app = create_app(indexes, settings)
-    run(app, host, port, grace=settings.seconds, listening=lambda address: say(f"saelex: serving {names} at {address}"))
+    for index in indexes.values():
+        warm(index)
+
+    def listening(address: str) -> None:
+        say(f"saelex: serving {names} at {address}")
+
+    running.run(create_app(indexes, settings), host, port, grace=settings.seconds, listening=listening)
 
 
 def check_installed() -> None:

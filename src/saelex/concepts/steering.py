@@ -76,10 +76,12 @@ class Steering:
         steered |= {latent: factor * weights.get(latent, usual) for latent, factor in self.boost.items()}
         steered |= self.add
         latents = sorted(steered)
+        with np.errstate(over="ignore"):  # a weight that is not finite is refused where the query is read
+            changed = np.array([steered[latent] for latent in latents], np.float32)
         return SparseRows(
             np.array([0, len(latents)], np.int64),
             np.array(latents, np.int32),
-            np.array([steered[latent] for latent in latents], np.float32),
+            changed,
             rows.n_latents,
             None if rows.positions is None else np.array([positions.get(i, -1) for i in latents], np.int32),
         )

@@ -12,6 +12,7 @@ import weakref
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ class ConceptStore:
         start = " ".join(text.split()).casefold()
         density = dict(self._execute("SELECT latent, density FROM concept"))
         found: dict[int, bool] = {}
-        for latent, label in self._all_labels() if start else ():
+        for latent, label in self._all_labels if start else ():
             if (at := label.find(start)) >= 0 and (at == 0 or re.search(rf"\b{re.escape(start)}", label)):
                 found[latent] = found.get(latent, False) or at == 0
         return sorted(found, key=lambda latent: (not found[latent], -density[latent], latent))[:limit]
@@ -236,16 +237,18 @@ class ConceptStore:
     def _labelled(self, folded: str, *, whole: bool) -> list[int]:
         """Latents of this label, or of one that these words lead; compared without regard to case."""
         start = folded + SEPARATOR
-        labels = self._all_labels()
-        found = (latent for latent, label in labels if (label == folded if whole else label.startswith(start)))
+        found = (
+            latent for latent, label in self._all_labels if (label == folded if whole else label.startswith(start))
+        )
         return list(dict.fromkeys(found))
 
-    def _all_labels(self) -> Iterator[tuple[int, str]]:
-        """Every label of every latent, in whatever language and published, without regard to case."""
+    @cached_property
+    def _all_labels(self) -> list[tuple[int, str]]:
+        """Every label of every latent, in whatever language and published, folded: read once, for they never change."""
         rows = self._execute("SELECT latent, label FROM concept ORDER BY latent")
         rows += [(latent, label) for latent, _, label in self._labels()]
         rows += [(latent, published.text) for latent, published in self._published().items()]
-        return ((latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows)
+        return [(latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows]
 
     def _labels(self, latent: int | None = None) -> list[tuple[int, str, str]]:
         """(latent, language, label) of one latent, or of all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from saelex.server.metrics import Metrics
 from saelex.server.queue import Batcher
 from saelex.server.settings import Settings
 from saelex.vectors import SparseRows
+
+_PADDED = 1024  # tokens of one forward pass: more fill no core better, and short texts are padded to the longest
 
 
 class Encoded(NamedTuple):
@@ -91,11 +93,12 @@ class Encoding:
             if batch and tokens > self._budget:
                 break
             batch.append(one)
-        made: dict[int, SparseRows | Exception] = {}
+        made: dict[tuple[str, Side], SparseRows | Exception] = {}
         for side in ("query", "document"):
-            chosen = [i for i, one in enumerate(batch) if one.side == side]
-            made.update(zip(chosen, self._rows([batch[i].text for i in chosen], side)))
-        return [made[i] for i in range(len(batch))]
+            lengths = {one.text: self._tokens(one) for one in batch if one.side == side}
+            for texts in _of_like_length(lengths):
+                made.update(zip([(text, side) for text in texts], self._rows(texts, side)))
+        return [made[one.text, one.side] for one in batch]
 
     def _tokens(self, one: _Text) -> int:
         if one.tokens is None:
@@ -107,11 +110,21 @@ class Encoding:
 
     def _rows(self, texts: list[str], side: Side) -> list[SparseRows] | list[Exception] | list[SparseRows | Exception]:
         """A row each. Where one text cannot be encoded the others still are."""
-        if not texts:
-            return []
         encode = self.encoder.encode_query if side == "query" else self.encoder.encode_document
         try:
             rows = encode(texts)
         except Exception as error:
             return [error] if len(texts) == 1 else [row for text in texts for row in self._rows([text], side)]
         return [rows[i] for i in range(len(texts))]
+
+
+def _of_like_length(lengths: Mapping[str, int]) -> Iterator[list[str]]:
+    """Texts in parts that are padded little: the longest first, until the part has so many tokens with padding."""
+    part: list[str] = []
+    for text in sorted(lengths, key=lambda text: -lengths[text]):
+        if part and lengths[part[0]] * (len(part) + 1) > _PADDED:
+            yield part
+            part = []
+        part.append(text)
+    if part:
+        yield part

@@ -124,7 +124,7 @@ class Guard:
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
         shown = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        if not hmac.compare_digest(shown.encode(), self._key):
+        if not hmac.compare_digest(shown.encode("latin-1"), self._key):  # the bytes that came
             detail = "wrong or no API key; send it as Authorization: Bearer KEY, or X-API-Key: KEY"
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
 

@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 
 _SUFFIX = ".saelex"
 _TAKEN = ("indexes", "embeddings")  # paths of their own below /v1
+_MOST_WRITES = 16  # that may wait: each holds its documents
 _KINDS = {"text": "string", "number": "number", "truth": "boolean", "null": "null"}
 
 
@@ -63,6 +64,40 @@ def open_indexes(paths: Mapping[str, Path]) -> Iterator[dict[str, Index]]:
         yield indexes
 
 
+def warm(index: Index) -> None:
+    """What is loaded or compiled by the first search is so before the first query comes."""
+    for hits in index.search_batch(["a", "the first query"], 1):
+        for hit in hits:
+            hit.snippet()
+
+
+class Work:
+    """Threads for what is done for one request alone: reasons, documents, writes. A bounded number may wait."""
+
+    def __init__(self, name: str, threads: int, most: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, name)
+        self._most = most
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """What waits or is under way."""
+        return self._waiting
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """What the call gives. Raises QueueFullError where too many wait, and what the call raises."""
+        if self._waiting >= self._most:
+            raise QueueFullError
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Let what is under way end."""
+        self._threads.shutdown()
+
+
 class Served:
     """One index of a server. Whatever asks the index does so in one of its threads: its locks must not stop the loop.
 
@@ -84,7 +119,7 @@ class Served:
             wait=settings.batch_wait,
             batched=metrics.batched("search"),
         )
-        self.writes = ThreadPoolExecutor(1, f"write-{name}")  # one after the other
+        self.writes = Work(f"write-{name}", 1, _MOST_WRITES)  # one after the other
         self._described: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -124,39 +159,14 @@ class Served:
 
     def close(self) -> None:
         self.searches.close()
-        self.writes.shutdown()
-
-
-class Work:
-    """Threads for what is done for one request alone: reasons, documents, concepts. A bounded number may wait."""
-
-    def __init__(self, most: int) -> None:
-        self._threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "work")
-        self._most = most
-        self._waiting = 0
-
-    def __len__(self) -> int:
-        return self._waiting
-
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """What the call gives. Raises QueueFullError where too many wait, and what the call raises."""
-        if self._waiting >= self._most:
-            raise QueueFullError
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._waiting -= 1
-
-    def close(self) -> None:
-        self._threads.shutdown()
+        self.writes.close()
 
 
 class Library:
     """All indexes of a server, by name."""
 
     def __init__(self, indexes: Mapping[str, Index], settings: Settings, metrics: Metrics) -> None:
-        self.work = Work(settings.queue)
+        self.work = Work("work", min(4, os.cpu_count() or 1), settings.queue)
         self._encodings: dict[str, Encoding] = {}
         self.served: dict[str, Served] = {}
         for name, index in indexes.items():
@@ -188,4 +198,5 @@ class Library:
             "encode": sum(len(encoding.queue) for encoding in self._encodings.values()),
             "search": sum(len(served.searches) for served in self.served.values()),
             "work": len(self.work),
+            "write": sum(len(served.writes) for served in self.served.values()),
         }

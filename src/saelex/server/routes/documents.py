@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -96,4 +95,4 @@ async def _written(served: Served, write: Callable[[], Result], metrics: Metrics
         finally:
             metrics.stage("write", time.perf_counter() - start)
 
-    return await asyncio.get_running_loop().run_in_executor(served.writes, begun)
+    return await served.writes.run(begun)
