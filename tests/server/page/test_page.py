@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import sys
@@ -14,7 +15,7 @@ from tests.index.fakes import FakeEncoder
 from tests.server.page.conftest import Look
 from tests.server.page.served import HOSTILE, latents_of, serving
 
-from saelex import Index
+from saelex import Index, server
 from saelex.cli import main
 from saelex.server.settings import Settings
 
@@ -86,6 +87,28 @@ def test_a_search_shows_hits_with_their_reasons(look: Look, indexes: dict[str, I
     assert page.locator(".query mark").all_inner_texts() == ["read", "zip", "archive"]
     assert fragment(page) == f"q={Q}"
     assert page.title() == f"{Q} – saelex"
+
+
+def test_every_module_is_loaded_at_once() -> None:
+    """Without this a browser learns of each module only from the one that imports it: round trips in a row."""
+    folder = Path(server.__file__).parent / "page"
+    modules = {file.relative_to(folder).as_posix() for file in folder.rglob("*.js")}
+    loaded = re.findall(r'(?:src|rel="modulepreload" href)="page/([^"]+)"', (folder / "index.html").read_text())
+    assert set(loaded) == modules and len(loaded) == len(modules)
+
+
+@slow
+def test_figures_that_are_shown_add_up(look: Look) -> None:
+    page = look(ready="#q")
+    values = [[1.005, 2.333, 0.0049, 0.0], [1 / 3] * 300, [0.004] * 7, [12.345, 1e-9], []]
+    for parts, total, given in page.evaluate(
+        "(values) => import('/page/numbers.js').then(({ hundredths }) =>"
+        " values.map((given) => { const { parts, total } = hundredths(given); return [parts, total, given]; }))",
+        values,
+    ):
+        assert sum(parts) == total
+        assert abs(total - 100 * math.fsum(given)) <= 0.5
+        assert all(abs(part - 100 * value) < 1 for part, value in zip(parts, given))
 
 
 @slow

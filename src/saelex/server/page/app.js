@@ -2,16 +2,17 @@
 
 import { api, isAbort, onKeyNeeded } from "./api.js";
 import { Colours, lightUp } from "./colours.js";
-import { Column, totals } from "./column.js";
+import { Column } from "./column.js";
 import { inBoth, moves } from "./compare.js";
 import { ConceptPage } from "./concept.js";
 import { LANGUAGES, keepLanguage, language, t, takeLanguage, translate } from "./i18n.js";
 import { askForKey } from "./key.js";
 import { problem } from "./problems.js";
+import { totals } from "./query.js";
 import { DocumentPage } from "./reading.js";
+import { shortcuts } from "./shortcuts.js";
 import { Store } from "./state.js";
 import { takeTheme, toggledTheme } from "./theme.js";
-import { shortcuts } from "./shortcuts.js";
 
 /** @typedef {import("./state.js").State} State */
 

@@ -1,6 +1,6 @@
 // Which concept has which colour. Eight colours, each with a number and a way of underlining, so that none rests on colour.
 
-export const SLOTS = 8;
+const SLOTS = 8;
 
 /** One colour a label, kept while the label is among the eight that contribute most. */
 export class Colours {

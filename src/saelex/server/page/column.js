@@ -7,10 +7,10 @@ import { h, icon, keepFocus } from "./dom.js";
 import { filterChips, filterFields, isAsked } from "./filters.js";
 import { HitList } from "./hits.js";
 import { t } from "./i18n.js";
-import { readable } from "./labels.js";
-import { markedText } from "./marks.js";
+import { failure, landing, nothingFound } from "./notices.js";
 import { optionFields } from "./options.js";
 import { problem } from "./problems.js";
+import { markedQuery } from "./query.js";
 import { MOST, isSteered } from "./state.js";
 import { SteeringPanel } from "./steering.js";
 
@@ -316,7 +316,7 @@ export class Column {
     this.hits.update(hits, this.moves ?? new Map(), anew);
     this.element.classList.toggle("is-landing", !this.result && !this.error);
     this.element.classList.toggle("has-nothing", !hits.length);
-    this.showQuery(hits);
+    this.query.replaceChildren(...(this.result && hits.length ? markedQuery(this.result, this.shared.colours) : []));
     this.showStatus(hits);
     this.showNotice(hits);
     this.more.hidden = !hits.length || hits.length < this.state().k || hits.length >= MOST;
@@ -333,24 +333,6 @@ export class Column {
     this.show();
   }
 
-  /** The query with the words at which concepts fired, of all hits together. @param {Hit[]} hits */
-  showQuery(hits) {
-    const labels = [...totals(hits).entries()].sort((a, b) => b[1] - a[1]).map(([label]) => label);
-    const latents = new Map(hits.flatMap(({ explanation }) => explanation.map((row) => [row.label, row.word ? null : row.latents[0]])));
-    /** @type {Map<string, {start: number, end: number, rows: Set<number>}>} */
-    const places = new Map();
-    for (const hit of hits) {
-      for (const { start, end, rows } of hit.query_marks) {
-        const place = places.get(`${start} ${end}`) ?? { start, end, rows: new Set() };
-        rows.forEach((row) => place.rows.add(labels.indexOf(hit.explanation[row].label)));
-        places.set(`${start} ${end}`, place);
-      }
-    }
-    const marks = [...places.values()].map((place) => ({ ...place, rows: [...place.rows].sort((a, b) => a - b) }));
-    const concept = (/** @type {number} */ i) => ({ slot: this.shared.colours.of(labels[i]), label: readable(labels[i]), latent: latents.get(labels[i]) ?? null });
-    this.query.replaceChildren(...(hits.length && this.result ? markedText(this.result.query, marks, concept) : []));
-  }
-
   /** @param {Hit[]} hits */
   showStatus(hits) {
     const facts = this.facts();
@@ -362,35 +344,9 @@ export class Column {
 
   /** @param {Hit[]} hits */
   showNotice(hits) {
-    const facts = this.facts();
-    if (this.error) {
-      const again = h("button", { type: "button", class: "button", on: { click: () => this.update(false) } }, t("again"));
-      this.notice.replaceChildren(h("h3", {}, this.error.title), h("p", { dir: "auto" }, this.error.detail), again);
-    } else if (!this.result && this.state().q.trim()) {
-      this.notice.replaceChildren(); // it is being looked for
-    } else if (!this.result) {
-      this.notice.replaceChildren(
-        h("p", { class: "lead" }, t("landing")),
-        h("p", {}, t("landingHow")),
-        facts ? h("p", { class: "hint" }, t("landingFacts", { index: facts.name, documents: facts.documents, latents: facts.latents, encoder: facts.encoder })) : "",
-      );
-    } else if (!hits.length) {
-      const filtered = Object.keys(this.settings().where).length > 0;
-      const hints = [filtered ? t("noHitsFiltered") : "", isSteered(this.settings()) ? t("noHitsSteered") : "", filtered || isSteered(this.settings()) ? "" : t("noHitsPlain")];
-      this.notice.replaceChildren(h("h3", {}, t("noHits")), h("p", {}, hints.filter(Boolean).join(" ")));
-    } else {
-      this.notice.replaceChildren();
-    }
+    const { q } = this.state();
+    if (this.error) return this.notice.replaceChildren(...failure(this.error, () => this.update(false)));
+    if (this.result) return this.notice.replaceChildren(...(hits.length ? [] : nothingFound(this.settings())));
+    this.notice.replaceChildren(...(q.trim() ? [] : landing(this.facts())));
   }
-}
-
-/**
- * What each label contributes to all these hits.
- * @param {Hit[]} hits
- * @returns {Map<string, number>}
- */
-export function totals(hits) {
-  const sums = new Map();
-  for (const row of hits.flatMap((hit) => hit.explanation)) sums.set(row.label, (sums.get(row.label) ?? 0) + row.contribution);
-  return sums;
 }

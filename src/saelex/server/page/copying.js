@@ -71,7 +71,7 @@ function written(value) {
  * The same as a few lines of Python.
  * @param {Search} search
  */
-export function pythonLines({ q, k, index, settings }) {
+function pythonLines({ q, k, index, settings }) {
   /** @type {[string, any][]} */
   const options = [
     ["mode", settings.mode === "exact" ? null : settings.mode],

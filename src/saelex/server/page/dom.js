@@ -33,13 +33,13 @@ export function stranger(text, attributes = {}) {
  * @param {Node} content
  */
 export function outwardLink(address, content) {
-  const url = typeof address === "string" && /^https?:\/\//i.test(address) ? URL.parse?.(address) ?? tryUrl(address) : null;
+  const url = typeof address === "string" && /^https?:\/\//i.test(address) ? readUrl(address) : null;
   if (!url) return content;
   return h("a", { href: url.href, rel: "noopener noreferrer nofollow external", target: "_blank" }, content);
 }
 
 /** @param {string} address */
-function tryUrl(address) {
+function readUrl(address) {
   try {
     return new URL(address);
   } catch {

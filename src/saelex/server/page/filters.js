@@ -42,7 +42,7 @@ function isChosen({ kinds, values }) {
  * @param {string} name
  * @param {any} value
  */
-export function withField(where, name, value) {
+function withField(where, name, value) {
   const others = Object.entries(where).filter(([field]) => field !== name);
   return Object.fromEntries(value === null ? others : [...others, [name, value]]);
 }

@@ -121,7 +121,7 @@ export class HitList {
         h("span", { class: "rank" }, String(hit.rank)),
         h("h3", {}, outwardLink(hit.url, stranger(hit.title || hit.id))),
         moveTag(this.moves.get(hit.id)),
-        h("span", { class: "score", "data-hundredths": total, title: t("score") }, fixed(total)),
+        h("span", { class: "score", title: t("score") }, fixed(total)),
       ),
       scoreBar(hit.explanation, this.colours, best),
     );

@@ -68,7 +68,7 @@ export function reasons(rows, { colours, all, toggle, open }) {
  * @param {string} kind
  */
 function figure(value, kind) {
-  return h("span", { class: `figure ${kind}`, "data-hundredths": value }, fixed(value));
+  return h("span", { class: `figure ${kind}` }, fixed(value));
 }
 
 /**

@@ -31,11 +31,6 @@ export const MOST = 100;
 export const MODES = ["exact", "capped", "two_step"];
 const PREFIXES = ["", "b."];
 
-/** @returns {Settings} */
-export function plainSettings() {
-  return { index: "", mode: "exact", words: true, labels: "", where: {}, boost: {}, ban: [], add: {} };
-}
-
 /** @param {Settings} settings */
 export function isSteered(settings) {
   return settings.ban.length + Object.keys(settings.boost).length + Object.keys(settings.add).length > 0;
@@ -46,7 +41,7 @@ export function isSteered(settings) {
  * @param {string} hash with or without "#"
  * @returns {State}
  */
-export function readAddress(hash) {
+function readAddress(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const k = Number(given.get("k"));
   const columns = given.has("compare") ? PREFIXES : PREFIXES.slice(0, 1);
@@ -65,7 +60,7 @@ export function readAddress(hash) {
  * The address's part after "#". Only what is not as usual is in it.
  * @param {State} state
  */
-export function writeAddress(state) {
+function writeAddress(state) {
   const out = new URLSearchParams();
   if (state.q) out.set("q", state.q);
   if (state.k !== K) out.set("k", String(state.k));
