@@ -1,5 +1,7 @@
 // What the server is asked, and what went wrong in words.
 
+import { keep, kept } from "./storage.js";
+
 /** @typedef {import("./marks.js").Mark} Mark */
 /**
  * @typedef {object} Row a label's share of a score
@@ -79,7 +81,7 @@ export function onKeyNeeded(ask) {
  */
 async function request(path, { body, signal } = {}) {
   for (let tries = 0; ; ) {
-    const key = kept();
+    const key = kept(KEY, "sessionStorage");
     const response = await answer(new URL(`v1/${path}`, document.baseURI), {
       method: body === undefined ? "GET" : "POST",
       headers: {
@@ -91,7 +93,7 @@ async function request(path, { body, signal } = {}) {
       signal,
     });
     if (response.ok) return response.json();
-    if (response.status === 401 && kept() !== key) continue; // somebody has typed it meanwhile
+    if (response.status === 401 && kept(KEY, "sessionStorage") !== key) continue; // somebody has typed it meanwhile
     if (response.status === 401) {
       asking ??= askKey().finally(() => (asking = null));
       if (await asking) continue;
@@ -141,13 +143,9 @@ function pause(ms, signal) {
   });
 }
 
-function kept() {
-  return sessionStorage.getItem(KEY) ?? "";
-}
-
 /** For this tab alone, until it is closed. @param {string} key */
 export function keepKey(key) {
-  sessionStorage.setItem(KEY, key);
+  keep(KEY, key, "sessionStorage");
 }
 
 /** @param {unknown} error */

@@ -1,5 +1,6 @@
 // The page's own words, in the reader's language.
 
+import { keep, kept } from "./storage.js";
 import { de } from "./text/de.js";
 import { en } from "./text/en.js";
 import { es } from "./text/es.js";
@@ -22,7 +23,7 @@ let current = "en";
  */
 export function takeLanguage(asked) {
   const before = current;
-  const wanted = [asked, localStorage.getItem(KEPT) ?? "", ...navigator.languages].map((code) => code.slice(0, 2).toLowerCase());
+  const wanted = [asked, kept(KEPT), ...navigator.languages].map((code) => code.slice(0, 2).toLowerCase());
   current = wanted.find((code) => code in TEXTS) ?? "en";
   document.documentElement.lang = current;
   return current !== before;
@@ -30,7 +31,7 @@ export function takeLanguage(asked) {
 
 /** @param {string} code */
 export function keepLanguage(code) {
-  localStorage.setItem(KEPT, code);
+  keep(KEPT, code);
 }
 
 export function language() {
