@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 from tests.cli.conftest import Saelex
 
 from saelex.cli import demo
+from saelex.cli.options import named_paths
 from saelex.errors import InputError
 from saelex.server import running
-from saelex.server.library import named_paths
 
 
 @pytest.fixture

@@ -69,6 +69,9 @@ def test_queries_come_in_a_list(index: Index, queries: Any) -> None:
             "no document has the field 'language'; known are lang, none, open",
         ),
         ({"where": {"language": {"!=": "en"}}}, "no document has the field 'language'"),
+        ({"where": {"any of": [{"lang": "en"}, {"language": "en"}]}}, "no document has the field 'language'"),
+        ({"where": {"none of": [{"year": "2001"}]}}, "year holds number, never text"),
+        ({"where": {"language": {"exists": True}}}, "no document has the field 'language'"),
         ({"where": {"source.url": "x"}}, "no document has the field 'source.url'"),
         ({"where": {"lang": {"like": "e"}}}, "unknown comparison 'like'; known are <"),
         ({"where": {"lang": {1: "e"}}}, "unknown comparison 1; known are <"),
@@ -101,6 +104,8 @@ def test_filters_that_mean_something(index: Index) -> None:
         ({"lang": {"!=": "en"}, "year": {"!=": 1990}}, {f"d{i}" for i in range(2, 20, 2)} | {"x"}),
         ({}, {"x", *(f"d{i}" for i in range(20))}),
         ({"lang": []}, set()),
+        ({"any of": [{"year": 1990}, {"source": {"exists": True}}]}, {"d0", "x"}),
+        ({"year": {"not in": ["1990"]}}, {"x", *(f"d{i}" for i in range(20))}),
     ):
         assert {hit.id for hit in index.search("text wing lift title", k=50, where=where)} == ids
     assert len(index.search("text wing lift title", k=np.int64(2))) == 2  # type: ignore[arg-type]

@@ -49,7 +49,9 @@ def serve(index: Index) -> Iterator[Serve]:
 
         def start(**settings: Any) -> TestClient:
             app = create_app({"notes": index}, Settings(**settings))
-            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+            client = TestClient(app, raise_server_exceptions=False)
+            stack.enter_context(client)
+            return client
 
         yield start
 

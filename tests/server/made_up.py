@@ -56,9 +56,9 @@ def statuses(document: Any, mode: GenerationMode, examples: int) -> Counter[int]
 def failures(folder: Path, cases: int) -> int:
     """Answers of 5xx to about so many requests, half of them such as the document allows; 0 or the first one."""
     with schema(folder) as document:
-        for mode in GenerationMode:
+        for mode in ("positive", "negative"):
             try:
-                statuses(document, mode, max(1, cases // (2 * _OPERATIONS)))
+                statuses(document, GenerationMode(mode), max(1, cases // (2 * _OPERATIONS)))
             except AssertionError:
                 return 1
     return 0

@@ -33,6 +33,8 @@ SEARCHES: list[tuple[dict[str, Any], str]] = [
     ({"query": "wing", "where": {"year": {"~": 1}}}, "unknown comparison"),
     ({"query": "wing", "where": {"year": 2**70}}, "larger than any number"),
     ({"query": "wing", "where": {"year": {"in": {}}}}, "where"),
+    ({"query": "wing", "where": {"any of": [{"any of": {}}]}}, "takes a list of filters"),
+    ({"query": "wing", "where": {"year": [[1]]}}, "neither text, number"),
     ({"query": "wing", "language": "xx"}, "unknown language"),
     ({"query": "wing", "top": 5}, "top: Extra inputs"),
     ({"vector": {"indices": [1, 1], "values": [1.0, 1.0]}}, "twice"),

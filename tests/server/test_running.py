@@ -82,7 +82,7 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
 
 def test_what_is_reached_from_this_machine_alone() -> None:
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.1.2.3", "::1", "LOCALHOST")))
-    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "example.org", "")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "example.org", "127.example.org", "")))
     assert allowed_hosts("127.0.0.1", (), key=True) == ()
     assert "evil.example" not in allowed_hosts("127.0.0.1", (), key=False)
     assert {"localhost", "127.0.0.1", "::1"} <= set(allowed_hosts("127.0.0.1", (), key=False))

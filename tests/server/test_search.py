@@ -33,6 +33,7 @@ def test_hits_are_those_of_the_library(serve: Serve, labelled: Index) -> None:
         {"k": 2},
         {"where": {"lang": ["en"], "year": {">=": 1960}}},
         {"boost": ["flying=3"], "ban": ["word:money"], "add": ["finance=0.5"], "words": False},
+        {"where": {"any of": [{"year": 1990}, {"lang": {"not in": ["de", "en"]}}]}},
         {"where": None, "language": "de", "words": True, "mode": "exact"},
     ]
     for options in cases:

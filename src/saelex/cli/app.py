@@ -23,6 +23,7 @@ from saelex.cli.index import index
 from saelex.cli.label import label
 from saelex.cli.label_free import label_free
 from saelex.cli.logs import LogFormat, LogLevel, set_up
+from saelex.cli.mcp import mcp
 from saelex.cli.merge import merge
 from saelex.cli.mine import mine
 from saelex.cli.mntp import mntp
@@ -89,6 +90,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(fuse)
 app.command()(export)
+app.command()(mcp)
 app.command()(mine)
 app.command()(score)
 app.command()(recipes)

@@ -68,6 +68,18 @@ def set_up(*, quiet: bool = False, level: LogLevel | None = None, form: LogForma
         _undo.enter_context(showing(not quiet, _say_progress if form is LogFormat.json else None))
 
 
+def show_too(*names: str) -> None:
+    """Warnings and errors of other packages' loggers are shown as saelex's own, until the command ends."""
+    own = logging.getLogger(_NAME)
+    for name in names:
+        logger = logging.getLogger(name)
+        _undo.callback(logger.setLevel, logger.level)
+        logger.setLevel(max(logging.WARNING, own.level))
+        for handler in own.handlers:
+            _undo.callback(logger.removeHandler, handler)
+            logger.addHandler(handler)
+
+
 def say(message: str) -> None:
     """What is worth knowing beside the result; nothing under --quiet."""
     if not _settings.quiet:

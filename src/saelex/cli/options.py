@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import textwrap
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,17 +16,22 @@ import typer
 
 from saelex.cli.logs import say, say_error
 from saelex.errors import InputError
+from saelex.files import absolute
 from saelex.hub import check_obtainable
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
     from saelex.index.index import Index
+    from saelex.index.text_encoder import TextEncoder
 
 DEFAULT_MODEL = "saelex-minilm"
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Embedded model, model folder or hub id.")]
 Moved = Annotated[
     str | None, typer.Option("--model", "-m", help="The index's own encoder, where its folder has moved since.")
+]
+Indexes = Annotated[
+    list[str], typer.Argument(metavar="INDEX...", help="Indexes: PATH, or NAME=PATH to be found by that name.")
 ]
 Wait = Annotated[
     float,
@@ -73,6 +79,7 @@ RecipeFile = Annotated[
 ]
 RecipeSettings = Annotated[bool, typer.Option("--settings", help="List every setting of a recipe and stop.")]
 
+_TAKEN = ("indexes", "embeddings")  # paths of their own below the server's /v1
 _CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 
 
@@ -123,6 +130,46 @@ def open_index(path: Path, model: str | None = None, *, wait: float = 0.0) -> In
     from saelex.index.index import Index
 
     return Index.open(path, None if model is None else load_encoder(model), wait=wait)
+
+
+def named_paths(sources: Sequence[str]) -> dict[str, Path]:
+    """Indexes by name, of NAME=PATH or of PATH, whose name is the folder's without `.saelex`.
+
+    Raises InputError for a name that is there twice, or that no address can have.
+    """
+    paths: dict[str, Path] = {}
+    for source in sources:
+        name, equals, place = source.partition("=")
+        if not equals or os.sep in name or Path(source).exists():
+            name, place = absolute(source).name.removesuffix(".saelex"), source
+        if not name or name in (".", "..", *_TAKEN) or any(sign in name for sign in "/?#%\\"):
+            raise InputError(f"{source}: {name!r} cannot be part of an address; name it otherwise, as in NAME={place}")
+        if name in paths:
+            raise InputError(f"two indexes are called {name!r}; give one another name, as in NAME={place}")
+        paths[name] = Path(place)
+    return paths
+
+
+@contextmanager
+def open_indexes(paths: Mapping[str, Path], model: str | None = None) -> Iterator[dict[str, Index]]:
+    """Several indexes with their encoders loaded, one for all that were made with the same; closed at the end.
+
+    model: the encoder of all of them, as in `open_index`.
+    """
+    from saelex.index.index import Index
+
+    with ExitStack() as stack:
+        indexes: dict[str, Index] = {}
+        given = None if model is None else load_encoder(model)
+        encoders: dict[str, TextEncoder] = {}
+        for name, path in paths.items():
+            index = Index.open(path, given)
+            if given is None and (known := encoders.get(index.settings["fingerprint"])):
+                index.close()
+                index = Index.open(path, known)
+            indexes[name] = stack.enter_context(index)
+            encoders[index.settings["fingerprint"]] = index.encoder
+        yield indexes
 
 
 def say_where_lacking(index: Index, language: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saelex.cli.logs import say
+from saelex.cli.options import Indexes, Moved, named_paths, open_indexes
 from saelex.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,10 +18,7 @@ HOST, PORT = "127.0.0.1", 8000
 
 
 def serve(
-    indexes: Annotated[
-        list[str],
-        typer.Argument(metavar="INDEX...", help="Indexes: PATH, or NAME=PATH to be found by that name."),
-    ],
+    indexes: Indexes,
     host: Annotated[str, typer.Option(help="Where to listen; beyond this machine with a key only.")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = PORT,
     writable: Annotated[bool, typer.Option("--writable", help="Documents may be added and deleted.")] = False,
@@ -39,10 +37,10 @@ def serve(
     log_queries: Annotated[
         bool, typer.Option("--log-queries", help="Log paths and bodies, too: saelex --log-level info serve ...")
     ] = False,
+    model: Moved = None,
 ) -> None:
     """Serve indexes: an HTTP API, and a page to search and steer with. Ctrl-C or SIGTERM ends it in order."""
     check_installed()
-    from saelex.server.library import named_paths, open_indexes
     from saelex.server.running import allowed_hosts, is_loopback
     from saelex.server.settings import Settings
 
@@ -60,7 +58,7 @@ def serve(
         seconds=timeout,
         queue=queue,
     )
-    with open_indexes(paths) as opened:
+    with open_indexes(paths, model) as opened:
         serve_indexes(opened, settings, host, port)
 
 

@@ -235,10 +235,13 @@ class ConceptStore:
             raise _damaged(self._path, str(error)) from error
 
     def _labelled(self, folded: str, *, whole: bool) -> list[int]:
-        """Latents of this label, or of one that these words lead; compared without regard to case."""
+        """Latents of this label, as it is shown or without its mark, or of one that these words lead; in any case."""
         start = folded + SEPARATOR
+        mark = CONTEXT_MARK.casefold()
         found = (
-            latent for latent, label in self._all_labels if (label == folded if whole else label.startswith(start))
+            latent
+            for latent, label in self._all_labels
+            if (folded in (label, label.removesuffix(mark)) if whole else label.startswith(start))
         )
         return list(dict.fromkeys(found))
 
@@ -248,7 +251,7 @@ class ConceptStore:
         rows = self._execute("SELECT latent, label FROM concept ORDER BY latent")
         rows += [(latent, label) for latent, _, label in self._labels()]
         rows += [(latent, published.text) for latent, published in self._published().items()]
-        return [(latent, label.removesuffix(CONTEXT_MARK).casefold()) for latent, label in rows]
+        return [(latent, label.casefold()) for latent, label in rows]
 
     def _labels(self, latent: int | None = None) -> list[tuple[int, str, str]]:
         """(latent, language, label) of one latent, or of all."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from saelex.errors import InputError
 from saelex.index.disk.catalog import Catalog, Transaction
-from saelex.index.filters import Where, json_path
+from saelex.index.filters import Where, every_test, json_path
 
 MOST_FIELDS = 1000
 """Of documents with more different fields than that none are kept, and filters are not checked against them."""
@@ -21,6 +21,7 @@ MOST_LISTED = 100_000
 
 _STATE = "fields"
 _NAMED = 20  # fields that a message names
+_OF_ANY_KIND = ("!=", "not in", "exists")  # true answers, whatever the field holds
 
 
 class Field(NamedTuple):
@@ -79,20 +80,20 @@ class MetadataFields:
 
     def check(self, where: Where) -> None:
         """Raises InputError for a field that no document has, or a value of a kind that it never holds."""
-        for field, wanted in where.items() if self.kinds is not None else ():
+        for field, operator, value in every_test(where) if self.kinds is not None else ():
             kinds = (self.kinds or {}).get(field)
             if kinds is None:
                 raise InputError(f"where: no document has the field {field!r}; {self._known()}")
-            tests = wanted.items() if isinstance(wanted, Mapping) else [("=", wanted)]
-            for operator, value in tests:
-                values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
-                asked = {_kind(one) for one in values}
-                if operator != "!=" and values and not asked & kinds:
-                    held = " or ".join(sorted(kinds)) or "empty lists"
-                    hint = f"; name one of its members, as in '{field}.NAME'" if kinds == {"object"} else ""
-                    raise InputError(
-                        f"where: {field} holds {held}, never {' or '.join(sorted(asked))} such as {values[0]!r}{hint}"
-                    )
+            if operator in _OF_ANY_KIND:
+                continue
+            values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+            asked = {_kind(one) for one in values}
+            if values and not asked & kinds:
+                held = " or ".join(sorted(kinds)) or "empty lists"
+                hint = f"; name one of its members, as in '{field}.NAME'" if kinds == {"object"} else ""
+                raise InputError(
+                    f"where: {field} holds {held}, never {' or '.join(sorted(asked))} such as {values[0]!r}{hint}"
+                )
 
     def _known(self) -> str:
         names = sorted(self.kinds or ())

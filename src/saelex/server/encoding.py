@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,8 +57,7 @@ class Encoding:
         """Vectors of texts. Raises QueueFullError, and InputError for what cannot be encoded."""
         known = {text: row for text in texts if side == "query" and (row := self._found(text)) is not None}
         new = [text for text in dict.fromkeys(texts) if text not in known]
-        self.queue.check_room(len(new))
-        done = await asyncio.gather(*(self.queue.submit(_Text(text, side)) for text in new))
+        done = await self.queue.submit([_Text(text, side) for text in new])
         for text, made in zip(new, done):
             known[text] = made.value
             if side == "query":

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 import time
-from dataclasses import dataclass, field
+from threading import Lock
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _OPEN = ("/", "/health")
 _OPEN_BELOW = "/page/"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _LOGGED = 2000  # bytes of a body
 _HEADERS = {
     "Content-Security-Policy": (
@@ -33,21 +34,32 @@ _HEADERS = {
 }
 
 
-@dataclass
 class Deadline:
-    """When a request must be answered (`time.monotonic`), unless it has come to what must not be cut off."""
+    """When a request must be answered (`until`, by `time.monotonic`), unless it comes to what must not be cut off."""
 
-    seconds: float
-    until: float = field(init=False)
-    lifted: bool = False
-
-    def __post_init__(self) -> None:
-        self.until = time.monotonic() + self.seconds
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.until = time.monotonic() + seconds
+        self._lock = Lock()  # a thread lifts it, or finds that the event loop has given the request up
+        self._lifted = self._passed = False
 
     @property
     def left(self) -> float:
         """Seconds."""
         return max(0.0, self.until - time.monotonic())
+
+    def lift(self) -> None:
+        """What begins now is waited for. Raises TimeoutError where nobody waits any more."""
+        with self._lock:
+            if self._passed:
+                raise TimeoutError
+            self._lifted = True
+
+    def give_up(self) -> bool:
+        """Whether the request is given up; from then on it cannot be lifted."""
+        with self._lock:
+            self._passed = not self._lifted
+            return self._passed
 
     @classmethod
     def of(cls, scope: Scope) -> Deadline:
@@ -110,8 +122,8 @@ class Guard:
         except Exception:
             logger.exception("a request failed")
             if not status:
-                problem = Problem(500, "the server failed; who keeps it finds more in its log")
-                await problem.response(scope["path"])(scope, receive, noted)
+                failed = Problem(500, "the server failed; who keeps it finds more in its log")
+                await failed.response(scope["path"])(scope, receive, noted)
         finally:
             self._note(scope, status, time.perf_counter() - start, body)
 
@@ -156,7 +168,7 @@ class Guard:
         answering = asyncio.ensure_future(self._app(scope, receive, send))
         try:
             await asyncio.wait({answering}, timeout=deadline.left)
-            if not answering.done() and not deadline.lifted:
+            if not answering.done() and deadline.give_up():
                 answering.cancel()
                 await asyncio.wait({answering})
                 raise too_late(deadline.seconds)
@@ -170,7 +182,8 @@ class Guard:
 
     def _note(self, scope: Scope, status: int, seconds: float, body: bytes) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        self._metrics.requests.labels(scope["method"], route, status).inc()
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # a label for each would never end
+        self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         if self._settings.log_queries:
             asked = scope["path"], scope["query_string"].decode("latin-1"), body[:_LOGGED].decode(errors="replace")

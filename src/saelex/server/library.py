@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from saelex.errors import InputError
-from saelex.files import absolute
 from saelex.index.hits import Hit
 from saelex.index.index import Index
-from saelex.index.text_encoder import TextEncoder
 from saelex.server.encoding import Encoding
 from saelex.server.metrics import Gauges, Metrics
 from saelex.server.queue import Batcher, QueueFullError
@@ -24,44 +20,8 @@ from saelex.server.settings import Settings
 
 Result = TypeVar("Result")
 
-_SUFFIX = ".saelex"
-_TAKEN = ("indexes", "embeddings")  # paths of their own below /v1
 _MOST_WRITES = 16  # that may wait: each holds its documents
 _KINDS = {"text": "string", "number": "number", "truth": "boolean", "null": "null"}
-
-
-def named_paths(sources: Sequence[str]) -> dict[str, Path]:
-    """Indexes by name, of NAME=PATH or of PATH, whose name is the folder's without `.saelex`.
-
-    Raises InputError for a name that is there twice, or that no address can have.
-    """
-    paths: dict[str, Path] = {}
-    for source in sources:
-        name, equals, place = source.partition("=")
-        if not equals or os.sep in name or Path(source).exists():
-            name, place = absolute(source).name.removesuffix(_SUFFIX), source
-        if not name or name in (".", "..", *_TAKEN) or any(sign in name for sign in "/?#%\\"):
-            raise InputError(f"{source}: {name!r} cannot be part of an address; name it otherwise, as in NAME={place}")
-        if name in paths:
-            raise InputError(f"two indexes are called {name!r}; give one another name, as in NAME={place}")
-        paths[name] = Path(place)
-    return paths
-
-
-@contextmanager
-def open_indexes(paths: Mapping[str, Path]) -> Iterator[dict[str, Index]]:
-    """Open indexes with their encoders loaded, one for all that were made with the same."""
-    with ExitStack() as stack:
-        indexes: dict[str, Index] = {}
-        encoders: dict[str, TextEncoder] = {}
-        for name, path in paths.items():
-            index = Index.open(path)
-            if known := encoders.get(index.settings["fingerprint"]):
-                index.close()
-                index = Index.open(path, known)
-            indexes[name] = stack.enter_context(index)
-            encoders[index.settings["fingerprint"]] = index.encoder
-        yield indexes
 
 
 def warm(index: Index) -> None:
@@ -69,6 +29,8 @@ def warm(index: Index) -> None:
     for hits in index.search_batch(["a", "the first query"], 1):
         for hit in hits:
             hit.snippet()
+    if index.concepts is not None:
+        index.concepts.led_by("a", 1)
 
 
 class Work:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,7 +26,8 @@ class QueueFullError(Exception):
     """Too much waits already; it can be tried again in a moment."""
 
 
-class Done(NamedTuple, Generic[Result]):
+@dataclass(frozen=True)
+class Done(Generic[Result]):
     """What came of an item. queued, worked: seconds that it waited, and that its batch took."""
 
     value: Result
@@ -72,23 +73,21 @@ class Batcher(Generic[Item, Result]):
         """Items that wait, those of the batch under way included."""
         return len(self._waiting)
 
-    def check_room(self, items: int) -> None:
-        """Raises QueueFullError where so many more would be too many. An empty queue takes any number."""
-        if self._waiting and len(self._waiting) + items > self._most:
-            raise QueueFullError
+    async def submit(self, items: Sequence[Item]) -> list[Done[Result]]:
+        """Wait for the items' turn and their results. A caller that is cancelled takes its items out of the queue.
 
-    async def submit(self, item: Item) -> Done[Result]:
-        """Wait for the item's turn and its result. A caller that is cancelled takes its item out of the queue.
-
-        Raises QueueFullError where too many wait, and what the work raises of this item.
+        Raises QueueFullError where too many would wait (an empty queue takes any number), and what the work raises of
+        one of these items.
         """
-        self.check_room(1)
-        waiting: _Waiting[Item, Result] = _Waiting(item, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+        if self._waiting and len(self._waiting) + len(items) > self._most:
+            raise QueueFullError
+        loop = asyncio.get_running_loop()
+        asked: list[_Waiting[Item, Result]] = [_Waiting(item, loop.create_future()) for item in items]
+        self._waiting.extend(asked)
         self._come.set()
-        if self._running is None:
+        if self._running is None and asked:
             self._running = asyncio.create_task(self._run())
-        return await waiting.done
+        return await asyncio.gather(*(waiting.done for waiting in asked))
 
     def close(self) -> None:
         """Let the batch under way end, and take no more."""

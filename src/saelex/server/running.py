@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,7 +19,10 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a server that listens there."""
-    return host.lower() in _LOOPBACK or host.startswith("127.")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def allowed_hosts(host: str, more: tuple[str, ...], *, key: bool) -> tuple[str, ...]:

@@ -20,9 +20,7 @@ from saelex.server.settings import (
 
 Text = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
 Names = Annotated[list[Annotated[str, Field(min_length=1, max_length=500)]], Field(max_length=MOST_NAMES)]
-Scalar = str | int | float | bool | None
-Values = Annotated[list[Scalar], Field(max_length=MOST_NAMES)]
-Where = Annotated[dict[str, Scalar | Values | dict[str, Scalar | Values]], Field(max_length=MOST_NAMES)]
+Where = Annotated[dict[str, Any], Field(max_length=MOST_NAMES)]
 
 
 class _Strict(BaseModel):

@@ -117,6 +117,30 @@ def test_auto_through_json_keeps_lists_by_language_and_cuts_queries_by_shares() 
     assert channel.word(channel.find("Häuser")[0]) == "haus"
 
 
+GERMAN = [
+    f"Der Fernsehturm in Tokyo steht seit {year} an der Bucht, und viele Menschen sehen ihn." for year in range(150)
+]
+ENGLISH = "The tower of Tokyo has been standing beside the bay for more than a hundred years."
+
+
+@pytest.mark.parametrize(("documents", "worth"), [(GERMAN, 0.25), ([*GERMAN, ENGLISH], 0.25), ([ENGLISH] * 3, 1.0)])
+def test_words_of_a_language_that_the_documents_are_not_in_count_a_quarter(documents: list[str], worth: float) -> None:
+    """One page in a hundred and fifty is no language of the documents: formulas and names are taken for English."""
+    channel = LexicalChannel(LexicalSettings("auto")).fit(documents)
+    asked = channel.query("Which is the tallest tower that stands in Tokyo today?")
+    with_name = sum("Tokyo" in text for text in documents)
+    idf = np.log(1 + (len(documents) - with_name + 0.5) / (with_name + 0.5))
+    weights = dict(zip(map(channel.word, asked.latents.tolist()), asked.weights.tolist()))
+    assert weights["tokyo"] == pytest.approx(worth * idf, rel=1e-5)
+    assert channel.count(["Wer sieht den Turm in Tokyo?"], grow=True).weights.min() == 1.0
+
+
+def test_a_query_that_tells_no_language_counts_in_full() -> None:
+    channel = LexicalChannel(LexicalSettings("auto")).fit(GERMAN)
+    assert channel.count(["Tokyo"], grow=False).weights.tolist() == [1.0]
+    assert LexicalChannel(LexicalSettings("de")).fit(GERMAN).count([ENGLISH], grow=False).weights.tolist() == [1.0]
+
+
 def test_spans_name_the_words_in_the_text() -> None:
     channel = LexicalChannel().fit(TEXTS)
     text = "Wings: the “LIFT” of a wing, zipfile.ZipFile"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from saelex.encoder.words import languages
 from saelex.encoder.words.languages import AUTO, check_language
 from saelex.encoder.words.scripts import UNSPACED, is_unspaced
-from saelex.encoder.words.telling import check_telling, tell_language, tell_language_among
+from saelex.encoder.words.telling import check_telling, surely_told, tell_language, tell_language_among
 
 # Marks that \w leaves out although they belong to the word: accents, Hebrew and Arabic points, Indic vowel signs.
 MARKS = "\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0981-\u0dff"
@@ -26,6 +26,7 @@ _COMPOUND = re.compile(r"[^_]_+[^_]|[a-z]{3}[A-Z]|[a-z]{2}[A-Z][a-z]{2}|[A-Z]{2}
 _PART = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _CACHED_WORDS = 1 << 20
+_FOREIGN_SHARE = 0.01  # a page of formulas or names among others is told to be English
 
 
 class WordAnalyser:
@@ -91,6 +92,11 @@ class WordAnalyser:
             return set(self.terms(text))
         words = _words(text).findall(text)
         return {term for language in spoken for word in words for term in self._rules_of((language,), language)[word]}
+
+    def is_foreign(self, text: str, shares: Mapping[str, int]) -> bool:
+        """Whether a query tells for sure a language that next to none of the documents is in; only under "auto"."""
+        told = surely_told(text) if self.language == AUTO else None
+        return told is not None and shares.get(told, 0) < _FOREIGN_SHARE * sum(shares.values())
 
     def _rules_for(self, text: str, shares: Mapping[str, int] | None) -> _Rules:
         if self.language != AUTO:

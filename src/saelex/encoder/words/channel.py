@@ -26,6 +26,9 @@ from saelex.vectors import SparseRows
 
 FORMAT = "saelex-words/5"  # of what is kept of words; another number where texts are cut or weighted in another way
 _CHUNK = 1024
+_FOREIGN = 0.25
+"""What a word of a query counts in a language that next to no document is in. What such words match are names, and
+chance: at full weight they make search across languages worse than without them (docs/languages.md)."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +144,15 @@ class LexicalChannel:
     def count(self, texts: Sequence[str], *, grow: bool) -> SparseRows:
         """How often each text has each word, -1 as every position.
 
-        grow: the texts are documents, whose unknown words are appended; else they are queries, which leave them out.
+        grow: the texts are documents, whose unknown words are appended; else they are queries, which leave them out,
+        and whose words count less where they are in a language that the documents are not in.
         """
         dimensions: list[int] = []
         ends = np.zeros(len(texts) + 1, np.int64)
+        worth = np.ones(len(texts), np.float32)
         for i, text in enumerate(texts):
+            if not grow and self.analyser.is_foreign(text, self.shares):
+                worth[i] = _FOREIGN
             terms = self.analyser.terms(text, None if grow else self.shares)
             if grow:
                 dimensions.extend(map(self._vocabulary.__getitem__, terms))
@@ -158,7 +165,8 @@ class LexicalChannel:
         indptr = np.searchsorted(keys, np.arange(len(texts) + 1) * n_words)
         positions = np.full(len(keys), -1, np.int32)
         latents = (keys % n_words).astype(np.int32)
-        return SparseRows(indptr, latents, counts.astype(np.float32), len(self._vocabulary), positions)
+        weights = counts * worth[keys // n_words]
+        return SparseRows(indptr, latents, weights.astype(np.float32), len(self._vocabulary), positions)
 
     # ---- words ------------------------------------------------------------------------------------------------------
 

@@ -27,9 +27,14 @@ def tell_language(text: str) -> str:
 
     A function of the text alone. Raises InputError where the package that tells is missing.
     """
+    return surely_told(text) or next(iter(_probabilities(text)))
+
+
+def surely_told(text: str) -> str | None:
+    """The same, but None for a text that does not tell for sure, such as code and lists of names."""
     languages = _probabilities(text)
     told = max(languages, key=languages.__getitem__)
-    return told if languages[told] >= SURE else next(iter(languages))
+    return told if languages[told] >= SURE else None
 
 
 def tell_language_among(text: str, shares: Mapping[str, int]) -> str:
@@ -46,13 +51,16 @@ def tell_language_among(text: str, shares: Mapping[str, int]) -> str:
 def told_language(text: str) -> str | None:
     """ISO 639-1 code of the language that a text tells for sure, None for code, lists of names and other scripts.
 
-    Unlike `tell_language`, which is about how words are cut, it takes no language for granted, and tells Chinese,
-    Japanese, Korean and Thai apart. Raises InputError where the package that tells is missing.
+    Unlike `surely_told`, which is about how words are cut, it tells Chinese, Japanese, Korean and Thai apart. Raises
+    InputError where the package that tells is missing.
     """
     read = text[:_MOST_CHARACTERS]
-    languages = _detected(read, UNSPACED_LANGUAGES) if script_of_text(read) == "unspaced" else _probabilities(text)
-    told = max(languages, key=languages.__getitem__)
-    return told if told != PLAIN and languages[told] >= SURE else None
+    if script_of_text(read) == "unspaced":
+        languages = _detected(read, UNSPACED_LANGUAGES)
+        told = max(languages, key=languages.__getitem__)
+        return told if languages[told] >= SURE else None
+    sure = surely_told(text)
+    return None if sure == PLAIN else sure
 
 
 def check_telling() -> None:

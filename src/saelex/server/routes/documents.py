@@ -88,7 +88,7 @@ async def _written(served: Served, write: Callable[[], Result], metrics: Metrics
     whoever asked must learn whether it is committed."""
 
     def begun() -> Result:
-        deadline.lifted = True
+        deadline.lift()
         start = time.perf_counter()
         try:
             return write()

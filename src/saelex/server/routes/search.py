@@ -42,7 +42,7 @@ async def search(served: Named, asked: SearchRequest, metrics: Told, deadline: I
         row = _row(asked.vector.indices, asked.vector.values, served.index.n_latents)
         encoded = Encoded([row], 0.0, 0.0)
     wanted = Wanted(encoded.rows[0], text, asked.k, asked.search_options())
-    found = await served.searches.submit(wanted)
+    [found] = await served.searches.submit([wanted])
     metrics.stage("search", found.worked)
     start = time.perf_counter()
     banned: list[str] = asked.ban
