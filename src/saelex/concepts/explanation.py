@@ -72,6 +72,16 @@ class FiredText:
         position = -1 if self.positions is None else int(self.positions[entry])
         if not 0 <= position < len(self.token_spans):
             return None
+        if (word := self._known.get(position)) is None:
+            word = self._known[position] = self._word_at(position)
+        return word
+
+    @cached_property
+    def _known(self) -> dict[int, str]:
+        """Token -> its whole word, of those asked for: many latents fire at one token."""
+        return {}
+
+    def _word_at(self, position: int) -> str:
         start, end = _without_blanks(self.text, *self.token_spans[position])
         if start < end and is_unspaced(self.text[start]):
             start, end = self._words[bisect_right(self._words, start, key=lambda word: word[0]) - 1]
@@ -84,12 +94,12 @@ class FiredText:
     @cached_property
     def _strongest_word(self) -> list[str]:
         """The content word at which latents fired with the most weight in all; none where there is no such word."""
-        weights: dict[str, int] = {}
-        for entry in range(len(self.latents)):
-            word = self._word_of(entry)
-            if word and self.is_content(word):
-                weights[word] = weights.get(word, 0) + int(self.weights[entry])
-        return [max(weights, key=weights.__getitem__)] if weights else []
+        weights: dict[str, float] = {}
+        for entry, weight in enumerate(self.weights.tolist()):
+            if word := self._word_of(entry):
+                weights[word] = weights.get(word, 0) + weight
+        content = [word for word in weights if self.is_content(word)]
+        return [max(content, key=weights.__getitem__)] if content else []
 
     @cached_property
     def _spans_of_word(self) -> dict[int, list[tuple[int, int]]]:
