@@ -66,7 +66,8 @@ def slider(page: Page, label: str, column: int = 0) -> Any:
 
 def fragment(page: Page) -> str:
     """The address after "#"."""
-    return page.evaluate("decodeURIComponent(location.hash.slice(1).replaceAll('+', ' '))")
+    read: str = page.evaluate("decodeURIComponent(location.hash.slice(1).replaceAll('+', ' '))")
+    return read
 
 
 def test_a_search_shows_hits_with_their_reasons(look: Look, indexes: dict[str, Index]) -> None:
@@ -81,7 +82,7 @@ def test_a_search_shows_hits_with_their_reasons(look: Look, indexes: dict[str, I
     # the words that fired, in query and passage, by concept: each in the colour of the reason that names it
     first = page.locator(".hit").first
     slot = first.locator(".reason", has_text="archive · archives").get_attribute("data-slot")
-    assert slot in "12345678"
+    assert (slot or "") in list("12345678")
     marked = first.locator(f".text mark[data-slot='{slot}']").all_inner_texts()
     assert set(marked) <= {"archive", "zip", "read"}
     assert page.locator(".query mark").all_inner_texts() == ["read", "zip", "archive"]
@@ -473,7 +474,7 @@ def test_the_copied_lines_find_the_same(
 ) -> None:
     zips = [str(latent) for latent in latents_of(FakeEncoder(), "zip")]
     where = {"year": {">=": 1980}, "kind": "book"}
-    state = {
+    state: dict[str, Any] = {
         "q": '-it\'s a "zip" river',
         "k": 3,
         "boost": [f"{zips[0]}=2.5"],
@@ -524,9 +525,9 @@ def test_the_copied_line_reads_values_as_they_are(look: Look) -> None:
     def line(settings: dict[str, Any], q: str = "q", k: int = 10) -> str | None:
         plain = {"mode": "exact", "words": True, "labels": "", "where": {}, "boost": {}, "ban": [], "add": {}}
         search = {"q": q, "k": k, "index": "notes", "settings": plain | settings}
-        return page.evaluate(
-            "(search) => import('/page/copying.js').then((module) => module.commandLine(search))", search
-        )
+        code = "(search) => import('/page/copying.js').then((module) => module.commandLine(search))"
+        written: str | None = page.evaluate(code, search)
+        return written
 
     assert line({}) == "saelex search notes q --explain"
     assert line({"where": {"y": "2001", "z": "null", "t": True, "n": None, "s": " a"}}) == (
