@@ -32,7 +32,7 @@ from saelex.engines.qdrant import QdrantEngine
 from saelex.engines.scipy import ScipyEngine
 from saelex.engines.seismic import SeismicEngine
 from saelex.index.disk.storage import Storage
-from saelex.index.engine import Engine, Hits
+from saelex.index.engine import Hits, VectorEngine
 from saelex.index.inverted import InvertedIndex
 from saelex.index.request import Mode
 from saelex.vectors import SparseRows
@@ -160,7 +160,7 @@ def build(path: Path, documents: Documents, n_latents: int, bits: int) -> tuple[
     return seconds + time.perf_counter() - start, frequencies
 
 
-def fill(engine: Engine, chunks: Iterable[SparseRows]) -> float:
+def fill(engine: VectorEngine, chunks: Iterable[SparseRows]) -> float:
     """Adds all chunks, with row numbers for ids; seconds of adding alone."""
     seconds = 0.0
     for chunk in chunks:

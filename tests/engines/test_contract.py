@@ -15,7 +15,7 @@ from saelex.engines.qdrant import QdrantEngine
 from saelex.engines.scipy import ScipyEngine
 from saelex.engines.seismic import SeismicEngine
 from saelex.errors import InputError, MismatchError, SaelexError
-from saelex.index.engine import Engine, Hits, Limits
+from saelex.index.engine import Hits, VectorEngine, Limits
 from saelex.index.inverted import InvertedIndex
 from saelex.vectors import SparseRows
 
@@ -25,7 +25,7 @@ IDS = [f"doc {i} é" for i in range(N_DOCUMENTS)]
 K = 10
 FLOAT32 = 40 * 2.0**-23  # of the sum of absolute products: what adding up some 40 of them in float32 may cost
 
-MEMBERS: dict[str, Callable[[Path], Engine]] = {
+MEMBERS: dict[str, Callable[[Path], VectorEngine]] = {
     "inverted": lambda folder: InvertedIndex.create(folder, N_LATENTS),
     "inverted-8-bits": lambda folder: InvertedIndex.create(folder, N_LATENTS, bits=8, forward=False),
     "scipy": lambda _: ScipyEngine(N_LATENTS),
@@ -36,7 +36,7 @@ PACKAGES = {"qdrant": "qdrant_edge", "seismic": "seismic"}
 
 
 @pytest.fixture(params=MEMBERS)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorEngine]:
     if request.param in PACKAGES:
         pytest.importorskip(PACKAGES[request.param])
     with closing(MEMBERS[request.param](tmp_path / "engine")) as made:
@@ -98,7 +98,7 @@ def check(hits: Hits, queries: SparseRows, documents: SparseRows, ids: list[str]
     assert np.mean(shares) >= (1.0 if limits.finds_all else 0.9), shares
 
 
-def test_finds_the_best_with_their_scores(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_finds_the_best_with_their_scores(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS[:25], documents[:25])
     engine.add(IDS[25:], documents[25:])
     assert len(engine) == N_DOCUMENTS and engine.n_latents == N_LATENTS
@@ -111,7 +111,7 @@ def test_finds_the_best_with_their_scores(engine: Engine, documents: SparseRows,
     assert all(IDS[EMPTY] not in names for names in many.ids)
 
 
-def test_an_empty_engine_finds_nothing(engine: Engine, queries: SparseRows) -> None:
+def test_an_empty_engine_finds_nothing(engine: VectorEngine, queries: SparseRows) -> None:
     assert len(engine) == 0
     engine.add([], SparseRows.empty(N_LATENTS))
     hits = engine.search(queries, K)
@@ -120,14 +120,14 @@ def test_an_empty_engine_finds_nothing(engine: Engine, queries: SparseRows) -> N
     assert nothing.ids == nothing.scores == []
 
 
-def test_a_latent_that_no_document_has(engine: Engine) -> None:
+def test_a_latent_that_no_document_has(engine: VectorEngine) -> None:
     engine.add(["a"], SparseRows.from_dicts([{3: 2.0}], N_LATENTS))
     hits = engine.search(SparseRows.from_dicts([{3: 1.5, N_LATENTS - 1: 1.0}, {N_LATENTS - 1: 1.0}], N_LATENTS), K)
     assert hits.ids == [["a"], []]
     assert hits.scores[0] == pytest.approx([3.0], rel=1e-3)
 
 
-def test_delete_then_search_then_add_again(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_delete_then_search_then_add_again(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS, documents)
     gone = [0, 5, EMPTY, 40]
     if not engine.limits.deletes:
@@ -154,7 +154,7 @@ def test_delete_then_search_then_add_again(engine: Engine, documents: SparseRows
     assert len(engine) == 0 and engine.search(queries, K).ids == [[]] * 7
 
 
-def test_add_after_search(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_add_after_search(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS[:30], documents[:30])
     engine.search(queries, K)
     if not engine.limits.grows:
@@ -166,7 +166,7 @@ def test_add_after_search(engine: Engine, documents: SparseRows, queries: Sparse
     check(engine.search(queries, K), queries, documents, IDS, engine.limits, K)
 
 
-def test_what_is_refused_leaves_it_as_it_was(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_what_is_refused_leaves_it_as_it_was(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS[:10], documents[:10])
     wider = SparseRows.from_dicts([{1: 1.0}], N_LATENTS + 1)
     for ids, rows, error, message in (
@@ -198,7 +198,7 @@ def test_what_is_refused_leaves_it_as_it_was(engine: Engine, documents: SparseRo
     check(engine.search(queries, K), queries, documents[:10], IDS[:10], engine.limits, K)
 
 
-def test_closing_twice_and_what_comes_after(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_closing_twice_and_what_comes_after(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS, documents)
     engine.search(queries, K)
     engine.close()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Format, Summary, Vector, check_id
+from saelex.engines.files.format import Format, Summary, Vector, check_id
 from saelex.errors import InputError
 
 MAX_ID_BYTES = 512

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.engines.sample import N_COLUMNS, Sample, vectors_of
+from tests.engines.files.sample import N_COLUMNS, Sample, vectors_of
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Summary
+from saelex.engines.files.format import Summary
 from saelex.vectors import SparseRows
 
 
