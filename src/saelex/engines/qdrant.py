@@ -149,7 +149,7 @@ class QdrantStore(Store):
 def _entry(point: Any) -> Entry:
     vector = (point.vector or {}).get(VECTOR_NAME)
     held = Vector.of(vector.indices, vector.values) if vector is not None else Vector.of([], [])
-    return Entry.of(point.payload["id"], point.payload, held)
+    return Entry.of(point.payload.get("id", str(point.id)), point.payload, held)
 
 
 def _package() -> Any:

@@ -120,7 +120,7 @@ class QdrantEdgeStore(Store):
 def _entry(point: Any) -> Entry:
     vector = (getattr(point, "vector", None) or {}).get(VECTOR_NAME)
     held = Vector.of(vector.indices, vector.values) if vector is not None else Vector.of([], [])
-    return Entry.of(point.payload["id"], point.payload, held)
+    return Entry.of(point.payload.get("id", str(point.id)), point.payload, held)
 
 
 def _package() -> Any:

@@ -10,6 +10,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
@@ -108,30 +109,52 @@ class Store(ABC):
     @classmethod
     def create(cls, url: EngineUrl, n_latents: int) -> Store:
         """A new collection. Raises InputError where there is one of that name."""
-        store = cls(url)
-        check_columns(n_latents, store.limits)
-        if store._ask(store._exists):
-            store.close()
-            raise InputError(f"{url}: exists already; choose another name, or remove it first")
-        store._ask(store._make)
-        store.columns(n_latents)
-        return store
+        with cls(url)._closed_on_failure() as store:
+            if store._ask(store._exists):
+                raise InputError(f"{url}: exists already; choose another name, or remove it first")
+            store._create(n_latents)
+            return store
 
     @classmethod
     def open(cls, url: EngineUrl) -> Store:
         """Raises InputError for a collection that is not there, or that `create` did not make."""
-        store = cls(url)
-        try:
+        with cls(url)._closed_on_failure() as store:
             if not store._ask(store._exists):
                 raise InputError(f"{url}: no such collection; `saelex push INDEX {url}` makes it")
-            head = store.get([_HEAD]).get(_HEAD)
-            if head is None:
-                raise InputError(f"{url}: not a collection that `saelex push` made; choose another name")
-            store.n_latents = int(head.text)
+            store._open()
+            return store
+
+    @classmethod
+    def at(cls, url: EngineUrl, n_latents: int) -> Store:
+        """The collection that is there, with so many columns at least; else a new one."""
+        with cls(url)._closed_on_failure() as store:
+            if not store._ask(store._exists):
+                store._create(n_latents)
+            elif store._ask(lambda: store._page(None, ()))[0]:
+                store._open()
+            else:  # its making was interrupted
+                store.n_latents = 0
+            store.columns(max(n_latents, store.n_latents))
+            return store
+
+    def _create(self, n_latents: int) -> None:
+        check_columns(n_latents, self.limits)
+        self._ask(self._make)
+        self.columns(n_latents)
+
+    def _open(self) -> None:
+        head = self.get([_HEAD]).get(_HEAD)
+        if head is None:
+            raise InputError(f"{self.url}: not a collection that `saelex push` made; choose another name")
+        self.n_latents = int(head.text)
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[Store]:
+        try:
+            yield self
         except BaseException:
-            store.close()
+            self.close()
             raise
-        return store
 
     def columns(self, n_latents: int) -> None:
         """Set the number of columns, which grows with the words. Raises InputError beyond what the engine takes."""
