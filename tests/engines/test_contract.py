@@ -15,7 +15,7 @@ from saelex.engines.qdrant import QdrantEngine
 from saelex.engines.scipy import ScipyEngine
 from saelex.engines.seismic import SeismicEngine
 from saelex.errors import InputError, MismatchError, SaelexError
-from saelex.index.engine import Hits, VectorEngine, Limits
+from saelex.index.engine import Hits, Limits, VectorEngine
 from saelex.index.inverted import InvertedIndex
 from saelex.vectors import SparseRows
 

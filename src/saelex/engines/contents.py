@@ -7,10 +7,8 @@ and is written last, so that whoever reads finds the old contents or the new one
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +19,10 @@ import numpy as np
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.encoder.words.bm25 import Bm25Statistics
 from saelex.encoder.words.channel import LexicalChannel
-from saelex.engines.store import STATE, Entry, Store
-from saelex.errors import InputError, SaelexError
+from saelex.engines.entry import STATE, Entry
+from saelex.engines.records import ids_of, read_bytes, write_bytes
+from saelex.engines.store import Store
+from saelex.errors import InputError
 from saelex.files import cache_folder, replacing
 from saelex.index.fields import MetadataFields
 from saelex.index.index import Index
@@ -30,7 +30,6 @@ from saelex.reading.json_object import parse_json
 
 FORMAT = "saelex-engine/1"
 _HEAD = f"{STATE}contents"
-_CHUNK = 40_000  # characters of a record: less than what any engine takes
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,9 @@ class Contents:
         """Raises InputError for a collection whose first push never ended, or that holds bare vectors."""
         held = cls.find(store)
         if held is None:
-            raise InputError(f"{store.url}: what was pushed to it is not whole; push again, which goes on where it ended")
+            raise InputError(
+                f"{store.url}: what was pushed to it is not whole; push again, which goes on where it ended"
+            )
         return held
 
     @classmethod
@@ -68,7 +69,7 @@ class Contents:
         values = parse_json(head.text, str(store.url))
         if values.get("format") != FORMAT:
             raise InputError(f"{store.url}: made by another version of saelex ({values.get('format')!r}); push it anew")
-        held = json.loads(_read(store, values["contents"]))
+        held = json.loads(read_bytes(store, values["contents"]))
         kinds = held["fields"]
         return cls(
             held["settings"],
@@ -90,13 +91,13 @@ class Contents:
             "words": None if self.words is None else _state(self.words),
         }
         before = store.get([_HEAD]).get(_HEAD)
-        named = _write(store, json.dumps(held, ensure_ascii=False).encode())
-        labels = _write(store, (index.path / FILE_NAME).read_bytes()) if self.labels else ""
+        named = write_bytes(store, json.dumps(held, ensure_ascii=False).encode())
+        labels = write_bytes(store, (index.path / FILE_NAME).read_bytes()) if self.labels else ""
         head = {"format": FORMAT, "contents": named, "labels": labels}
         store.put([Entry(_HEAD, text=json.dumps(head))])
         if before is not None:
             old = json.loads(before.text)
-            store.remove(name for one in {old["contents"], old["labels"]} - {named, labels} for name in _ids(one))
+            store.remove(name for one in {old["contents"], old["labels"]} - {named, labels} for name in ids_of(one))
 
     def concepts(self, store: Store) -> ConceptStore | None:
         """The labels, from a copy in the user's cache folder; None where the index has none."""
@@ -110,7 +111,7 @@ class Contents:
         path = cache_folder() / "engines" / f"{self.labels.partition('/')[0]}.sqlite"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            content = _read(store, self.labels)
+            content = read_bytes(store, self.labels)
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
         return path
@@ -135,28 +136,3 @@ def _words(held: Mapping[str, Any]) -> LexicalChannel:
     channel.statistics = Bm25Statistics(frequencies, held["passages"], held["mean_length"])
     channel.shares = held["shares"]
     return channel
-
-
-def _ids(named: str) -> list[str]:
-    digest, _, count = named.partition("/")
-    return [f"{STATE}{digest}/{i}" for i in range(int(count or 0))]
-
-
-def _write(store: Store, content: bytes) -> str:
-    """Keep bytes under the hash that is returned, with the number of records."""
-    text = base64.b64encode(zlib.compress(content)).decode()
-    parts = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
-    named = f"{hashlib.sha256(content).hexdigest()[:32]}/{len(parts)}"
-    store.put(Entry(name, text=part) for name, part in zip(_ids(named), parts))
-    return named
-
-
-def _read(store: Store, named: str) -> bytes:
-    records = store.get(_ids(named))
-    try:
-        content = zlib.decompress(base64.b64decode("".join(records[name].text for name in _ids(named))))
-    except (KeyError, ValueError, zlib.error) as error:
-        raise SaelexError(f"{store.url}: its records are not whole; push the index again") from error
-    if hashlib.sha256(content).hexdigest()[:32] != named.partition("/")[0]:
-        raise SaelexError(f"{store.url}: its records are not what was written; push the index again")
-    return content

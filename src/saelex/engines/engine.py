@@ -3,59 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from saelex.concepts.steering import Steering, resolver
-from saelex.corpus.documents import Document
-from saelex.encoder.words.channel import LexicalChannel
-from saelex.encoder.words.languages import DEFAULT_LANGUAGE
+from saelex.concepts.steering import resolver
 from saelex.engines.contents import Contents
-from saelex.engines.facets import Test, tests_of
-from saelex.engines.files.format import Vector
-from saelex.engines.store import Entry, Found, Store
+from saelex.engines.facets import tests_of
+from saelex.engines.search import EngineSearch, EngineWords
+from saelex.engines.store import Store
 from saelex.engines.url import EngineUrl, store_class
-from saelex.errors import MismatchError, SaelexError
-from saelex.index.hits import AskedQuery, Hit, StoredWeights
-from saelex.index.passages import Passage
-from saelex.index.quantise import QuantisedQuery
+from saelex.errors import InputError, MismatchError
 from saelex.index.request import Request, check_queries, check_query
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from saelex.concepts.explanation import Explanation
     from saelex.concepts.store import ConceptStore
     from saelex.index.engine import Limits
     from saelex.index.filters import Where
+    from saelex.index.hits import Hit
     from saelex.index.request import SearchOptions
     from saelex.index.text_encoder import TextEncoder
-
-_BITS = 26  # of a weight in an explanation: more than a float32 has, and 400 products of two fit 63 bits
-
-
-class EngineWords(NamedTuple):
-    """The words of a collection, as hits name them."""
-
-    channel: LexicalChannel
-
-    def word(self, dimension: int) -> str:
-        """The (stemmed) word of a dimension."""
-        return self.channel.word(dimension)
-
-    def query(self, texts: Sequence[str]) -> SparseRows:
-        """Query vectors [texts, words], weighed as the index weighs them; words that no passage has are left out."""
-        statistics = self.channel.statistics
-        assert statistics is not None
-        rows = self.channel.query(list(texts))
-        return rows.keep(statistics.frequency(rows.latents) > 0)
 
 
 class Engine:
@@ -110,7 +81,9 @@ class Engine:
         return self.contents.documents
 
     def __repr__(self) -> str:
-        return f"Engine({str(self.store.url)!r}, {len(self):,} documents, encoder {self.contents.settings['encoder']!r})"
+        return (
+            f"Engine({str(self.store.url)!r}, {len(self):,} documents, encoder {self.contents.settings['encoder']!r})"
+        )
 
     @property
     def limits(self) -> Limits:
@@ -179,67 +152,32 @@ class Engine:
         texts = check_queries(queries, "search_batch")
         for i, query in enumerate(texts):
             check_query(query, i)
+        asked = self._asking(k, options)
+        rows = self.encoder.encode_query(texts) if texts else SparseRows.empty(self.n_latents)
+        return self._search(rows, texts, asked)
+
+    def search_vectors(
+        self, rows: SparseRows, k: int = 10, *, texts: Sequence[str], **options: Unpack[SearchOptions]
+    ) -> list[list[Hit]]:
+        """The hits of queries whose vectors over the latents are there already; texts: what they are of."""
+        asked = self._asking(k, options)
+        if rows.n_latents != self.n_latents:
+            raise MismatchError(f"{self.store.url}: vectors of {self.n_latents} latents, not of {rows.n_latents}")
+        return self._search(rows, check_queries(texts, "search_vectors"), asked)
+
+    def _asking(self, k: int, options: SearchOptions) -> EngineSearch:
+        """Read before anything is encoded, so that what cannot be is said at once."""
         named = None if self._words is None else self._words.channel
         request = Request.read(k, resolver(self.n_latents, self.concepts, named), **options)
-        self.contents.fields.check(options.get("where") or {})
-        tests = tests_of(options.get("where"))
-        rows = self.query_vectors(texts, words=request.words) if texts else SparseRows.empty(self.n_latents)
-        return [self._hits(text, rows[i], request, tests) for i, text in enumerate(texts)]
+        if request.mode != "exact":
+            raise InputError(f"{request.mode} search is of an index on disk; an engine searches as its URL says")
+        where = options.get("where")
+        self.contents.fields.check(where or {})
+        parts = (self.n_latents, lambda: self.encoder, self._words, self.concepts, request, tests_of(where))
+        return EngineSearch(self.store, *parts)
 
-    def query_vectors(self, texts: Sequence[str], *, words: bool = True) -> SparseRows:
-        """The vectors with which it is searched, before any steering: latents, and the words after them."""
-        latents = self.encoder.encode_query(list(texts))
-        return latents if self._words is None else latents.beside(self._words.query(texts if words else [""] * len(texts)))
-
-    def _hits(self, text: str, row: SparseRows, request: Request, tests: Sequence[Test]) -> list[Hit]:
-        if request.steering:
-            row = request.steering.apply(row)
-        found = self._best(Vector(*row.row(0)), request.k, tests)
-        first = {one.entry.document for one in found if one.entry.id != one.entry.document}
-        whole = {one.entry.id: one.entry for one in found} | self.store.get(first)
-        asked = self._asked(text, row, request.steering, request.language)
-        hits: list[Hit] = []
-        for rank, (entry, score) in enumerate(found, start=1):
-            kept = whole.get(entry.document)
-            if kept is None:
-                raise SaelexError(f"{self.store.url}: document {entry.document!r} is not whole there; push it again")
-            document = Document(kept.document, kept.text, kept.title, dict(kept.metadata))
-            passage = Passage(entry.start, entry.end)
-            hits.append(Hit(rank, score, document, passage, partial(self._explain, asked, document, passage, entry)))
-        return hits
-
-    def _best(self, query: Vector, k: int, tests: Sequence[Test]) -> list[Found]:
-        """The best passage of the k best documents."""
-        deep = k
-        while True:
-            found = self.store.nearest(query, deep, tests)
-            best: dict[str, Found] = {}
-            for one in sorted(found, key=lambda one: (-one.score, one.entry.place)):
-                best.setdefault(one.entry.document, one)
-            if len(best) >= k or len(found) < deep:
-                return list(best.values())[:k]
-            deep *= 4  # several passages of one document: look further down
-
-    def _asked(self, text: str, row: SparseRows, steering: Steering, language: str | None) -> AskedQuery:
-        latents, weights = row.row(0)
-        integers, step = _integers(weights)
-        kept = integers != 0
-        quantised = QuantisedQuery(latents[kept], integers[kept], step)
-        parts = (self.n_latents, lambda: self.encoder, self._words, self.concepts, language)
-        return AskedQuery(text, row, quantised, steering, *parts)
-
-    def _explain(self, asked: AskedQuery, document: Document, passage: Passage, entry: Entry) -> Explanation:
-        """From the vector that the engine gives back: the sum is its score within the precision that it states."""
-        there = self.store.get([entry.id], ("digest",), vectors=True).get(entry.id)
-        if there is None:
-            raise SaelexError(f"{self.store.url}: document {document.id!r} is not there any more; search again")
-        integers, step = _integers(there.vector.weights)
-        stored = StoredWeights(there.vector.columns, integers, None, step * asked.quantised.step)
-        return asked.reasons(document, passage, stored)
-
-
-def _integers(weights: NDArray[np.float32]) -> tuple[NDArray[np.int32], float]:
-    """The weights as integers times a power of two."""
-    heaviest = float(np.abs(weights).max(initial=0.0)) or 1.0
-    step = float(2.0 ** (np.ceil(np.log2(heaviest)) - _BITS))
-    return np.rint(weights.astype(np.float64) / step).astype(np.int32), step
+    def _search(self, latents: SparseRows, texts: Sequence[str], asked: EngineSearch) -> list[list[Hit]]:
+        rows = latents
+        if self._words is not None:
+            rows = latents.beside(self._words.query(texts if asked.request.words else [""] * len(texts)))
+        return [asked.hits(text, rows[i]) for i, text in enumerate(texts)]

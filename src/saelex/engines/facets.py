@@ -77,7 +77,9 @@ def only_numbers(tests: Sequence[Test], engine: str) -> None:
     """Raises InputError for a comparison of texts, which some engines cannot make."""
     for test in tests:
         if test.operator not in ("any", "none") and test.kind == "texts":
-            raise InputError(f"where: {engine} compares numbers, not texts such as {test.field} {test.operator} {test.value!r}")
+            raise InputError(
+                f"where: {engine} compares numbers, not texts such as {test.field} {test.operator} {test.value!r}"
+            )
 
 
 def _fields(metadata: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

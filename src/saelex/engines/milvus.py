@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from saelex.engines.calls import Unavailable
+from saelex.engines.entry import FIELDS, Entry, Found
 from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector
-from saelex.engines.files.milvus import INDEX, MAX_BYTES, MAX_JSON_BYTES, SEARCH
-from saelex.engines.store import FIELDS, Entry, Found, Store, Unavailable
+from saelex.engines.files.milvus import INDEX, MAX_BYTES, SEARCH, check_row
+from saelex.engines.store import Store
 from saelex.engines.url import EngineUrl
 from saelex.errors import InputError, SaelexError
 from saelex.files import expanded
@@ -119,7 +121,7 @@ class MilvusStore(Store):
             rows = client.query(
                 self.url.name, filter=condition, output_fields=["id", *fields], timeout=_TIMEOUT, **options
             )
-        return [Entry.of(row["id"], row, Vector.of(*zip(*row["vector"].items())) if row.get("vector") else Vector.of([], [])) for row in rows]
+        return [Entry.of(row["id"], row, _vector(row.get("vector") or {})) for row in rows]
 
     @contextmanager
     def _talking(self) -> Iterator[Any]:
@@ -147,11 +149,12 @@ class MilvusStore(Store):
 
 def _row(entry: Entry) -> dict[str, Any]:
     row = {"id": entry.id, **entry.fields(), "facets": entry.facets._asdict()}
-    for name, value in row.items():
-        text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
-        if (size := len(text.encode())) > (MAX_JSON_BYTES if name in _OBJECTS else MAX_BYTES):
-            raise InputError(f"the {name} of document {entry.document!r} has {size} bytes; Milvus takes {MAX_BYTES}")
+    check_row(row, entry.document)
     return {**row, "vector": dict(zip(entry.vector.columns.tolist(), entry.vector.weights.tolist()))}
+
+
+def _vector(weights: dict[int, float]) -> Vector:
+    return Vector.of(list(weights), list(weights.values()))
 
 
 def _literal(value: Any) -> str:

@@ -16,7 +16,14 @@ from saelex.index.engine import Limits
 from saelex.installation import needs_extra
 
 _WIDTH = 1_000_000_000  # columns of every vector, the most that pgvector has: words may join
-_TYPES = {"place": "bigint", "start": "bigint", "end": "bigint", "metadata": "json", "facets": "json", "vector": f"sparsevec({_WIDTH})"}
+_TYPES = {
+    "place": "bigint",
+    "start": "bigint",
+    "end": "bigint",
+    "metadata": "json",
+    "facets": "json",
+    "vector": f"sparsevec({_WIDTH})",
+}
 _EF: Mapping[str, int] = {str(n): n for n in range(1, 1001)}
 
 
@@ -65,7 +72,7 @@ class PostgresStore(SqlStore):
             cursor.execute(f"SET LOCAL hnsw.ef_search = {self._ef}")
 
     def _compared(self, test: Test) -> tuple[str, Any]:
-        value = f'"facets" -> \'{test.kind}\' ->> %s'
+        value = f"\"facets\" -> '{test.kind}' ->> %s"
         return (f'({value}) COLLATE "C"' if test.kind == "texts" else f"({value})::float8"), test.field
 
     def _tags(self, tags: list[str]) -> Any:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from saelex.concepts.store import FILE_NAME, ConceptStore
+from saelex.concepts.store import ConceptStore
 from saelex.corpus.documents import Document
 from saelex.encoder.words.channel import LexicalSettings
 from saelex.engines.engine import Engine
-from saelex.engines.store import Entry, batches
+from saelex.engines.entry import Entry, batches
 from saelex.errors import SaelexError
 from saelex.files import expanded
 from saelex.index.index import Index
@@ -34,9 +34,7 @@ def pull(url: str, path: str | Path, encoder: TextEncoder | None = None, *, prog
         settings = engine.contents.settings
         kept = {name: settings[name] for name in ("forward", "bits", "passage_tokens", "passage_overlap", "pruned")}
         words = settings["words"]
-        index = Index.create(
-            path, engine.encoder, words=False if words is None else LexicalSettings(**words), **kept
-        )
+        index = Index.create(path, engine.encoder, words=False if words is None else LexicalSettings(**words), **kept)
         try:
             _fill(index, engine, progress)
             if labels := engine.contents.labels_file(engine.store):
@@ -59,13 +57,17 @@ def _fill(index: Index, engine: Engine, progress: bool) -> None:
             names = [name for each in some for name in each]
             there = engine.store.get(names, vectors=True)
             if missing := set(names) - there.keys():
-                raise SaelexError(f"{engine.store.url}: changed while it was read ({min(missing)!r} is gone); pull again")
+                raise SaelexError(
+                    f"{engine.store.url}: changed while it was read ({min(missing)!r} is gone); pull again"
+                )
             rows = SparseRows.concatenate(list(_rows(engine, (there[name] for name in names))))
             passages = [[Passage(there[name].start, there[name].end) for name in each] for each in some]
             index.add_vectors([_document(there[each[0]]) for each in some], rows, passages=passages)
             bar.update(len(names))
     if (len(index), len(entries)) != (len(engine), engine.contents.passages):
-        raise SaelexError(f"{engine.store.url}: holds {len(entries):,} passages of the {engine.contents.passages:,} pushed; push again")
+        raise SaelexError(
+            f"{engine.store.url}: holds {len(entries):,} passages of the {engine.contents.passages:,} pushed; push again"
+        )
 
 
 def _document(first: Entry) -> Document:

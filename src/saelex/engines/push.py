@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from saelex.engines.contents import Contents
+from saelex.engines.entry import STATE, Entry, batches
 from saelex.engines.files.format import Vector
-from saelex.engines.store import STATE, Entry, Store, batches
+from saelex.engines.store import Store
 from saelex.engines.url import EngineUrl, store_class
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index.index import Index
@@ -120,7 +121,9 @@ def _entries(index: Index) -> Iterator[Entry]:
             document, place = owner.document, number - owner.number
             name = document.id if not place else f"{document.id}#{place + 1}"
             if document.id.startswith(STATE) or (place and name in index):
-                raise InputError(f"passage {place + 1} of document {document.id!r} needs the id {name!r}, which is taken")
+                raise InputError(
+                    f"passage {place + 1} of document {document.id!r} needs the id {name!r}, which is taken"
+                )
             start, end = owner.borders(number)
             entry = Entry(
                 name, Vector(*chunk.rows.row(i)), "", document.id, number, start, end,

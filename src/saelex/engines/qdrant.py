@@ -6,17 +6,19 @@ The sparse vector is named "latents"; idf stays off, as words carry theirs alrea
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from saelex.engines.facets import ENTRY, Test, only_numbers
+from saelex.engines.calls import Unavailable
+from saelex.engines.entry import Entry, Found
+from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector
 from saelex.engines.files.qdrant import DATATYPES, VECTOR_NAME, point_id
-from saelex.engines.store import Entry, Found, Store, Unavailable
+from saelex.engines.qdrant_points import conditions, entry_of, payload_of
+from saelex.engines.store import Store
 from saelex.engines.url import EngineUrl
 from saelex.errors import InputError, SaelexError
 from saelex.files import expanded
@@ -24,24 +26,6 @@ from saelex.index.engine import Limits
 from saelex.installation import needs_extra
 
 _TIMEOUT = 60  # seconds
-
-
-def ranges(tests: Sequence[Test], condition: Callable[..., Any], match: Callable[..., Any], range_: Any) -> Any:
-    """(must, must not) of a filter, in the classes of the client or of the embedded engine, which are alike."""
-    only_numbers(tests, "Qdrant")
-    names = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
-    must = [condition(key="tags", match=match(any=test.value)) for test in tests if test.operator == "any"]
-    must += [
-        condition(key=f'numbers."{test.field}"', range=range_(**{names[test.operator]: float(test.value)}))
-        for test in tests
-        if test.operator in names
-    ]
-    return must, [condition(key="tags", match=match(any=test.value)) for test in tests if test.operator == "none"]
-
-
-def payload_of(entry: Entry) -> dict[str, Any]:
-    """What a point holds beside its vector: the id that the UUID stands for, the document, and what it is filtered by."""
-    return {"id": entry.id, **entry.fields(), **entry.facets._asdict()}
 
 
 class QdrantStore(Store):
@@ -90,14 +74,14 @@ class QdrantStore(Store):
     def _get(self, ids: Sequence[str], fields: Sequence[str], vectors: bool) -> Iterable[Entry]:
         asked = {"with_payload": ["id", *fields], "with_vectors": vectors}
         with self._talking() as client:
-            return [_entry(point) for point in client.retrieve(self.url.name, list(map(point_id, ids)), **asked)]
+            return [entry_of(point) for point in client.retrieve(self.url.name, list(map(point_id, ids)), **asked)]
 
     def _page(self, after: Any, fields: Sequence[str]) -> tuple[list[Entry], Any]:
         with self._talking() as client:
             points, following = client.scroll(
                 self.url.name, limit=self.batch, offset=after, with_payload=["id", *fields]
             )
-        return [_entry(point) for point in points], following
+        return [entry_of(point) for point in points], following
 
     def _remove(self, ids: Sequence[str]) -> None:
         with self._talking() as client:
@@ -108,7 +92,7 @@ class QdrantStore(Store):
         vector = self._models.SparseVector(**query.by_place())
         with self._talking() as client:
             points = client.query_points(self.url.name, query=vector, **asked).points
-        return [Found(_entry(point), point.score) for point in points]
+        return [Found(entry_of(point), point.score) for point in points]
 
     def _close(self) -> None:
         if self._client is not None:
@@ -116,7 +100,7 @@ class QdrantStore(Store):
 
     def _filter(self, tests: Sequence[Test]) -> Any:
         models = self._models
-        must, must_not = ranges(tests, models.FieldCondition, models.MatchAny, models.Range)
+        must, must_not = conditions(tests, models.FieldCondition, models.MatchAny, models.Range)
         return models.Filter(must=must, must_not=must_not)
 
     @contextmanager
@@ -144,12 +128,6 @@ class QdrantStore(Store):
             return make(path=str(expanded(Path(self.url.folder))))
         except (OSError, RuntimeError) as error:  # the folder is another process', or cannot be made
             raise InputError(f"{self.url}: {error}") from error
-
-
-def _entry(point: Any) -> Entry:
-    vector = (point.vector or {}).get(VECTOR_NAME)
-    held = Vector.of(vector.indices, vector.values) if vector is not None else Vector.of([], [])
-    return Entry.of(point.payload.get("id", str(point.id)), point.payload, held)
 
 
 def _package() -> Any:

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from saelex.engines.entry import Entry, Found
 from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector
 from saelex.engines.files.qdrant import DATATYPES, VECTOR_NAME, point_id
-from saelex.engines.qdrant import payload_of, ranges
-from saelex.engines.store import Entry, Found, Store
+from saelex.engines.qdrant_points import conditions, entry_of, payload_of
+from saelex.engines.store import Store
 from saelex.engines.url import EngineUrl
 from saelex.errors import InputError
 from saelex.files import expanded, writing
@@ -76,13 +77,13 @@ class QdrantEdgeStore(Store):
     def _get(self, ids: Sequence[str], fields: Sequence[str], vectors: bool) -> Iterable[Entry]:
         with self._shard() as shard:
             points = shard.retrieve(list(map(point_id, ids)), with_payload=["id", *fields], with_vector=vectors)
-        return [_entry(point) for point in points]
+        return [entry_of(point) for point in points]
 
     def _page(self, after: Any, fields: Sequence[str]) -> tuple[list[Entry], Any]:
         request = self._edge.ScrollRequest(offset=after, limit=self.batch, with_payload=["id", *fields])
         with self._shard() as shard:
             points, following = shard.scroll(request)
-        return [_entry(point) for point in points], following
+        return [entry_of(point) for point in points], following
 
     def _remove(self, ids: Sequence[str]) -> None:
         with self._shard() as shard:
@@ -95,7 +96,7 @@ class QdrantEdgeStore(Store):
         nearest = edge.Query.Nearest(vector, using=VECTOR_NAME)
         request = edge.QueryRequest(limit=k, query=nearest, filter=self._filter(tests), with_payload=True)
         with self._shard() as shard:
-            return [Found(_entry(point), point.score) for point in shard.query(request)]
+            return [Found(entry_of(point), point.score) for point in shard.query(request)]
 
     def _close(self) -> None:
         if self._loaded is not None:
@@ -103,7 +104,7 @@ class QdrantEdgeStore(Store):
 
     def _filter(self, tests: Sequence[Test]) -> Any:
         edge = self._edge
-        must, must_not = ranges(tests, edge.FieldCondition, edge.MatchAny, edge.RangeFloat)
+        must, must_not = conditions(tests, edge.FieldCondition, edge.MatchAny, edge.RangeFloat)
         return edge.Filter(must=must, must_not=must_not)
 
     @contextmanager
@@ -115,12 +116,6 @@ class QdrantEdgeStore(Store):
             yield self._loaded
         except (RuntimeError, ValueError, OSError) as error:
             raise InputError(f"{self.url}: {error}") from error
-
-
-def _entry(point: Any) -> Entry:
-    vector = (getattr(point, "vector", None) or {}).get(VECTOR_NAME)
-    held = Vector.of(vector.indices, vector.values) if vector is not None else Vector.of([], [])
-    return Entry.of(point.payload.get("id", str(point.id)), point.payload, held)
 
 
 def _package() -> Any:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+from saelex.engines.entry import FIELDS, Entry, Found
 from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector
-from saelex.engines.store import FIELDS, Entry, Found, Store, Unavailable
-from saelex.errors import InputError, SaelexError
+from saelex.engines.sql_connection import SqlConnection
+from saelex.errors import InputError
 
 COLUMNS = ("id", *FIELDS, "facets", "vector")
 
 
-class SqlStore(Store):
-    """A table over a connection of Python's DB-API. Column names are quoted: some are words of SQL."""
+class SqlStore(SqlConnection):
+    """A table. Column names are quoted: some are words of SQL."""
 
     quote: ClassVar[str]
     name: ClassVar[str]
     """Of the engine, for messages."""
     dimensions: ClassVar[str] = ""
     """What stands behind a vector's braces."""
-
-    _connection: Any = None
 
     def _put(self, entries: Sequence[Entry]) -> None:
         names = ", ".join(map(self._quoted, COLUMNS))
@@ -49,7 +47,7 @@ class SqlStore(Store):
     def _get(self, ids: Sequence[str], fields: Sequence[str], vectors: bool) -> Iterable[Entry]:
         asked = [*fields, *(["vector"] if vectors else [])]
         marks = ", ".join(["%s"] * len(ids))
-        return self._entries(asked, f'WHERE {self._quoted("id")} IN ({marks})', list(ids))
+        return self._entries(asked, f"WHERE {self._quoted('id')} IN ({marks})", list(ids))
 
     def _page(self, after: Any, fields: Sequence[str]) -> tuple[list[Entry], Any]:
         name = self._quoted("id")
@@ -59,7 +57,7 @@ class SqlStore(Store):
     def _remove(self, ids: Sequence[str]) -> None:
         marks = ", ".join(["%s"] * len(ids))
         with self._cursor() as cursor:
-            cursor.execute(f'DELETE FROM {self._table} WHERE {self._quoted("id")} IN ({marks})', list(ids))
+            cursor.execute(f"DELETE FROM {self._table} WHERE {self._quoted('id')} IN ({marks})", list(ids))
 
     def _count(self) -> int:
         with self._cursor() as cursor:
@@ -113,37 +111,6 @@ class SqlStore(Store):
     def _table(self) -> str:
         return self._quoted(self.url.name)
 
-    @contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        lost, others = self._errors
-        try:
-            if self._connection is None:
-                self._connection = self._connected()
-            with self._connection.cursor() as cursor:
-                yield cursor
-            self._connection.commit()
-        except lost as error:
-            self._forget()
-            raise Unavailable(str(error)) from error
-        except (*others, UnicodeEncodeError) as error:
-            self._forget()
-            raise SaelexError(f"{self.url}: {error}") from error
-        except BaseException:
-            self._forget()
-            raise
-
-    def _forget(self) -> None:
-        """Whatever was under way is rolled back by the server, also where it hears no more of us."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except Exception:  # it is gone already
-                pass
-
-    def _close(self) -> None:
-        self._forget()
-
     # ---- what differs -------------------------------------------------------------------------------------------------
 
     _replacing: ClassVar[str]
@@ -152,14 +119,6 @@ class SqlStore(Store):
     _limit: ClassVar[str] = "LIMIT"
     _overlaps: ClassVar[str]
     """Whether any of the tags in one parameter is there."""
-
-    @property
-    @abstractmethod
-    def _errors(self) -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
-        """Errors of a connection, and all others of the driver."""
-
-    @abstractmethod
-    def _connected(self) -> Any: ...
 
     @abstractmethod
     def _compared(self, test: Test) -> tuple[str, Any]:

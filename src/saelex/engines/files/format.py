@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.engines import files
 from saelex.corpus.documents import Document, Query
+from saelex.engines import files
 from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.recipe import build_recipe

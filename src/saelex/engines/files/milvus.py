@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.files.format import Format, Summary, Vector, check_id
+from saelex.engines.files.format import Format, Summary, Vector
 from saelex.errors import InputError
 
 MAX_BYTES = 65_535  # of a VARCHAR
@@ -47,22 +48,25 @@ class Milvus:
 
     def document(self, document: Document, vector: Vector, summary: Summary) -> str:
         """A row: `{"id", "title", "text", "metadata", "vector": {"indices", "values"}}`."""
-        check_id(document.id, MAX_BYTES, "Milvus")
-        for name, value in (("title", document.title), ("text", document.text)):
-            if len(value.encode()) > MAX_BYTES:
-                raise InputError(
-                    f"the {name} of document {document.id!r} has {len(value.encode())} bytes; "
-                    f"Milvus takes at most {MAX_BYTES}; leave texts out with --no-text"
-                )
-        metadata = dict(document.metadata)
-        if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_JSON_BYTES:
-            raise InputError(f"the metadata of document {document.id!r} is longer than Milvus' {MAX_JSON_BYTES} bytes")
-        row = {"id": document.id, "title": document.title, "text": document.text, "metadata": metadata}
+        row = {"id": document.id, "title": document.title, "text": document.text, "metadata": dict(document.metadata)}
+        check_row(row, document.id)
         return json.dumps({**row, "vector": vector.by_place()}, ensure_ascii=False)
 
     def query(self, query: Query, vector: Vector, summary: Summary) -> str:
         """`{"id", "text", "data"}`; data is one entry of the `data` argument of a search."""
         return json.dumps({"id": query.id, "text": query.text, "data": vector.by_place()}, ensure_ascii=False)
+
+
+def check_row(row: Mapping[str, Any], document: str) -> None:
+    """Raises InputError for what is longer than a field of Milvus."""
+    for name, value in row.items():
+        fixed = isinstance(value, Mapping)
+        text = json.dumps(value, ensure_ascii=False) if fixed else str(value)
+        if (size := len(text.encode())) > (most := MAX_JSON_BYTES if fixed else MAX_BYTES):
+            hint = "; leave texts out with --no-text" if name in ("title", "text") else ""
+            raise InputError(
+                f"the {name} of document {document[:40]!r} has {size} bytes; Milvus takes at most {most}{hint}"
+            )
 
 
 FORMATS: tuple[type[Format], ...] = (Milvus,)
