@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from saelex.engines.qdrant import QdrantEngine
+from tests.engines.places import PLACES, Places
+
 from saelex.engines.scipy import ScipyEngine
 from saelex.engines.seismic import SeismicEngine
+from saelex.engines.url import EngineUrl, store_class
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index.engine import Hits, Limits, VectorEngine
 from saelex.index.inverted import InvertedIndex
@@ -29,17 +31,22 @@ MEMBERS: dict[str, Callable[[Path], VectorEngine]] = {
     "inverted": lambda folder: InvertedIndex.create(folder, N_LATENTS),
     "inverted-8-bits": lambda folder: InvertedIndex.create(folder, N_LATENTS, bits=8, forward=False),
     "scipy": lambda _: ScipyEngine(N_LATENTS),
-    "qdrant": lambda folder: QdrantEngine.create(folder, N_LATENTS),
     "seismic": lambda _: SeismicEngine(N_LATENTS),
 }
-PACKAGES = {"qdrant": "qdrant_edge", "seismic": "seismic"}
 
 
-@pytest.fixture(params=MEMBERS)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorEngine]:
-    if request.param in PACKAGES:
-        pytest.importorskip(PACKAGES[request.param])
-    with closing(MEMBERS[request.param](tmp_path / "engine")) as made:
+def store(url: str) -> VectorEngine:
+    parsed = EngineUrl.parse(url)
+    return store_class(parsed).create(parsed, N_LATENTS)
+
+
+@pytest.fixture(params=[*MEMBERS, *PLACES])
+def engine(request: pytest.FixtureRequest, tmp_path: Path, places: Places) -> Iterator[VectorEngine]:
+    name = request.param
+    if name == "seismic":
+        pytest.importorskip("seismic")
+    make = MEMBERS.get(name)
+    with closing(store(places(name)) if make is None else make(tmp_path / "engine")) as made:
         yield made
 
 
@@ -60,10 +67,10 @@ def documents() -> SparseRows:
 
 @pytest.fixture(scope="module")
 def queries() -> SparseRows:
-    """Five plain ones, one without latents, one against a concept."""
+    """Five plain ones, one without latents, one with a concept that counts half."""
     rows = made(5, 10, seed=2)
     steered = made(1, 10, seed=3)
-    steered = steered.with_weights(steered.weights * np.where(np.arange(steered.n_nonzero) % 3, 1, -0.5))
+    steered = steered.with_weights(steered.weights * np.where(np.arange(steered.n_nonzero) % 3, 1, 0.5))
     return SparseRows.concatenate([rows, SparseRows.empty(N_LATENTS, 1), steered])
 
 
@@ -212,31 +219,87 @@ def test_closing_twice_and_what_comes_after(engine: VectorEngine, documents: Spa
             engine.delete([IDS[0]])
 
 
-@pytest.mark.parametrize("make", [InvertedIndex.create, QdrantEngine.create])
-def test_those_on_disk_are_there_again(
-    tmp_path: Path,
-    documents: SparseRows,
-    queries: SparseRows,
-    make: Callable[[Path, int], InvertedIndex | QdrantEngine],
-) -> None:
-    if make == QdrantEngine.create:
-        pytest.importorskip("qdrant_edge")
-    with closing(make(tmp_path / "engine", N_LATENTS)) as engine:
+def test_a_query_against_a_concept(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
+    engine.add(IDS, documents)
+    against = queries[:1].with_weights(queries[:1].weights * np.where(np.arange(queries[:1].n_nonzero) % 3, 1, -0.5))
+    if not engine.limits.negative_queries:
+        with pytest.raises(InputError, match="takes no negative weights"):
+            engine.search(against, K)
+        return
+    check(engine.search(against, K), against, documents, IDS, engine.limits, K)
+
+
+def test_one_on_disk_is_there_again(tmp_path: Path, documents: SparseRows, queries: SparseRows) -> None:
+    with closing(InvertedIndex.create(tmp_path / "engine", N_LATENTS)) as engine:
         engine.add(IDS, documents)
         engine.delete(IDS[:5])
         engine.merge()
     with pytest.raises(InputError, match="exists already"):
-        make(tmp_path / "engine", N_LATENTS)
+        InvertedIndex.create(tmp_path / "engine", N_LATENTS)
     with pytest.raises(InputError, match="nowhere"):
-        type(engine).open(tmp_path / "nowhere")
-    with closing(type(engine).open(tmp_path / "engine")) as again:
+        InvertedIndex.open(tmp_path / "nowhere")
+    with closing(InvertedIndex.open(tmp_path / "engine")) as again:
         assert len(again) == N_DOCUMENTS - 5 and again.n_latents == N_LATENTS
         check(again.search(queries, K), queries, documents[5:], IDS[5:], again.limits, K)
 
 
-def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, package in PACKAGES.items():
-        monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(InputError, match=rf"install it with: .*pip install 'saelex\[{name}\]'"):
-            MEMBERS[name](tmp_path / "engine")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("name", PLACES)
+def test_a_collection_is_there_again(name: str, places: Places, documents: SparseRows, queries: SparseRows) -> None:
+    url = places(name)
+    with closing(store(url)) as engine:
+        engine.add(IDS, documents)
+        engine.delete(IDS[:5])
+    with pytest.raises(InputError, match="exists already"):
+        store(url)
+    parsed = EngineUrl.parse(url)
+    with closing(store_class(parsed).open(parsed)) as again:
+        assert len(again) == N_DOCUMENTS - 5 and again.n_latents == N_LATENTS
+        check(again.search(queries, K), queries, documents[5:], IDS[5:], again.limits, K)
+        places.restart(name)
+        check(again.search(queries, K), queries, documents[5:], IDS[5:], again.limits, K)
+        again.add(IDS[:5], documents[:5])
+        check(again.search(queries, K), queries, documents[[*range(5, N_DOCUMENTS), *range(5)]], [*IDS[5:], *IDS[:5]],
+              again.limits, K)  # fmt: skip
+    gone = EngineUrl.parse(places(name))
+    with pytest.raises(InputError, match="no such collection; `saelex push INDEX"):
+        store_class(gone).open(gone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLACES)
+def test_two_thousand_documents_of_131072_latents(name: str, places: Places) -> None:
+    from synthetic import N_LATENTS as many
+    from synthetic import documents as drawn
+    from synthetic import queries as asked
+
+    rows = next(iter(drawn(2000)))
+    questions = asked(20)
+    url = EngineUrl.parse(places(name))
+    with closing(store_class(url).create(url, many)) as engine:
+        ids = [f"d{i}" for i in range(2000)]
+        engine.add(ids, rows)
+        assert len(engine) == 2000
+        check(engine.search(questions, K), questions, rows, ids, engine.limits, K)
+
+
+PACKAGES = {
+    "qdrant+local:///tmp/x/notes": ("qdrant_client", "qdrant"),
+    "qdrant+edge:///tmp/x/notes": ("qdrant_edge", "qdrant"),
+    "milvus://localhost/notes": ("pymilvus", "milvus"),
+    "postgresql://localhost/base/notes": ("psycopg", "postgresql"),
+    "seekdb://localhost/test/notes": ("pymysql", "seekdb"),
+}
+
+
+@pytest.mark.parametrize("url", PACKAGES)
+def test_a_missing_package_is_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, extra = PACKAGES[url]
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"install it with: .*pip install 'saelex\[{extra}\]'"):
+        store(url)
+
+
+def test_seismic_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "seismic", None)
+    with pytest.raises(InputError, match=r"install it with: .*pip install 'saelex\[seismic\]'"):
+        SeismicEngine(N_LATENTS)

@@ -1,7 +1,7 @@
 """What an engine's file gives, and the patience with which it is asked.
 
 Each of these may be asked again after the connection was lost, and leaves the same behind whether it is done once or
-twice. They raise Unavailable where asking again may help, and SaelexError for what the engine refuses.
+twice. They raise UnavailableError where asking again may help, and SaelexError for what the engine refuses.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import RLock
 from typing import Any, ClassVar, TypeVar
 
 from saelex.engines.entry import FIELDS, STATE, Entry, Found, batches
@@ -22,7 +23,7 @@ from saelex.index.engine import Limits
 T = TypeVar("T")
 
 
-class Unavailable(SaelexError):
+class UnavailableError(SaelexError):
     """The engine does not answer now; it may when asked again."""
 
 
@@ -41,6 +42,7 @@ class EngineCalls(ABC):
         self.url = url
         self.patience = 5.0
         self._closed = False
+        self._lock = RLock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.url)!r})"
@@ -60,7 +62,7 @@ class EngineCalls(ABC):
         """The entries of ids, those that are not there left out."""
         found: dict[str, Entry] = {}
         for some in batches(ids, self.batch):
-            entries = self._ask(lambda some=some: self._get(some, fields, vectors))  # type: ignore[misc]
+            entries = self._ask(lambda some=some: list(self._get(some, fields, vectors)))  # type: ignore[misc]
             found |= {entry.id: entry for entry in entries}
         return found
 
@@ -90,10 +92,11 @@ class EngineCalls(ABC):
             if self._closed:
                 raise SaelexError(f"{self!r}: the index is closed; open or make it again")
             try:
-                return call()
-            except Unavailable as error:
+                with self._lock:  # one connection, which the threads of a process take in turns
+                    return call()
+            except UnavailableError as error:
                 if time.monotonic() - started + wait > self.patience:
-                    raise Unavailable(
+                    raise UnavailableError(
                         f"{self.url}: does not answer ({error}); is it running, and reachable?"
                     ) from error
                 time.sleep(wait * random.uniform(0.5, 1.0))  # so that several do not all come at once
@@ -117,7 +120,7 @@ class EngineCalls(ABC):
 
     @abstractmethod
     def _page(self, after: Any, fields: Sequence[str]) -> tuple[list[Entry], Any]:
-        """Entries behind a place that the page before gave (None: the first ones), and the next place (None: the end)."""
+        """Entries from a place on that the page before gave (None: from the first), and the next one (None: the end)."""
 
     @abstractmethod
     def _remove(self, ids: Sequence[str]) -> None: ...

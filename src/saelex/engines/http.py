@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
-from saelex.engines.calls import Unavailable
+from saelex.engines.calls import UnavailableError
 from saelex.engines.store import Store
 from saelex.errors import SaelexError
 
@@ -49,9 +49,9 @@ class HttpStore(Store):
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._close()
-            raise Unavailable(str(error) or type(error).__name__) from error
+            raise UnavailableError(str(error) or type(error).__name__) from error
         if response.status in _BUSY:
-            raise Unavailable(f"HTTP {response.status}")
+            raise UnavailableError(f"HTTP {response.status}")
         if response.status >= 300 and response.status not in allowed:
             raise SaelexError(f"{self.url}: HTTP {response.status}: {text[:500].decode(errors='replace')}")
         return Answer(response.status, _object(text))

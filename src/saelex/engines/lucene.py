@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from saelex.engines.calls import Unavailable
+from saelex.engines.calls import UnavailableError
 from saelex.engines.entry import FIELDS, Entry, Found
 from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector, check_id
@@ -76,7 +76,7 @@ class LuceneStore(HttpStore):
         results = [next(iter(item.values())) for item in answer["items"]]
         failed = [one for one in results if one["status"] >= 300 and one["status"] != 404]  # that was gone already
         for one in failed:
-            kind = Unavailable if one["status"] in (429, 503) else SaelexError
+            kind = UnavailableError if one["status"] in (429, 503) else SaelexError
             raise kind(f"{self.url}: document {one['_id']!r}: {one.get('error')}")
 
     def _get(self, ids: Sequence[str], fields: Sequence[str], vectors: bool) -> Iterable[Entry]:

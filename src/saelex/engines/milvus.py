@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from saelex.engines.calls import Unavailable
+from saelex.engines.calls import UnavailableError
 from saelex.engines.entry import FIELDS, Entry, Found
 from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector
@@ -135,7 +135,7 @@ class MilvusStore(Store):
             text = str(error)
             if any(word in text for word in _LOST):
                 self._client = None
-                raise Unavailable(text) from error
+                raise UnavailableError(text) from error
             raise SaelexError(f"{self.url}: {text}") from error
 
     def _connected(self) -> Any:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from saelex.engines.calls import Unavailable
+from saelex.engines.calls import UnavailableError
 from saelex.engines.entry import Entry, Found
 from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector
@@ -113,10 +113,10 @@ class QdrantStore(Store):
                 self._client = self._connected()
             yield self._client
         except UnexpectedResponse as error:
-            kind = Unavailable if error.status_code in (408, 429, 500, 502, 503, 504) else SaelexError
+            kind = UnavailableError if error.status_code in (408, 429, 500, 502, 503, 504) else SaelexError
             raise kind(f"Qdrant: {error.status_code} {error.content[:500].decode(errors='replace')}") from error
         except (ResponseHandlingException, TransportError, ConnectionError) as error:
-            raise Unavailable(str(error) or type(error).__name__) from error
+            raise UnavailableError(str(error) or type(error).__name__) from error
 
     def _connected(self) -> Any:
         make = partial(_package().QdrantClient, timeout=_TIMEOUT)

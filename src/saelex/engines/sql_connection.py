@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from saelex.engines.calls import Unavailable
+from saelex.engines.calls import UnavailableError
 from saelex.engines.store import Store
 from saelex.errors import SaelexError
 
@@ -28,7 +28,7 @@ class SqlConnection(Store):
             self._connection.commit()
         except lost as error:
             self._forget()
-            raise Unavailable(str(error)) from error
+            raise UnavailableError(str(error)) from error
         except (*others, UnicodeEncodeError) as error:
             self._forget()
             raise SaelexError(f"{self.url}: {error}") from error

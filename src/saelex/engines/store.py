@@ -124,4 +124,4 @@ class Store(EngineCalls):
         if not len(query.columns) or any(test.operator == "any" and not test.value for test in tests):
             return self._ask(list)  # nothing, of one that is open
         told = [test for test in tests if test.value not in ([],)]
-        return [one for one in self._ask(lambda: self._nearest(query, k, told)) if one.score > 0]
+        return [one for one in self._ask(lambda: list(self._nearest(query, k, told))) if one.score > 0]

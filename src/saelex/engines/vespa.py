@@ -40,10 +40,13 @@ class VespaStore(HttpStore):
         self._operator = url.option("operator", {"dotProduct": "dotProduct", "wand": "wand"}, "dotProduct")
 
     def _exists(self) -> bool:
-        return self._send("GET", self._documents(wantedDocumentCount=1), allowed=[400, 404]).status == 200
+        """Whether the schema is there and holds documents: one that is deployed is a collection that is still empty."""
+        answer = self._send("GET", self._documents(wantedDocumentCount=1), allowed=[400, 404])
+        return answer.status == 200 and bool(answer.body.get("documents"))
 
     def _make(self) -> None:
-        raise InputError(f"{self.url}: the application has no schema {self.url.name}; docs/engines.md has it to deploy")
+        if self._send("GET", self._documents(wantedDocumentCount=1), allowed=[400, 404]).status != 200:
+            raise InputError(f"{self.url}: no schema {self.url.name}; docs/engines.md has the one to deploy")
 
     def _count(self) -> int:
         return int(self._found([Test("", "any", [ENTRY])], 0)["fields"]["totalCount"])
@@ -101,7 +104,9 @@ class VespaStore(HttpStore):
 def _fields(entry: Entry) -> dict[str, Any]:
     tags, numbers, _ = entry.facets
     integers = np.rint(entry.vector.weights.astype(np.float64) / _UNIT).astype(np.int64)
-    weights = {str(column): weight for column, weight in zip(entry.vector.columns.tolist(), integers.tolist()) if weight}
+    weights = {
+        str(column): weight for column, weight in zip(entry.vector.columns.tolist(), integers.tolist()) if weight
+    }
     return {
         "id": entry.id, **entry.fields(), "metadata": json.dumps(dict(entry.metadata), ensure_ascii=False),
         "tags": tags, "numbers": numbers, "vector": weights, "packed": json.dumps(entry.vector.by_name()),
