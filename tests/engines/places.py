@@ -62,7 +62,7 @@ class Places:
         kind, _ = REAL[name]
         pytest.importorskip(PACKAGES[kind])
         if kind not in self._servers:
-            started = SERVERS[kind](self.folder / kind)
+            started = SERVERS[kind]()
             started.start()
             self._running.callback(started.stop)
             self._servers[kind] = started

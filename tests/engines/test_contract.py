@@ -273,7 +273,7 @@ def test_two_thousand_documents_of_131072_latents(name: str, places: Places) -> 
     from synthetic import queries as asked
 
     rows = next(iter(drawn(2000)))
-    questions = asked(20)
+    questions = asked(20, 2000)
     url = EngineUrl.parse(places(name))
     with closing(store_class(url).create(url, many)) as engine:
         ids = [f"d{i}" for i in range(2000)]

@@ -96,9 +96,7 @@ class EngineCalls(ABC):
                     return call()
             except UnavailableError as error:
                 if time.monotonic() - started + wait > self.patience:
-                    raise UnavailableError(
-                        f"{self.url}: does not answer ({error}); is it running, and reachable?"
-                    ) from error
+                    raise UnavailableError(f"{self.url} does not answer: {error}; is it running?") from error
                 time.sleep(wait * random.uniform(0.5, 1.0))  # so that several do not all come at once
                 wait = min(2 * wait, 5.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from threading import Lock
 from types import TracebackType
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from saelex.concepts.store import ConceptStore
     from saelex.index.engine import Limits
-    from saelex.index.filters import Where
     from saelex.index.hits import Hit
     from saelex.index.request import SearchOptions
     from saelex.index.text_encoder import TextEncoder
@@ -49,7 +48,7 @@ class Engine:
 
     @classmethod
     def open(cls, url: str, encoder: TextEncoder | None = None) -> Engine:
-        """The collection at a URL (`saelex.engines.url`). Without an encoder, the one that made it is loaded when needed.
+        """The collection at a URL (`saelex.engines.url`). Without an encoder, the one that made it is loaded if need be.
 
         Raises InputError for a URL that means nothing and for a collection that is not there, SaelexError for an engine
         that does not answer, MismatchError for another encoder.
@@ -96,11 +95,6 @@ class Engine:
         return int(self.contents.settings["n_latents"])
 
     @property
-    def language(self) -> str:
-        """Of its words; the default where it has none."""
-        return DEFAULT_LANGUAGE if self._words is None else self._words.channel.settings.language
-
-    @property
     def encoder(self) -> TextEncoder:
         """The encoder that made its vectors. Raises MismatchError when what its name loads today gives other ones."""
         with self._lock:
@@ -125,25 +119,11 @@ class Engine:
         """What its latents mean, if the index that was pushed had labels."""
         return self.contents.concepts(self.store)
 
-    def search(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        boost: Iterable[str] = (),
-        ban: Iterable[str] = (),
-        add: Iterable[str] = (),
-        where: Where | None = None,
-        words: bool = True,
-        language: str | None = None,
-    ) -> list[Hit]:
-        """The k best documents for a query, best first; options as in `Index.search`. Ties go to what was added first.
+    def search(self, query: str, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
+        """The k best documents for a query, best first; options as in `Index.search`, but for `mode`.
 
         Raises InputError as that does, and for a filter that the engine cannot answer.
         """
-        options: SearchOptions = {
-            "boost": boost, "ban": ban, "add": add, "where": where, "words": words, "language": language,
-        }  # fmt: skip
         check_query(query)
         return self.search_batch([query], k, **options)[0]
 

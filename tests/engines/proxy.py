@@ -38,6 +38,9 @@ class Proxy:
             kind = socket.AF_UNIX if isinstance(self.target, str) else socket.AF_INET
             server = socket.socket(kind)
             server.connect(self.target)
+            for one in (client, server):
+                if one.family != socket.AF_UNIX:
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open |= {client, server}
             threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
             threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
