@@ -1,7 +1,7 @@
 """Real servers of engines, from packages, on the loopback interface: started, stopped and started again by who asks.
 
-Each has a folder of its own for its data, with a short name (sockets want that) and open to the user that it runs as; it
-goes when the object does.
+Each has a folder of its own for its data, with a short name (sockets want that) and outside of folders that the user
+which it runs as may not enter; it goes when the object does.
 """
 
 from __future__ import annotations
@@ -142,4 +142,3 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
-

@@ -8,8 +8,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from engine_servers import PACKAGES, SERVERS, Server
 from tests.engines.stubs import LuceneStub, Stub, VespaStub, serving
+
+from engine_servers import PACKAGES, SERVERS, Server
 
 EMBEDDED = {
     "qdrant-local": ("qdrant_client", "qdrant+local://{folder}/{name}"),
@@ -44,7 +45,7 @@ class Places:
         self._running = ExitStack()
 
     def __call__(self, name: str) -> str:
-        """Of a new collection of the engine that a name of PLACES means; skips the test where its package is missing."""
+        """Of a new collection of an engine, by a name of PLACES; skips the test where its package is missing."""
         collection = f"notes_{next(self._numbers)}"
         if name in EMBEDDED:
             package, url = EMBEDDED[name]
@@ -54,8 +55,7 @@ class Places:
             self.stubs[name] = STUBS[name](collection)
             port = self._running.enter_context(serving(self.stubs[name]))
             return f"{name}://127.0.0.1:{port}/{collection}"
-        server, options = REAL[name]
-        return self.server(name).url(collection, options)
+        return self.server(name).url(collection, REAL[name][1])
 
     def server(self, name: str) -> Server:
         """The running server of a name of REAL."""

@@ -66,11 +66,11 @@ class Proxy:
                 one.shutdown(socket.SHUT_RDWR)
 
     def _cut(self) -> None:
-        for one in self._open:
+        for one in list(self._open):  # another thread may take a connection meanwhile
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
-        self._open.clear()
+            self._open.discard(one)
 
 
 @contextmanager

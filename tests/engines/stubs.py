@@ -1,4 +1,4 @@
-"""In place of servers that cannot be installed: they refuse what the published interfaces do not have, and score as stated."""
+"""In place of servers that cannot be installed: they refuse what the published interfaces lack, and score as stated."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 Json = dict[str, Any]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A request that the interface does not have."""
 
 
 def only(value: Json, *known: str) -> Json:
     if not isinstance(value, dict) or value.keys() - set(known):
-        raise Refused(f"{value!r:.300}: known are {known}")
+        raise RefusedError(f"{value!r:.300}: known are {known}")
     return value
 
 
@@ -55,7 +55,7 @@ def serving(stub: Stub) -> Iterator[int]:
                 stub.requests.append((self.command, parts.path, body))
                 try:
                     status, answer = stub.answer(self.command, parts.path, parse_qs(parts.query), body)
-                except (Refused, KeyError, TypeError, ValueError) as error:
+                except (RefusedError, KeyError, TypeError, ValueError) as error:
                     status, answer = 400, {"error": f"{type(error).__name__}: {error}"}
             text = b"" if self.command == "HEAD" else json.dumps(answer).encode()
             self.send_response(status)
@@ -63,7 +63,7 @@ def serving(stub: Stub) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_any
+        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_any  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -111,7 +111,7 @@ class LuceneStub(Stub):
             return 200, {}
         answers = {"_bulk": self._bulk, "_mget": self._mget, "_search": self._search, "_count": self._count}
         if method != "POST" or verb not in answers:
-            raise Refused(f"{method} {path}")
+            raise RefusedError(f"{method} {path}")
         return 200, answers[verb](index, body)
 
     def _create(self, index: str, body: Json) -> None:
@@ -126,7 +126,7 @@ class LuceneStub(Stub):
             allowed = _PARAMETERS[kind] - ({"method"} if self.flavour == "elasticsearch" else set())
             only(properties, "type", *allowed)
             if kind == "rank_features" and self.flavour != "opensearch":
-                raise Refused("a sparse vector of Elasticsearch is a sparse_vector")
+                raise RefusedError("a sparse vector of Elasticsearch is a sparse_vector")
         self.mappings[index] = mappings["properties"]
         self.documents.clear()
 
@@ -137,7 +137,7 @@ class LuceneStub(Stub):
             ((verb, target),) = only(action, "index", "delete").items()
             name = only(target, "_id")["_id"]
             if len(name.encode()) > 512:
-                raise Refused("an id of more than 512 bytes")
+                raise RefusedError("an id of more than 512 bytes")
             status = 200
             if verb == "index":
                 self._check(index, source := next(rest))
@@ -152,10 +152,10 @@ class LuceneStub(Stub):
         for name, value in source.items():
             kind = self.mappings[index][name]["type"]
             if kind == "long" and not isinstance(value, int):
-                raise Refused(f"{name} is a long, not {value!r}")
-            if kind in ("rank_features", "sparse_vector"):
-                if not value or not all(isinstance(token, str) and weight > 0 for token, weight in value.items()):
-                    raise Refused("a vector's tokens are texts, its weights above zero")
+                raise RefusedError(f"{name} is a long, not {value!r}")
+            vector = kind in ("rank_features", "sparse_vector")
+            if vector and not (value and all(isinstance(token, str) and weight > 0 for token, weight in value.items())):
+                raise RefusedError("a vector's tokens are texts, its weights above zero")
 
     def _mget(self, index: str, body: Json) -> Json:
         docs = []
@@ -173,7 +173,7 @@ class LuceneStub(Stub):
     def _search(self, index: str, body: Json) -> Json:
         only(body, "size", "query", "_source", "sort", "search_after")
         if body["size"] > 10_000:
-            raise Refused("max_result_window")
+            raise RefusedError("max_result_window")
         scored = [(self._score(body["query"], one), name) for name, one in self.documents.items()]
         found = [(score, name) for score, name in scored if score is not None]
         if "sort" in body:
@@ -226,11 +226,11 @@ class LuceneStub(Stub):
             heaviest = max(tokens.values())
             # what new versions do unless they are told not to
             return {t: w for t, w in tokens.items() if given.get("prune") is False or w >= 0.4 * heaviest}
-        raise Refused(f"no query {kind!r}")
+        raise RefusedError(f"no query {kind!r}")
 
     def _product(self, tokens: Json, vector: Json) -> float | None:
         if max(tokens.values()) > 64 or min(tokens.values()) <= 0:
-            raise Refused("a feature's weight lies above 0 and is at most 64")
+            raise RefusedError("a feature's weight lies above 0 and is at most 64")
         shared = tokens.keys() & vector.keys()
         return sum(tokens[token] * _feature(vector[token]) for token in shared) if shared else None
 
@@ -282,9 +282,9 @@ class VespaStub(Stub):
             fields = only(body, "fields")["fields"]
             for field, value in only(fields, *VESPA_FIELDS).items():
                 if not isinstance(value, VESPA_FIELDS[field]):
-                    raise Refused(f"{field}: {value!r}")
+                    raise RefusedError(f"{field}: {value!r}")
             if not all(isinstance(weight, int) and -(2**31) <= weight < 2**31 for weight in fields["vector"].values()):
-                raise Refused("a weightedset's weights are integers of 32 bits")
+                raise RefusedError("a weightedset's weights are integers of 32 bits")
             self.documents[name] = fields
         elif method == "DELETE":
             self.documents.pop(name, None)
@@ -293,7 +293,7 @@ class VespaStub(Stub):
     def _field_set(self, asked: dict[str, list[str]]) -> list[str]:
         schema, _, fields = asked["fieldSet"][0].partition(":")
         if schema != self.schema:
-            raise Refused(schema)
+            raise RefusedError(schema)
         return list(only(dict.fromkeys(fields.split(",")), *VESPA_FIELDS))
 
     def _visit(self, asked: dict[str, list[str]]) -> Json:
@@ -308,24 +308,26 @@ class VespaStub(Stub):
         only(body, "yql", "hits", "ranking", "timeout")
         only(body["ranking"], "profile")
         head, _, rest = body["yql"].partition(" where ")
-        if head != f"select * from {self.schema}":
-            raise Refused(head)
+        chosen = re.fullmatch(rf"select (.+) from {self.schema}", head)
+        if chosen is None:
+            raise RefusedError(head)
+        fields = list(only(dict.fromkeys(chosen[1].split(", ")), *VESPA_FIELDS))
         tokens: Json | None = None
         if product := _PRODUCT.match(rest):
             tokens = json.loads(product[1])
             if not all(isinstance(weight, int) for weight in tokens.values()):
-                raise Refused("weights of a dotProduct are integers")
+                raise RefusedError("weights of a dotProduct are integers")
         left = _PRODUCT.sub("", rest, count=1)
         tests = list(_TAGS.finditer(left)) + list(_SAME.finditer(left))
         if _SAME.sub("", _TAGS.sub("", left)).replace(" and ", "").strip():
-            raise Refused(rest)
+            raise RefusedError(rest)
         found = []
         for one in self.documents.values():
             score = 0 if tokens is None else sum(w * one["vector"].get(t, 0) for t, w in tokens.items())
             if (tokens is None or tokens.keys() & one["vector"].keys()) and all(_holds(test, one) for test in tests):
                 found.append((score, one))
         found.sort(key=lambda one: -one[0])
-        hits = [{"relevance": float(score), "fields": one} for score, one in found[: body["hits"]]]
+        hits = [{"relevance": float(score), "fields": _cut(one, fields)} for score, one in found[: body["hits"]]]
         return {"fields": {"totalCount": len(found)}, "children": hits}
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
 from tests.engines.places import PLACES, Places
 
+import synthetic
+from saelex.engines.registry import store_class
 from saelex.engines.scipy import ScipyEngine
 from saelex.engines.seismic import SeismicEngine
-from saelex.engines.url import EngineUrl, store_class
+from saelex.engines.url import EngineUrl
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index.engine import Hits, Limits, VectorEngine
 from saelex.index.inverted import InvertedIndex
@@ -268,14 +269,10 @@ def test_a_collection_is_there_again(name: str, places: Places, documents: Spars
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLACES)
 def test_two_thousand_documents_of_131072_latents(name: str, places: Places) -> None:
-    from synthetic import N_LATENTS as many
-    from synthetic import documents as drawn
-    from synthetic import queries as asked
-
-    rows = next(iter(drawn(2000)))
-    questions = asked(20, 2000)
+    rows = next(synthetic.documents(2000))
+    questions = synthetic.queries(20, 2000)
     url = EngineUrl.parse(places(name))
-    with closing(store_class(url).create(url, many)) as engine:
+    with closing(store_class(url).create(url, synthetic.N_LATENTS)) as engine:
         ids = [f"d{i}" for i in range(2000)]
         engine.add(ids, rows)
         assert len(engine) == 2000

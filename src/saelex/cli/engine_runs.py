@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def write_engine_runs(
     urls: Sequence[str], collections: Sequence[Collection], encoder: Encoder, measures: Sequence[str], folder: Path
 ) -> dict[str, str]:
-    """TREC runs in a folder: SCHEME, that of the URL, for concepts alone, and SCHEME+words; {set} stands for a collection.
+    """TREC runs in a folder: SCHEME, that of the URL, for concepts alone, and SCHEME+words; {set} is a collection.
 
     Raises InputError for two engines of one kind, and for one that holds another number of documents than a collection.
     """

@@ -41,7 +41,8 @@ def push(
     as its words are weighed by all of it; that index goes when the push is through. docs/engines.md names engines and
     URLs; SAELEX_ENGINE_PASSWORD holds a password or key.
     """
-    from saelex.engines.url import EngineUrl, store_class
+    from saelex.engines.registry import store_class
+    from saelex.engines.url import EngineUrl
 
     parsed = EngineUrl.parse(url)
     store_class(parsed)  # what cannot be is said before anything is encoded

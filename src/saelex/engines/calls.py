@@ -100,6 +100,9 @@ class EngineCalls(ABC):
                 time.sleep(wait * random.uniform(0.5, 1.0))  # so that several do not all come at once
                 wait = min(2 * wait, 5.0)
 
+    def merge(self) -> None:  # noqa: B027
+        """Put in order what many writes left, where that is not done by itself: the end of a push."""
+
     @abstractmethod
     def _exists(self) -> bool: ...
 
@@ -118,13 +121,13 @@ class EngineCalls(ABC):
 
     @abstractmethod
     def _page(self, after: Any, fields: Sequence[str]) -> tuple[list[Entry], Any]:
-        """Entries from a place on that the page before gave (None: from the first), and the next one (None: the end)."""
+        """Entries from where the page before ended (None: the first), and where this one does (None: at the end)."""
 
     @abstractmethod
     def _remove(self, ids: Sequence[str]) -> None: ...
 
     @abstractmethod
-    def _nearest(self, query: Vector, k: int, tests: Sequence[Test]) -> Iterable[Found]: ...
+    def _nearest(self, query: Vector, k: int, tests: Sequence[Test], fields: Sequence[str]) -> Iterable[Found]: ...
 
     @abstractmethod
     def _close(self) -> None: ...

@@ -34,7 +34,7 @@ _HEAD = f"{STATE}contents"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a collection holds. settings: those that its index was created with. labels: the hash of their file, or ""."""
+    """What a collection holds. settings: those that its index was created with. labels: their records, or ""."""
 
     settings: Mapping[str, Any]
     documents: int

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from saelex.concepts.steering import resolver
 from saelex.engines.contents import Contents
 from saelex.engines.facets import tests_of
+from saelex.engines.registry import store_class
 from saelex.engines.search import EngineSearch, EngineWords
 from saelex.engines.store import Store
-from saelex.engines.url import EngineUrl, store_class
+from saelex.engines.url import EngineUrl
 from saelex.errors import InputError, MismatchError
 from saelex.index.request import Request, check_queries, check_query
 from saelex.vectors import SparseRows
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from saelex.concepts.store import ConceptStore
-    from saelex.index.engine import Limits
     from saelex.index.hits import Hit
     from saelex.index.request import SearchOptions
     from saelex.index.text_encoder import TextEncoder
@@ -48,7 +47,7 @@ class Engine:
 
     @classmethod
     def open(cls, url: str, encoder: TextEncoder | None = None) -> Engine:
-        """The collection at a URL (`saelex.engines.url`). Without an encoder, the one that made it is loaded if need be.
+        """The collection at a URL (see `saelex.engines.url`). encoder: None loads the one that made it, if need be.
 
         Raises InputError for a URL that means nothing and for a collection that is not there, SaelexError for an engine
         that does not answer, MismatchError for another encoder.
@@ -63,16 +62,14 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the connection."""
-        if "concepts" in self.__dict__ and self.concepts is not None:
-            self.concepts.close()
+        if concepts := self.__dict__.get("concepts"):  # read already
+            concepts.close()
         self.store.close()
 
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __len__(self) -> int:
@@ -83,11 +80,6 @@ class Engine:
         return (
             f"Engine({str(self.store.url)!r}, {len(self):,} documents, encoder {self.contents.settings['encoder']!r})"
         )
-
-    @property
-    def limits(self) -> Limits:
-        """What the engine caps, and how exact it is."""
-        return self.store.limits
 
     @property
     def n_latents(self) -> int:
@@ -146,7 +138,6 @@ class Engine:
         return self._search(rows, check_queries(texts, "search_vectors"), asked)
 
     def _asking(self, k: int, options: SearchOptions) -> EngineSearch:
-        """Read before anything is encoded, so that what cannot be is said at once."""
         named = None if self._words is None else self._words.channel
         request = Request.read(k, resolver(self.n_latents, self.concepts, named), **options)
         if request.mode != "exact":
@@ -157,7 +148,6 @@ class Engine:
         return EngineSearch(self.store, *parts)
 
     def _search(self, latents: SparseRows, texts: Sequence[str], asked: EngineSearch) -> list[list[Hit]]:
-        rows = latents
         if self._words is not None:
-            rows = latents.beside(self._words.query(texts if asked.request.words else [""] * len(texts)))
-        return [asked.hits(text, rows[i]) for i, text in enumerate(texts)]
+            latents = latents.beside(self._words.query(texts if asked.request.words else [""] * len(texts)))
+        return [asked.hits(text, latents[i]) for i, text in enumerate(texts)]

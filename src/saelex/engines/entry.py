@@ -17,7 +17,7 @@ T = TypeVar("T")
 FIELDS = ("digest", "document", "place", "start", "end", "title", "text", "metadata")
 """What an entry holds beside its id, its vector and what it is filtered by."""
 STATE = "saelex:"
-"""Ids of the records that say what a collection holds begin so; their vectors are empty, so that no search finds them."""
+"""Ids of the records that say what a collection holds begin so; no search finds them, as their vectors are empty."""
 _EMPTY = Vector(np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from saelex.engines.calls import UnavailableError
-from saelex.engines.entry import FIELDS, Entry, Found
+from saelex.engines.entry import Entry, Found
 from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector, check_id
 from saelex.engines.http import HttpStore
@@ -93,7 +93,7 @@ class LuceneStore(HttpStore):
         page = [_entry(hit["_source"]) for hit in hits]
         return page, page[-1].id if len(page) == self.batch else None
 
-    def _nearest(self, query: Vector, k: int, tests: Sequence[Test]) -> Iterable[Found]:
+    def _nearest(self, query: Vector, k: int, tests: Sequence[Test], fields: Sequence[str]) -> Iterable[Found]:
         if k > _DEEPEST:
             raise InputError(f"{self.engine} finds at most {_DEEPEST:,} hits, not {k:,}")
         scale = max(1.0, float(query.weights.max()) / _MOST_WEIGHT)  # a dot product is linear
@@ -103,7 +103,7 @@ class LuceneStore(HttpStore):
             "filter": [_condition(test) for test in tests if test.operator != "none"],
             "must_not": [_condition(test) for test in tests if test.operator == "none"],
         }
-        body = {"size": k, "_source": ["id", *FIELDS], "query": {"bool": chosen}}
+        body = {"size": k, "_source": ["id", *fields], "query": {"bool": chosen}}
         hits = self._send("POST", f"/{self.url.name}/_search", body).body["hits"]["hits"]
         return [Found(_entry(hit["_source"]), hit["_score"] * scale) for hit in hits]
 

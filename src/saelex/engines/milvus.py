@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from saelex.engines.calls import UnavailableError
-from saelex.engines.entry import FIELDS, Entry, Found
+from saelex.engines.entry import Entry, Found
 from saelex.engines.facets import ENTRY, Test
 from saelex.engines.files.format import Vector
-from saelex.engines.files.milvus import INDEX, MAX_BYTES, SEARCH, check_row
+from saelex.engines.files.milvus import INDEX, SEARCH
+from saelex.engines.milvus_rows import entry_of, literal, row_of, schema_of
 from saelex.engines.store import Store
 from saelex.engines.url import EngineUrl
 from saelex.errors import InputError, SaelexError
@@ -22,7 +22,6 @@ from saelex.installation import needs_extra
 
 _TIMEOUT = 60.0  # seconds of one call
 _DEEPEST = 16_384  # hits of one search, ids of one query
-_NUMBERS, _OBJECTS = ("place", "start", "end"), ("metadata", "facets")
 _LOST = ("UNAVAILABLE", "Fail connecting", "Connection", "connection", "channel", "Retry timeout", "Retry run out")
 
 
@@ -42,14 +41,8 @@ class MilvusStore(Store):
             return bool(client.has_collection(self.url.name, timeout=_TIMEOUT))
 
     def _make(self) -> None:
-        types = self._package.DataType
         with self._talking() as client:
-            schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
-            schema.add_field("id", types.VARCHAR, is_primary=True, max_length=MAX_BYTES)
-            for name in (*FIELDS, "facets"):
-                kind = types.INT64 if name in _NUMBERS else types.JSON if name in _OBJECTS else types.VARCHAR
-                schema.add_field(name, kind, **({"max_length": MAX_BYTES} if kind == types.VARCHAR else {}))
-            schema.add_field("vector", types.SPARSE_FLOAT_VECTOR)
+            schema = schema_of(client, self._package.DataType)
             index = client.prepare_index_params()
             index.add_index("vector", **INDEX)
             client.create_collection(
@@ -63,31 +56,31 @@ class MilvusStore(Store):
         return int(rows[0]["count(*)"])
 
     def _put(self, entries: Sequence[Entry]) -> None:
-        rows = [_row(entry) for entry in entries]
+        rows = [row_of(entry) for entry in entries]
         with self._talking() as client:
             client.upsert(self.url.name, rows, timeout=_TIMEOUT)
 
     def _get(self, ids: Sequence[str], fields: Sequence[str], vectors: bool) -> Iterable[Entry]:
-        return self._entries(f"id in {_literal(list(ids))}", [*fields, *(["vector"] if vectors else [])])
+        return self._entries(f"id in {literal(list(ids))}", [*fields, *(["vector"] if vectors else [])])
 
     def _page(self, after: Any, fields: Sequence[str]) -> tuple[list[Entry], Any]:
-        page = self._entries(f"id > {_literal(after or '')}", fields, limit=self.batch)  # in the order of ids
+        page = self._entries(f"id > {literal(after or '')}", fields, limit=self.batch)  # in the order of ids
         return page, max(entry.id for entry in page) if len(page) == self.batch else None
 
     def _remove(self, ids: Sequence[str]) -> None:
         with self._talking() as client:
             client.delete(self.url.name, ids=list(ids), timeout=_TIMEOUT)
 
-    def _nearest(self, query: Vector, k: int, tests: Sequence[Test]) -> Iterable[Found]:
+    def _nearest(self, query: Vector, k: int, tests: Sequence[Test], fields: Sequence[str]) -> Iterable[Found]:
         if k > _DEEPEST:
             raise InputError(f"Milvus finds at most {_DEEPEST:,} hits, not {k:,}")
         vector = dict(zip(query.columns.tolist(), query.weights.tolist()))
         with self._talking() as client:
             hits = client.search(
                 self.url.name, data=[vector], anns_field="vector", limit=k, filter=self._filter(tests),
-                search_params=SEARCH, output_fields=list(FIELDS), timeout=_TIMEOUT,
+                search_params=SEARCH, output_fields=list(fields), timeout=_TIMEOUT,
             )[0]  # fmt: skip
-        return [Found(Entry.of(hit["id"], hit["entity"]), hit["distance"]) for hit in hits]
+        return [Found(Entry.of(hit["id"], hit.get("entity") or {}), hit["distance"]) for hit in hits]
 
     def _close(self) -> None:
         if self._client is not None:
@@ -100,13 +93,13 @@ class MilvusStore(Store):
     def _filter(self, tests: Sequence[Test]) -> str:
         parts = []
         for test in tests:
-            any_of = f'json_contains_any(facets["tags"], {_literal(test.value)})'
+            any_of = f'json_contains_any(facets["tags"], {literal(test.value)})'
             if test.operator == "any":
                 parts.append(any_of)
             elif test.operator == "none":
                 parts.append(self._unlike(any_of) if self._lite else f"not {any_of}")
             else:
-                parts.append(f'facets["{test.kind}"][{_literal(test.field)}] {test.operator} {_literal(test.value)}')
+                parts.append(f'facets["{test.kind}"][{literal(test.field)}] {test.operator} {literal(test.value)}')
         return " and ".join(parts)
 
     def _unlike(self, condition: str) -> str:
@@ -114,14 +107,14 @@ class MilvusStore(Store):
         unwanted = [entry.id for entry in self._entries(condition, [], limit=_DEEPEST)]
         if len(unwanted) == _DEEPEST:
             raise InputError(f"where: Milvus Lite leaves out at most {_DEEPEST:,} documents by !=; use a Milvus server")
-        return f"id not in {_literal(unwanted)}"
+        return f"id not in {literal(unwanted)}"
 
     def _entries(self, condition: str, fields: Sequence[str], **options: Any) -> list[Entry]:
         with self._talking() as client:
             rows = client.query(
                 self.url.name, filter=condition, output_fields=["id", *fields], timeout=_TIMEOUT, **options
             )
-        return [Entry.of(row["id"], row, _vector(row.get("vector") or {})) for row in rows]
+        return [entry_of(row) for row in rows]
 
     @contextmanager
     def _talking(self) -> Iterator[Any]:
@@ -145,20 +138,6 @@ class MilvusStore(Store):
         base = url.base if url.port else f"{url.base}:19530"
         token = f"{url.user}:{url.password}" if url.user else url.password
         return self._package.MilvusClient(base, token=token, db_name=url.folder.strip("/"), timeout=_TIMEOUT)
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    row = {"id": entry.id, **entry.fields(), "facets": entry.facets._asdict()}
-    check_row(row, entry.document)
-    return {**row, "vector": dict(zip(entry.vector.columns.tolist(), entry.vector.weights.tolist()))}
-
-
-def _vector(weights: dict[int, float]) -> Vector:
-    return Vector.of(list(weights), list(weights.values()))
-
-
-def _literal(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _package() -> Any:

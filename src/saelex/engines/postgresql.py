@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector 0.7 or later: `postgresql://USER@HOST/DATABASE/TABLE`, exact unless `?index=hnsw` is asked for.
+"""PostgreSQL with pgvector 0.7 or later: `postgresql://USER@HOST/DATABASE/TABLE`, exact unless `?index=hnsw`.
 
 A sparsevec holds 16,000 non-zeros, and 1,000 under HNSW. That index loses against a scan in the planner's eyes, which
 would then be used without a word: under `index=hnsw` scans are off for a search.
@@ -57,7 +57,8 @@ class PostgresStore(SqlStore):
             cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
             # a generated column cannot hold a sub-select, a function can
             cursor.execute(
-                f"CREATE OR REPLACE FUNCTION saelex_tags(facets json) RETURNS text[] IMMUTABLE LANGUAGE sql AS $$SELECT {tags}$$"
+                "CREATE OR REPLACE FUNCTION saelex_tags(facets json) RETURNS text[] IMMUTABLE LANGUAGE sql "
+                f"AS $$SELECT {tags}$$"
             )
             generated = '"tags" text[] GENERATED ALWAYS AS (saelex_tags("facets")) STORED'
             cursor.execute(f"CREATE TABLE {self._table} ({', '.join(columns)}, {generated})")

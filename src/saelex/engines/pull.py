@@ -66,7 +66,7 @@ def _fill(index: Index, engine: Engine, progress: bool) -> None:
             bar.update(len(names))
     if (len(index), len(entries)) != (len(engine), engine.contents.passages):
         raise SaelexError(
-            f"{engine.store.url}: holds {len(entries):,} passages of the {engine.contents.passages:,} pushed; push again"
+            f"{engine.store.url}: holds {len(entries):,} of {engine.contents.passages:,} passages; push the index again"
         )
 
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 from saelex.engines.contents import Contents
 from saelex.engines.entry import STATE, Entry, batches
 from saelex.engines.files.format import Vector
+from saelex.engines.registry import store_class
 from saelex.engines.store import Store
-from saelex.engines.url import EngineUrl, store_class
+from saelex.engines.url import EngineUrl
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.index.index import Index
 from saelex.progress import progress_bar
@@ -100,6 +101,8 @@ def _send(index: Index, store: Store, progress: bool) -> PushReport:
             removed += len(gone)
     if len(store) != passages:
         raise SaelexError(f"{store.url}: holds {len(store):,} passages, not the {passages:,} of the index; push again")
+    if sent:
+        store.merge()
     Contents.of(index, words, passages).write(store, index)
     return PushReport(len(index), passages, sent, removed)
 
@@ -109,8 +112,8 @@ def _check(store: Store, entries: list[Entry]) -> None:
     for entry in entries:
         if most is not None and len(entry.vector.columns) > most:
             raise InputError(
-                f"document {entry.document!r} has {len(entry.vector.columns):,} non-zeros, and {store.url.scheme} takes "
-                f"{most:,}; make the index with a smaller Top-K"
+                f"document {entry.document!r} has {len(entry.vector.columns):,} non-zeros, "
+                f"and {store.url.scheme} takes {most:,}; make the index with a smaller Top-K"
             )
 
 

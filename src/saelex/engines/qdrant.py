@@ -87,11 +87,11 @@ class QdrantStore(Store):
         with self._talking() as client:
             client.delete(self.url.name, self._models.PointIdsList(points=list(map(point_id, ids))), wait=True)
 
-    def _nearest(self, query: Vector, k: int, tests: Sequence[Test]) -> Iterable[Found]:
-        asked = {"using": VECTOR_NAME, "limit": k, "query_filter": self._filter(tests), "with_payload": True}
+    def _nearest(self, query: Vector, k: int, tests: Sequence[Test], fields: Sequence[str]) -> Iterable[Found]:
+        asked = {"using": VECTOR_NAME, "limit": k, "query_filter": self._filter(tests)}
         vector = self._models.SparseVector(**query.by_place())
         with self._talking() as client:
-            points = client.query_points(self.url.name, query=vector, **asked).points
+            points = client.query_points(self.url.name, query=vector, with_payload=["id", *fields], **asked).points
         return [Found(entry_of(point), point.score) for point in points]
 
     def _close(self) -> None:

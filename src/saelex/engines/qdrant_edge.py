@@ -90,11 +90,12 @@ class QdrantEdgeStore(Store):
             shard.update(self._edge.UpdateOperation.delete_points(list(map(point_id, ids))))
             shard.flush()
 
-    def _nearest(self, query: Vector, k: int, tests: Sequence[Test]) -> Iterable[Found]:
+    def _nearest(self, query: Vector, k: int, tests: Sequence[Test], fields: Sequence[str]) -> Iterable[Found]:
         edge = self._edge
         vector = edge.SparseVector(query.columns.tolist(), query.weights.tolist())
         nearest = edge.Query.Nearest(vector, using=VECTOR_NAME)
-        request = edge.QueryRequest(limit=k, query=nearest, filter=self._filter(tests), with_payload=True)
+        asked = {"filter": self._filter(tests), "with_payload": ["id", *fields]}
+        request = edge.QueryRequest(limit=k, query=nearest, **asked)
         with self._shard() as shard:
             return [Found(entry_of(point), point.score) for point in shard.query(request)]
 

@@ -25,7 +25,7 @@ def conditions(tests: Sequence[Test], condition: Callable[..., Any], match: Call
 
 
 def payload_of(entry: Entry) -> dict[str, Any]:
-    """What a point holds beside its vector: the id that the UUID stands for, the document, and what it is filtered by."""
+    """What a point holds beside its vector: the id that its UUID stands for, the document, what it is filtered by."""
     return {"id": entry.id, **entry.fields(), **entry.facets._asdict()}
 
 

@@ -1,4 +1,4 @@
-"""seekdb (OceanBase), which speaks MySQL's protocol: `seekdb://USER@HOST:2881/DATABASE/TABLE`, exact unless `?index=sindi`.
+"""seekdb, which speaks MySQL's protocol: `seekdb://USER@HOST:2881/DATABASE/TABLE`, exact unless `?index=sindi`.
 
 A SPARSEVECTOR takes dimensions below 500,000. SINDI is its inverted index, searched approximately.
 """

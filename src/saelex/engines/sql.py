@@ -65,8 +65,8 @@ class SqlStore(SqlConnection):
             cursor.execute(f"SELECT count(*) FROM {self._table}{sql}", values)
             return int(cursor.fetchone()[0])
 
-    def _nearest(self, query: Vector, k: int, tests: Sequence[Test]) -> Iterable[Found]:
-        names = ", ".join(self._quoted(name) for name in ("id", *FIELDS))
+    def _nearest(self, query: Vector, k: int, tests: Sequence[Test], fields: Sequence[str]) -> Iterable[Found]:
+        names = ", ".join(self._quoted(name) for name in ("id", *fields))
         sql, values = self._condition(tests)
         with self._cursor() as cursor:
             self._prepare(cursor)
@@ -76,7 +76,7 @@ class SqlStore(SqlConnection):
                 f"SELECT {names}, {distance} FROM {self._table}{sql} ORDER BY {distance} {limit}",
                 [asked, *values, asked],
             )
-            return [Found(self._entry(FIELDS, row[:-1]), -row[-1]) for row in cursor.fetchall() if row[-1] is not None]
+            return [Found(self._entry(fields, row[:-1]), -row[-1]) for row in cursor.fetchall() if row[-1] is not None]
 
     def _condition(self, tests: Sequence[Test]) -> tuple[str, list[Any]]:
         parts: list[str] = []
@@ -111,7 +111,7 @@ class SqlStore(SqlConnection):
     def _table(self) -> str:
         return self._quoted(self.url.name)
 
-    # ---- what differs -------------------------------------------------------------------------------------------------
+    # ---- what differs -----------------------------------------------------------------------------------------------
 
     _replacing: ClassVar[str]
     _distance: ClassVar[str]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from saelex.engines.calls import EngineCalls
-from saelex.engines.entry import STATE, Entry, Found
+from saelex.engines.entry import FIELDS, STATE, Entry, Found
 from saelex.engines.facets import Test
 from saelex.engines.files.format import Vector
 from saelex.engines.url import EngineUrl
@@ -88,7 +88,7 @@ class Store(EngineCalls):
         self.n_latents = n_latents
         self.put([Entry(_HEAD, text=str(n_latents))])
 
-    # ---- the protocol of vectors --------------------------------------------------------------------------------------
+    # ---- the protocol of vectors ------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return self._ask(self._count)
@@ -111,7 +111,7 @@ class Store(EngineCalls):
     def search(self, queries: SparseRows, k: int = 10) -> Hits:
         """See `VectorEngine`."""
         check_queries(self, queries, k)
-        found = [self.nearest(Vector(*row), k) for row in queries]
+        found = [self.nearest(Vector(*row), k, (), ()) for row in queries]
         return Hits(
             [[one.entry.id for one in each] for each in found],
             [np.array([one.score for one in each], np.float64) for each in found],
@@ -119,9 +119,9 @@ class Store(EngineCalls):
 
     # ---- entries ----------------------------------------------------------------------------------------------------
 
-    def nearest(self, query: Vector, k: int, tests: Sequence[Test] = ()) -> list[Found]:
+    def nearest(self, query: Vector, k: int, tests: Sequence[Test] = (), fields: Sequence[str] = FIELDS) -> list[Found]:
         """The k entries with the largest dot products above zero that pass the tests, best first."""
         if not len(query.columns) or any(test.operator == "any" and not test.value for test in tests):
             return self._ask(list)  # nothing, of one that is open
         told = [test for test in tests if test.value not in ([],)]
-        return [one for one in self._ask(lambda: list(self._nearest(query, k, told))) if one.score > 0]
+        return [one for one in self._ask(lambda: list(self._nearest(query, k, told, fields))) if one.score > 0]

@@ -6,14 +6,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from saelex.errors import InputError
-
-if TYPE_CHECKING:
-    from saelex.engines.store import Store
 
 STORES = {
     "qdrant": "qdrant:QdrantStore",
@@ -40,7 +36,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,58}")
 
 @dataclass(frozen=True)
 class EngineUrl:
-    """A URL taken apart. name: of the collection, index or table, the last part of the path; folder: the path before it.
+    """A URL taken apart. name: of the collection, index or table, the path's last part; folder: the path before it.
 
     Without a password in it, the environment's SAELEX_ENGINE_PASSWORD is used: what is typed can be seen by others.
     """
@@ -96,14 +92,3 @@ class EngineUrl:
         if value not in choices:
             raise InputError(f"{self}: {name} is one of {', '.join(choices)}, not {value!r}")
         return choices[value]
-
-
-def store_class(url: EngineUrl) -> type[Store]:
-    """The class behind a URL's scheme. Raises InputError for an option that it does not have."""
-    module, _, name = STORES[url.scheme].partition(":")
-    found: type[Store] = getattr(import_module(f"saelex.engines.{module}"), name)
-    for option in url.options:
-        if option not in found.options:
-            known = ", ".join(sorted(found.options)) or "none"
-            raise InputError(f"{url}: no option {option!r}; {url.scheme} has {known}")
-    return found

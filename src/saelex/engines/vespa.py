@@ -72,18 +72,18 @@ class VespaStore(HttpStore):
         answer = self._send("GET", path).body
         return [_entry(one["fields"]) for one in answer["documents"]], answer.get("continuation")
 
-    def _nearest(self, query: Vector, k: int, tests: Sequence[Test]) -> Iterable[Found]:
+    def _nearest(self, query: Vector, k: int, tests: Sequence[Test], fields: Sequence[str]) -> Iterable[Found]:
         step = float(np.abs(query.weights).max()) / _LEVELS
         integers = np.rint(query.weights.astype(np.float64) / step).astype(np.int64)
         asked = json.dumps({str(column): weight for column, weight in zip(query.columns.tolist(), integers.tolist())})
         hints = f"{{targetHits: {k}}}" if self._operator == "wand" else ""
-        root = self._found(tests, k, f"({hints}{self._operator}(vector, {asked}))")
+        root = self._found(tests, k, fields, f"({hints}{self._operator}(vector, {asked}))")
         return [Found(_entry(hit["fields"]), hit["relevance"] * _UNIT * step) for hit in root.get("children", [])]
 
-    def _found(self, tests: Sequence[Test], k: int, matching: str = "") -> dict[str, Any]:
+    def _found(self, tests: Sequence[Test], k: int, fields: Sequence[str] = (), matching: str = "") -> dict[str, Any]:
         only_numbers(tests, "Vespa")
         conditions = [one for one in (matching, *map(_condition, tests)) if one]
-        yql = f"select * from {self.url.name} where {' and '.join(conditions)}"
+        yql = f"select {', '.join(['id', *fields])} from {self.url.name} where {' and '.join(conditions)}"
         body = {"yql": yql, "hits": k, "ranking": {"profile": "saelex"}, "timeout": "20s"}
         root = self._send("POST", "/search/", body).body["root"]
         if root.get("errors"):

@@ -97,7 +97,7 @@ def check_columns(n_latents: int, limits: Limits) -> None:
 
 
 def check_documents(engine: VectorEngine, ids: Sequence[str], vectors: SparseRows) -> None:
-    """What is to be added, but for ids that are taken. Raises InputError or MismatchError, as `VectorEngine.add` says."""
+    """What is to be added, but for ids that are taken. Raises InputError or MismatchError as `VectorEngine.add`."""
     _check_latents(engine, vectors)
     if len(ids) != len(vectors):
         raise InputError(f"{len(ids)} ids for {len(vectors)} vectors; give one id for each")
