@@ -57,7 +57,7 @@ class Row(NamedTuple):
     """What one engine did. exact: share of queries whose k best are the exact ones, but for ties within the error."""
 
     engine: str
-    documents_s: float
+    documents_s: float | None
     p50_ms: float
     p99_ms: float
     exact: float
@@ -84,9 +84,7 @@ def main() -> None:
         with demo_index() as index:
             asked = questions(index)
             title = f"the demo: {len(index):,} documents, {len(asked)} queries as texts, encoded and with hits"
-            first = Row(
-                "saelex index", float("nan"), *timed(asked, lambda text: index.search(text, K))[:2], 1.0, 0.0, ""
-            )
+            first = Row("saelex index", None, *timed(asked, lambda text: index.search(text, K))[:2], 1.0, 0.0, "")
             show(report, "demo", title, first, options.engines, lambda name, url: pushed(name, url, index, asked))
     report.print()
     if options.json:
@@ -105,7 +103,8 @@ def show(
     print(table(HEADER, found), flush=True)
     for row in found:
         prefix = f"{part}_{row.engine.replace(' ', '_')}"
-        report.add(f"{prefix}_documents_s", row.documents_s, "documents/s")
+        if row.documents_s is not None:
+            report.add(f"{prefix}_documents_s", row.documents_s, "documents/s")
         report.add(f"{prefix}_p50_ms", row.p50_ms, "ms")
         report.add(f"{prefix}_exact", row.exact, "", 1.0 if "finds" not in row.stated else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from tests.engines.places import ALL, PLACES, Places
 from tests.engines.proxy import Proxy, proxied
+from tests.engines.stubs import VESPA_FIELDS
 from tests.index.fakes import FakeEncoder, make_documents
 
 from saelex.corpus.documents import Document
@@ -28,6 +30,7 @@ from saelex.index.index import Index
 
 ENCODER = FakeEncoder()
 QUERIES = ["storm lift only7", "canoe river", "only179 loan", "storms", "wing only901 part"]
+ONE_OF_A_KIND = [one for one in PLACES if one not in ("qdrant-edge-float16", "qdrant-local", "elasticsearch")]
 TEXTS_COMPARED = [name for name in ALL if not name.startswith(("qdrant", "vespa"))]
 
 
@@ -168,7 +171,7 @@ def test_filters_mean_what_they_mean_in_the_index(name: str, places: Places, ind
             engine.search("wing", where={"yaer": 1999})
 
 
-@pytest.mark.parametrize("name", [one for one in PLACES if one not in ("qdrant-edge-float16",)])
+@pytest.mark.parametrize("name", ONE_OF_A_KIND)
 @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
 def test_a_write_that_fails_before_or_after_it_was_done(
     name: str, applied: bool, places: Places, index: Index, monkeypatch: pytest.MonkeyPatch
@@ -196,7 +199,7 @@ def test_a_write_that_fails_before_or_after_it_was_done(
         check_same(index, engine)
 
 
-@pytest.mark.parametrize("name", [one for one in PLACES if one not in ("qdrant-edge-float16",)])
+@pytest.mark.parametrize("name", ONE_OF_A_KIND)
 def test_a_push_that_was_given_up_goes_on(
     name: str, places: Places, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +228,7 @@ def test_a_push_that_was_given_up_goes_on(
         check_same(index, engine)
 
 
-WIRED = [one for one in PLACES if not str(one).startswith("qdrant") and "milvus" not in str(one)]
+WIRED = [one for one in ONE_OF_A_KIND if not str(one).startswith("qdrant") and "milvus" not in str(one)]
 
 
 def through(name: str, places: Places) -> tuple[str | tuple[str, int], Callable[[int], str]]:
@@ -332,3 +335,13 @@ def test_the_public_name() -> None:
     import saelex
 
     assert saelex.Engine is live.Engine
+
+
+def test_the_documented_schema_of_vespa_has_what_is_sent() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^    field (\w+) type", text, re.MULTILINE)) == set(VESPA_FIELDS)
+
+
+def test_every_file_of_an_engine_is_short() -> None:
+    for path in Path(live.__file__).parent.rglob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 150, path

@@ -77,9 +77,7 @@ class Engine:
         return self.contents.documents
 
     def __repr__(self) -> str:
-        return (
-            f"Engine({str(self.store.url)!r}, {len(self):,} documents, encoder {self.contents.settings['encoder']!r})"
-        )
+        return f"Engine({str(self.store.url)!r}, {len(self):,} documents)"
 
     @property
     def n_latents(self) -> int:

@@ -20,6 +20,7 @@ class SqlConnection(Store):
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
         lost, others = self._errors
+        refused: tuple[type[Exception], ...] = (*others, UnicodeEncodeError)
         try:
             if self._connection is None:
                 self._connection = self._connected()
@@ -29,7 +30,7 @@ class SqlConnection(Store):
         except lost as error:
             self._forget()
             raise UnavailableError(str(error)) from error
-        except (*others, UnicodeEncodeError) as error:
+        except refused as error:
             self._forget()
             raise SaelexError(f"{self.url}: {error}") from error
         except BaseException:

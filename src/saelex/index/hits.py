@@ -106,7 +106,9 @@ class StoredWeights(NamedTuple):
 class KnownWords(Protocol):
     """The words of an index: what cuts texts into them, and the (stemmed) word of a dimension."""
 
-    channel: LexicalChannel
+    @property
+    def channel(self) -> LexicalChannel:
+        """Cuts texts."""
 
     def word(self, dimension: int) -> str:
         """Safe from several threads."""
