@@ -140,8 +140,7 @@ class Engine:
         request = Request.read(k, resolver(self.n_latents, self.concepts, named), **options)
         if request.mode != "exact":
             raise InputError(f"{request.mode} search is of an index on disk; an engine searches as its URL says")
-        where = options.get("where")
-        self.contents.fields.check(where or {})
+        self.contents.fields.check(where := options.get("where") or {})
         parts = (self.n_latents, lambda: self.encoder, self._words, self.concepts, request, tests_of(where))
         return EngineSearch(self.store, *parts)
 

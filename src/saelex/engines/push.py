@@ -48,9 +48,7 @@ def push(index: Index, url: str, *, patience: float = PATIENCE, progress: bool =
     Raises MismatchError for a collection of another encoder's vectors, InputError for what the engine cannot hold.
     """
     parsed = EngineUrl.parse(url)
-    words = index.frozen_words()
-    columns = index.n_latents + (0 if words is None else len(words))
-    store = _opened(parsed, index, columns)
+    store = _opened(parsed, index)
     store.patience = patience
     try:
         while True:
@@ -62,9 +60,8 @@ def push(index: Index, url: str, *, patience: float = PATIENCE, progress: bool =
         store.close()
 
 
-def _opened(url: EngineUrl, index: Index, columns: int) -> Store:
-    made = store_class(url)
-    store = made.at(url, columns)
+def _opened(url: EngineUrl, index: Index) -> Store:
+    store = store_class(url).at(url, index.n_latents)
     try:
         held = Contents.find(store)
         if held is not None and held.settings["fingerprint"] != index.settings["fingerprint"]:
@@ -80,6 +77,7 @@ def _opened(url: EngineUrl, index: Index, columns: int) -> Store:
 
 def _send(index: Index, store: Store, progress: bool) -> PushReport:
     words = index.frozen_words()
+    store.columns(max(store.n_latents, index.n_latents + (0 if words is None else len(words))))
     new = not len(store)
     names: set[str] = set()
     sent = passages = 0
@@ -93,18 +91,16 @@ def _send(index: Index, store: Store, progress: bool) -> PushReport:
             if not new:
                 names.update(entry.id for entry in some)
             bar.update(len(some))
-    removed = 0
+    gone: list[str] = []
     if not new and len(store) != passages:
-        for page in store.scan():
-            gone = [entry.id for entry in page if entry.id not in names]
-            store.remove(gone)
-            removed += len(gone)
+        gone = [entry.id for page in store.scan() for entry in page if entry.id not in names]
+        store.remove(gone)
     if len(store) != passages:
         raise SaelexError(f"{store.url}: holds {len(store):,} passages, not the {passages:,} of the index; push again")
     if sent:
         store.merge()
     Contents.of(index, words, passages).write(store, index)
-    return PushReport(len(index), passages, sent, removed)
+    return PushReport(len(index), passages, sent, len(gone))
 
 
 def _check(store: Store, entries: list[Entry]) -> None:

@@ -27,7 +27,7 @@ _TYPES = {
     "vector": "sparsevector",
 }
 _SINDI = ", VECTOR INDEX vi(`vector`) WITH (distance=inner_product, type=sindi, lib=vsag)"
-_GONE = (2003, 2006, 2013, 4012, 1158, 1159, 1160, 1161, 1205)  # no server, lost it, or it was too busy
+_GONE = (0, 2003, 2006, 2013, 2014, 4012, 1158, 1159, 1160, 1161, 1205)  # no server, lost it, or it was too busy
 
 
 class SeekdbStore(SqlStore):
@@ -65,6 +65,9 @@ class SeekdbStore(SqlStore):
         value = f"JSON_EXTRACT(`facets`, CONCAT('$.{test.kind}.', %s))"
         field = json.dumps(test.field, ensure_ascii=False)
         return (f"JSON_UNQUOTE({value}) COLLATE utf8mb4_bin" if test.kind == "texts" else value), field
+
+    def _is_lost(self, error: Exception) -> bool:
+        return bool(error.args) and error.args[0] in _GONE
 
     def _tags(self, tags: list[str]) -> Any:
         return json.dumps(tags, ensure_ascii=False)

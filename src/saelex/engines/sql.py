@@ -34,9 +34,9 @@ class SqlStore(SqlConnection):
 
     def _row(self, entry: Entry) -> list[Any]:
         row = [entry.id, *entry.fields().values(), entry.facets._asdict()]
-        texts = [json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value for value in row]
-        if any("\0" in text or "\\u0000" in text for text in texts if isinstance(text, str)):
+        if any(map(_holds_nul, row)):
             raise InputError(f"document {entry.document!r} holds a NUL character; {self.name} takes none")
+        texts = [json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value for value in row]
         return [*texts, self._literal(entry.vector)]
 
     def _literal(self, vector: Vector) -> str:
@@ -129,6 +129,12 @@ class SqlStore(SqlConnection):
 
     def _prepare(self, cursor: Any) -> None:
         """Settings of a search."""
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, (dict, list, tuple)):
+        return any(map(_holds_nul, [*value, *value.values()] if isinstance(value, dict) else value))
+    return isinstance(value, str) and "\0" in value
 
 
 def _parsed(text: Any) -> Vector:

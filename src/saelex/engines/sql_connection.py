@@ -29,13 +29,18 @@ class SqlConnection(Store):
             self._connection.commit()
         except lost as error:
             self._forget()
-            raise UnavailableError(str(error)) from error
+            kind = UnavailableError if self._is_lost(error) else SaelexError
+            raise kind(str(error)) from error
         except refused as error:
             self._forget()
             raise SaelexError(f"{self.url}: {error}") from error
         except BaseException:
             self._forget()
             raise
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Of errors that mean a lost connection in most cases."""
+        return True
 
     def _forget(self) -> None:
         """Whatever was under way is rolled back by the server, also where it hears no more of us."""
