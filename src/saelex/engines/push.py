@@ -77,7 +77,7 @@ def _opened(url: EngineUrl, index: Index) -> Store:
 
 def _send(index: Index, store: Store, progress: bool) -> PushReport:
     words = index.frozen_words()
-    store.columns(max(store.n_latents, index.n_latents + (0 if words is None else len(words))))
+    store.grow(index.n_latents + (0 if words is None else len(words)))
     new = not len(store)
     names: set[str] = set()
     sent = passages = 0

@@ -60,7 +60,7 @@ class Store(EngineCalls):
                 store._open()
             else:  # its making was interrupted
                 store.n_latents = 0
-            store.columns(max(n_latents, store.n_latents))
+            store.grow(n_latents)
             return store
 
     def _create(self, n_latents: int) -> None:
@@ -81,6 +81,11 @@ class Store(EngineCalls):
         except BaseException:
             self.close()
             raise
+
+    def grow(self, n_latents: int) -> None:
+        """Have so many columns at least."""
+        if n_latents > self.n_latents:
+            self.columns(n_latents)
 
     def columns(self, n_latents: int) -> None:
         """Set the number of columns, which grows with the words. Raises InputError beyond what the engine takes."""
