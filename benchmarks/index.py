@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 import synthetic
 from bare_scorer import bare_scorer
 from report import Report, table
-from saelex.engines.qdrant import QdrantEngine
+from saelex.engines.qdrant_edge import QdrantEdgeStore
 from saelex.engines.scipy import ScipyEngine
 from saelex.engines.seismic import SeismicEngine
+from saelex.engines.url import EngineUrl
 from saelex.index.disk.storage import Storage
-from saelex.index.engine import Engine, Hits
+from saelex.index.engine import Hits, VectorEngine
 from saelex.index.inverted import InvertedIndex
 from saelex.index.request import Mode
 from saelex.vectors import SparseRows
@@ -160,7 +161,7 @@ def build(path: Path, documents: Documents, n_latents: int, bits: int) -> tuple[
     return seconds + time.perf_counter() - start, frequencies
 
 
-def fill(engine: Engine, chunks: Iterable[SparseRows]) -> float:
+def fill(engine: VectorEngine, chunks: Iterable[SparseRows]) -> float:
     """Adds all chunks, with row numbers for ids; seconds of adding alone."""
     seconds = 0.0
     for chunk in chunks:
@@ -240,7 +241,8 @@ def others(
     """Qdrant up to 200,000 documents (its build keeps all vectors in memory), Seismic over the first 20,000."""
     measured = []
     if "qdrant" not in without and size <= SCIPY_MOST and installed("qdrant_edge"):
-        with closing(QdrantEngine.create(folder / "qdrant", queries.n_latents, threads=1)) as qdrant:
+        url = EngineUrl.parse(f"qdrant+edge://{folder}/qdrant?threads=1")
+        with closing(QdrantEdgeStore.create(url, queries.n_latents)) as qdrant:
             start = time.perf_counter()
             fill(qdrant, documents())
             qdrant.merge()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from saelex.corpus.documents import Document, Query
     from saelex.corpus.reading import read_corpus, read_qrels, read_queries
     from saelex.encoder.encoder import Encoder
+    from saelex.engines.engine import Engine
     from saelex.errors import SaelexError
     from saelex.index.index import Index
     from saelex.index.inverted import InvertedIndex
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Document": "saelex.corpus.documents",
     "Encoder": "saelex.encoder.encoder",
+    "Engine": "saelex.engines.engine",
     "Index": "saelex.index.index",
     "InvertedIndex": "saelex.index.inverted",
     "Query": "saelex.corpus.documents",
@@ -37,6 +39,7 @@ _HOMES = {
 __all__ = [
     "Document",
     "Encoder",
+    "Engine",
     "Index",
     "InvertedIndex",
     "Query",

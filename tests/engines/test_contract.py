@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.engines.places import PLACES, Places
 
-from saelex.engines.qdrant import QdrantEngine
+import synthetic
+from saelex.engines.registry import store_class
 from saelex.engines.scipy import ScipyEngine
 from saelex.engines.seismic import SeismicEngine
+from saelex.engines.url import EngineUrl
 from saelex.errors import InputError, MismatchError, SaelexError
-from saelex.index.engine import Engine, Hits, Limits
+from saelex.index.engine import Hits, Limits, VectorEngine
 from saelex.index.inverted import InvertedIndex
 from saelex.vectors import SparseRows
 
@@ -25,21 +28,26 @@ IDS = [f"doc {i} é" for i in range(N_DOCUMENTS)]
 K = 10
 FLOAT32 = 40 * 2.0**-23  # of the sum of absolute products: what adding up some 40 of them in float32 may cost
 
-MEMBERS: dict[str, Callable[[Path], Engine]] = {
+MEMBERS: dict[str, Callable[[Path], VectorEngine]] = {
     "inverted": lambda folder: InvertedIndex.create(folder, N_LATENTS),
     "inverted-8-bits": lambda folder: InvertedIndex.create(folder, N_LATENTS, bits=8, forward=False),
     "scipy": lambda _: ScipyEngine(N_LATENTS),
-    "qdrant": lambda folder: QdrantEngine.create(folder, N_LATENTS),
     "seismic": lambda _: SeismicEngine(N_LATENTS),
 }
-PACKAGES = {"qdrant": "qdrant_edge", "seismic": "seismic"}
 
 
-@pytest.fixture(params=MEMBERS)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param in PACKAGES:
-        pytest.importorskip(PACKAGES[request.param])
-    with closing(MEMBERS[request.param](tmp_path / "engine")) as made:
+def store(url: str) -> VectorEngine:
+    parsed = EngineUrl.parse(url)
+    return store_class(parsed).create(parsed, N_LATENTS)
+
+
+@pytest.fixture(params=[*MEMBERS, *PLACES])
+def engine(request: pytest.FixtureRequest, tmp_path: Path, places: Places) -> Iterator[VectorEngine]:
+    name = request.param
+    if name == "seismic":
+        pytest.importorskip("seismic")
+    make = MEMBERS.get(name)
+    with closing(store(places(name)) if make is None else make(tmp_path / "engine")) as made:
         yield made
 
 
@@ -60,10 +68,10 @@ def documents() -> SparseRows:
 
 @pytest.fixture(scope="module")
 def queries() -> SparseRows:
-    """Five plain ones, one without latents, one against a concept."""
+    """Five plain ones, one without latents, one with a concept that counts half."""
     rows = made(5, 10, seed=2)
     steered = made(1, 10, seed=3)
-    steered = steered.with_weights(steered.weights * np.where(np.arange(steered.n_nonzero) % 3, 1, -0.5))
+    steered = steered.with_weights(steered.weights * np.where(np.arange(steered.n_nonzero) % 3, 1, 0.5))
     return SparseRows.concatenate([rows, SparseRows.empty(N_LATENTS, 1), steered])
 
 
@@ -98,7 +106,7 @@ def check(hits: Hits, queries: SparseRows, documents: SparseRows, ids: list[str]
     assert np.mean(shares) >= (1.0 if limits.finds_all else 0.9), shares
 
 
-def test_finds_the_best_with_their_scores(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_finds_the_best_with_their_scores(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS[:25], documents[:25])
     engine.add(IDS[25:], documents[25:])
     assert len(engine) == N_DOCUMENTS and engine.n_latents == N_LATENTS
@@ -111,7 +119,7 @@ def test_finds_the_best_with_their_scores(engine: Engine, documents: SparseRows,
     assert all(IDS[EMPTY] not in names for names in many.ids)
 
 
-def test_an_empty_engine_finds_nothing(engine: Engine, queries: SparseRows) -> None:
+def test_an_empty_engine_finds_nothing(engine: VectorEngine, queries: SparseRows) -> None:
     assert len(engine) == 0
     engine.add([], SparseRows.empty(N_LATENTS))
     hits = engine.search(queries, K)
@@ -120,14 +128,14 @@ def test_an_empty_engine_finds_nothing(engine: Engine, queries: SparseRows) -> N
     assert nothing.ids == nothing.scores == []
 
 
-def test_a_latent_that_no_document_has(engine: Engine) -> None:
+def test_a_latent_that_no_document_has(engine: VectorEngine) -> None:
     engine.add(["a"], SparseRows.from_dicts([{3: 2.0}], N_LATENTS))
     hits = engine.search(SparseRows.from_dicts([{3: 1.5, N_LATENTS - 1: 1.0}, {N_LATENTS - 1: 1.0}], N_LATENTS), K)
     assert hits.ids == [["a"], []]
     assert hits.scores[0] == pytest.approx([3.0], rel=1e-3)
 
 
-def test_delete_then_search_then_add_again(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_delete_then_search_then_add_again(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS, documents)
     gone = [0, 5, EMPTY, 40]
     if not engine.limits.deletes:
@@ -154,7 +162,7 @@ def test_delete_then_search_then_add_again(engine: Engine, documents: SparseRows
     assert len(engine) == 0 and engine.search(queries, K).ids == [[]] * 7
 
 
-def test_add_after_search(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_add_after_search(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS[:30], documents[:30])
     engine.search(queries, K)
     if not engine.limits.grows:
@@ -166,7 +174,7 @@ def test_add_after_search(engine: Engine, documents: SparseRows, queries: Sparse
     check(engine.search(queries, K), queries, documents, IDS, engine.limits, K)
 
 
-def test_what_is_refused_leaves_it_as_it_was(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_what_is_refused_leaves_it_as_it_was(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS[:10], documents[:10])
     wider = SparseRows.from_dicts([{1: 1.0}], N_LATENTS + 1)
     for ids, rows, error, message in (
@@ -198,7 +206,7 @@ def test_what_is_refused_leaves_it_as_it_was(engine: Engine, documents: SparseRo
     check(engine.search(queries, K), queries, documents[:10], IDS[:10], engine.limits, K)
 
 
-def test_closing_twice_and_what_comes_after(engine: Engine, documents: SparseRows, queries: SparseRows) -> None:
+def test_closing_twice_and_what_comes_after(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
     engine.add(IDS, documents)
     engine.search(queries, K)
     engine.close()
@@ -212,31 +220,83 @@ def test_closing_twice_and_what_comes_after(engine: Engine, documents: SparseRow
             engine.delete([IDS[0]])
 
 
-@pytest.mark.parametrize("make", [InvertedIndex.create, QdrantEngine.create])
-def test_those_on_disk_are_there_again(
-    tmp_path: Path,
-    documents: SparseRows,
-    queries: SparseRows,
-    make: Callable[[Path, int], InvertedIndex | QdrantEngine],
-) -> None:
-    if make == QdrantEngine.create:
-        pytest.importorskip("qdrant_edge")
-    with closing(make(tmp_path / "engine", N_LATENTS)) as engine:
+def test_a_query_against_a_concept(engine: VectorEngine, documents: SparseRows, queries: SparseRows) -> None:
+    engine.add(IDS, documents)
+    against = queries[:1].with_weights(queries[:1].weights * np.where(np.arange(queries[:1].n_nonzero) % 3, 1, -0.5))
+    if not engine.limits.negative_queries:
+        with pytest.raises(InputError, match="takes no negative weights"):
+            engine.search(against, K)
+        return
+    check(engine.search(against, K), against, documents, IDS, engine.limits, K)
+
+
+def test_one_on_disk_is_there_again(tmp_path: Path, documents: SparseRows, queries: SparseRows) -> None:
+    with closing(InvertedIndex.create(tmp_path / "engine", N_LATENTS)) as engine:
         engine.add(IDS, documents)
         engine.delete(IDS[:5])
         engine.merge()
     with pytest.raises(InputError, match="exists already"):
-        make(tmp_path / "engine", N_LATENTS)
+        InvertedIndex.create(tmp_path / "engine", N_LATENTS)
     with pytest.raises(InputError, match="nowhere"):
-        type(engine).open(tmp_path / "nowhere")
-    with closing(type(engine).open(tmp_path / "engine")) as again:
+        InvertedIndex.open(tmp_path / "nowhere")
+    with closing(InvertedIndex.open(tmp_path / "engine")) as again:
         assert len(again) == N_DOCUMENTS - 5 and again.n_latents == N_LATENTS
         check(again.search(queries, K), queries, documents[5:], IDS[5:], again.limits, K)
 
 
-def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, package in PACKAGES.items():
-        monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(InputError, match=rf"install it with: .*pip install 'saelex\[{name}\]'"):
-            MEMBERS[name](tmp_path / "engine")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("name", PLACES)
+def test_a_collection_is_there_again(name: str, places: Places, documents: SparseRows, queries: SparseRows) -> None:
+    url = places(name)
+    with closing(store(url)) as engine:
+        engine.add(IDS, documents)
+        engine.delete(IDS[:5])
+    with pytest.raises(InputError, match="exists already"):
+        store(url)
+    parsed = EngineUrl.parse(url)
+    with closing(store_class(parsed).open(parsed)) as again:
+        assert len(again) == N_DOCUMENTS - 5 and again.n_latents == N_LATENTS
+        check(again.search(queries, K), queries, documents[5:], IDS[5:], again.limits, K)
+        places.restart(name)
+        check(again.search(queries, K), queries, documents[5:], IDS[5:], again.limits, K)
+        again.add(IDS[:5], documents[:5])
+        check(again.search(queries, K), queries, documents[[*range(5, N_DOCUMENTS), *range(5)]], [*IDS[5:], *IDS[:5]],
+              again.limits, K)  # fmt: skip
+    gone = EngineUrl.parse(places(name))
+    with pytest.raises(InputError, match="no such collection; `saelex push INDEX"):
+        store_class(gone).open(gone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLACES)
+def test_two_thousand_documents_of_131072_latents(name: str, places: Places) -> None:
+    rows = next(synthetic.documents(2000))
+    questions = synthetic.queries(20, 2000)
+    url = EngineUrl.parse(places(name))
+    with closing(store_class(url).create(url, synthetic.N_LATENTS)) as engine:
+        ids = [f"d{i}" for i in range(2000)]
+        engine.add(ids, rows)
+        assert len(engine) == 2000
+        check(engine.search(questions, K), questions, rows, ids, engine.limits, K)
+
+
+PACKAGES = {
+    "qdrant+local:///tmp/x/notes": ("qdrant_client", "qdrant"),
+    "qdrant+edge:///tmp/x/notes": ("qdrant_edge", "qdrant"),
+    "milvus://localhost/notes": ("pymilvus", "milvus"),
+    "postgresql://localhost/base/notes": ("psycopg", "postgresql"),
+    "seekdb://localhost/test/notes": ("pymysql", "seekdb"),
+}
+
+
+@pytest.mark.parametrize("url", PACKAGES)
+def test_a_missing_package_is_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, extra = PACKAGES[url]
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"install it with: .*pip install 'saelex\[{extra}\]'"):
+        store(url)
+
+
+def test_seismic_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "seismic", None)
+    with pytest.raises(InputError, match=r"install it with: .*pip install 'saelex\[seismic\]'"):
+        SeismicEngine(N_LATENTS)

@@ -85,7 +85,7 @@ _QUESTIONS: dict[str, Callable[[Index], Any]] = {
     "ids": lambda index: [name in index for name in ("d1", "d3", "d45", "nowhere")],
     "n documents": len,
     "fingerprint": lambda index: index.fingerprint,
-    "stored": lambda index: [(ids, texts, rows.weights.tolist()) for ids, texts, rows in index.stored()],
+    "stored": lambda index: [(one.ids, one.texts, one.rows.weights.tolist()) for one in index.stored()],
     "labels": lambda index: list(index.concepts or ()),
     "check": lambda index: index.check().problems,
 }

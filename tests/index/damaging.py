@@ -190,7 +190,7 @@ def _ask_documents(index: Index) -> Iterator[tuple[str, Callable[[], Any]]]:
         chunks = index.stored(50)
         return [
             (name, text, rows[i].latents.tolist(), rows[i].weights.tolist())
-            for names, texts, rows in chunks
+            for names, texts, rows, *_ in chunks
             for i, (name, text) in enumerate(zip(names, texts))
         ]
 

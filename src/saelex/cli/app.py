@@ -27,6 +27,8 @@ from saelex.cli.mcp import mcp
 from saelex.cli.merge import merge
 from saelex.cli.mine import mine
 from saelex.cli.mntp import mntp
+from saelex.cli.pull import pull
+from saelex.cli.push import push
 from saelex.cli.recipes import recipes
 from saelex.cli.sae import app as sae
 from saelex.cli.score import score
@@ -91,6 +93,8 @@ app.command()(compare)
 app.command()(fuse)
 app.command()(export)
 app.command()(mcp)
+app.command()(push)
+app.command()(pull)
 app.command()(mine)
 app.command()(score)
 app.command()(recipes)

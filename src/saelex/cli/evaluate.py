@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saelex.cli.encode import read_top_k
+from saelex.cli.engine_runs import write_engine_runs
 from saelex.cli.logs import say
 from saelex.cli.options import (
     DEFAULT_MODEL,
@@ -76,6 +77,14 @@ def evaluate(
         str | None,
         typer.Option(metavar="SYSTEM", help="What all others are compared with; the first --against unless given."),
     ] = None,
+    engine: Annotated[
+        list[str],
+        typer.Option(
+            metavar="URL",
+            help="Search an engine that the collection was pushed to as well; {set} in URL stands for the collection's "
+            "name; repeatable.",
+        ),
+    ] = [],  # noqa: B006
     measures: Measures = DEFAULT_MEASURES,
     json: Json = False,
     output: Annotated[
@@ -120,6 +129,8 @@ def evaluate(
         raise InputError("--mixed is one index of several languages; name them with --languages")
     if languages is not None and runs is not None:
         raise InputError("--runs is of single collections; name a pair of languages, as in xquad/de+xquad/en")
+    if languages is not None and engine:
+        raise InputError("--engine is of single collections; name a pair of languages, as in xquad/de+xquad/en")
     if report is not None:
         from saelex.evaluation.report import check_target
 
@@ -128,18 +139,21 @@ def evaluate(
     collections = [] if sets else _collections(paths, split, ignore_own_ids)
     from saelex.evaluation.evaluate import Plan
 
-    plan = Plan.of(
-        _encoder(model, kept),
-        against=[name if name in _BASELINES else _other_encoder(name, kept) for name in against],
-        runs=named_files(run),
-        measures=split_names(measures),
-        reference=reference,
-        language=spoken,
-    )
-    if sets:
-        _evaluate_languages(plan, sets, mixed, report, json, output)
-    else:
-        _evaluate_collections(plan, collections, report, json, output, runs)
+    encoder = _encoder(model, kept)
+    with TemporaryDirectory(prefix="saelex-evaluate-") as scratch:
+        searched = write_engine_runs(engine, collections, encoder, split_names(measures), Path(scratch))
+        plan = Plan.of(
+            encoder,
+            against=[name if name in _BASELINES else _other_encoder(name, kept) for name in against],
+            runs={**named_files(run), **searched},
+            measures=split_names(measures),
+            reference=reference,
+            language=spoken,
+        )
+        if sets:
+            _evaluate_languages(plan, sets, mixed, report, json, output)
+        else:
+            _evaluate_collections(plan, collections, report, json, output, runs)
 
 
 def _collections(paths: list[str], split: str, ignore_own_ids: bool | None) -> list[Collection]:

@@ -15,7 +15,7 @@ from saelex.errors import InputError
 def _list_formats(wanted: bool) -> None:
     if not wanted:
         return
-    from saelex.engines.format import formats
+    from saelex.engines.files.format import formats
 
     for name, form in formats().items():
         typer.echo(f"{name}: {(form.__doc__ or '').splitlines()[0]}")
@@ -49,12 +49,12 @@ def export(
 
     FILE.settings.json holds what the engine has to be created with. Words are columns after the concepts.
     """
-    from saelex.engines.format import make_format
+    from saelex.engines.files.format import make_format
 
     chosen = make_format(form, set_)
 
     from saelex.corpus.reading import read_queries
-    from saelex.engines.export import export_index
+    from saelex.engines.files.export import export_index
 
     if queries is None and (id_field or text_field):
         raise InputError("--id-field and --text-field are of --queries; leave them out")

@@ -21,6 +21,7 @@ from saelex.hub import check_obtainable
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
+    from saelex.engines.engine import Engine
     from saelex.index.index import Index
     from saelex.index.text_encoder import TextEncoder
 
@@ -172,7 +173,21 @@ def open_indexes(paths: Mapping[str, Path], model: str | None = None) -> Iterato
         yield indexes
 
 
-def say_where_lacking(index: Index, language: str | None) -> None:
+def is_url(text: str) -> bool:
+    """Whether something names an engine, and not a path."""
+    return "://" in text
+
+
+def open_searched(where: str, model: str | None = None) -> Index | Engine:
+    """An index by its path, or an engine by its URL, with the encoder it names or the one that is named here."""
+    if not is_url(where):
+        return open_index(Path(where), model)
+    from saelex.engines.engine import Engine
+
+    return Engine.open(where, None if model is None else load_encoder(model))
+
+
+def say_where_lacking(index: Index | Engine, language: str | None) -> None:
     """On stderr: the language that `--language` names is none that the index has labels in."""
     there = () if index.concepts is None else index.concepts.languages
     if language is not None and language not in there:

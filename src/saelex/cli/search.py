@@ -15,7 +15,8 @@ from saelex.cli.options import (
     Moved,
     Reader,
     Where,
-    open_index,
+    is_url,
+    open_searched,
     print_json,
     read_where,
     say_where_lacking,
@@ -30,7 +31,10 @@ HITS, RUN_DEPTH = 10, 1000
 
 
 def search(
-    path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
+    path: Annotated[
+        str,
+        typer.Argument(metavar="INDEX|URL", help="An index, or an engine that one was pushed to (docs/engines.md)."),
+    ],
     query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What to look for.")] = None,
     queries: Annotated[
         Path | None,
@@ -73,7 +77,9 @@ def search(
         "mode": cast("Mode", mode), "boost": boost, "ban": ban, "add": add, "where": read_where(where), "words": words,
         "language": language,
     }  # fmt: skip
-    check_search(k or HITS, mode, language)  # before a model is loaded
+    check_search(k or HITS, mode, language)
+    if is_url(path) and mode != "exact":
+        raise InputError("--mode is of an index on disk; an engine searches as its URL says")
     if queries is not None and run is not None:
         _write_run(path, model, queries, run, k or RUN_DEPTH, options)
     elif query is not None:
@@ -81,9 +87,9 @@ def search(
 
 
 def _show_hits(
-    path: Path, model: str | None, query: str, k: int, options: SearchOptions, *, explain: bool, json: bool
+    path: str, model: str | None, query: str, k: int, options: SearchOptions, *, explain: bool, json: bool
 ) -> None:
-    with open_index(path, model) as index:
+    with open_searched(path, model) as index:
         hits = index.search(query, k, **options)
         say_where_lacking(index, options["language"])
         if json:
@@ -96,7 +102,7 @@ def _show_hits(
             show_hits(query, hits, explain)
 
 
-def _write_run(path: Path, model: str | None, source: Path, target: Path, k: int, options: SearchOptions) -> None:
+def _write_run(path: str, model: str | None, source: Path, target: Path, k: int, options: SearchOptions) -> None:
     """Whole or not at all; what is wrong with queries or target is said before anything is loaded."""
     from saelex.corpus.opening import open_queries
     from saelex.corpus.trec.columns import column
@@ -107,7 +113,7 @@ def _write_run(path: Path, model: str | None, source: Path, target: Path, k: int
         raise InputError(f"{source}: holds no query")
     if expanded(target).is_dir() or not expanded(target).parent.is_dir():
         raise InputError(f"{target}: cannot be written: it is a folder, or is to be in one that is not there")
-    with open_index(path, model) as index:
+    with open_searched(path, model) as index:
         from saelex.evaluation.searching import search_all
 
         found = search_all(index, texts, k, title="search", **options)

@@ -1,1 +1,1 @@
-"""Other engines, one file each: live ones behind `saelex.index.engine.Engine`, and the files that they read."""
+"""Other engines: live ones, one a module, behind `saelex.index.engine`; in `files` what is written for them to load."""

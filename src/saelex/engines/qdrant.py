@@ -1,195 +1,138 @@
-"""Qdrant: its embedded engine, live; and its points with one named sparse vector, one JSON object a line."""
+"""Qdrant through its own client: a server, or the client's local mode (`qdrant+local:///FOLDER/NAME`), for tests alone.
+
+The sparse vector is named "latents"; idf stays off, as words carry theirs already.
+"""
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
-
-from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Format, Summary, Vector
-from saelex.errors import InputError
-from saelex.files import expanded, write_text
-from saelex.index.engine import (
-    Hits,
-    Limits,
-    check_columns,
-    check_documents,
-    check_known,
-    check_new,
-    check_queries,
-    closed,
-    distinct,
-)
+from saelex.engines.calls import UnavailableError
+from saelex.engines.entry import Entry, Found
+from saelex.engines.facets import ENTRY, Test
+from saelex.engines.files.format import Vector
+from saelex.engines.files.qdrant import DATATYPES, VECTOR_NAME, point_id
+from saelex.engines.qdrant_points import conditions, entry_of, payload_of
+from saelex.engines.store import Store
+from saelex.engines.url import EngineUrl
+from saelex.errors import InputError, SaelexError
+from saelex.files import expanded
+from saelex.index.engine import Limits
 from saelex.installation import needs_extra
-from saelex.reading.json_object import read_json
-from saelex.reading.regular import one_error
-from saelex.vectors import SparseRows
 
-VECTOR_NAME = "latents"
-_SETTINGS = "saelex.json"
-_BATCH = 1000  # points that are Python objects at a time
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://saelex/documents")
+_TIMEOUT = 60  # seconds
 
 
-def point_id(document_id: str) -> str:
-    """The UUID (version 5) that stands for a document's id: Qdrant's points take nothing but integers and UUIDs."""
-    return str(uuid.uuid5(_NAMESPACE, document_id))
+class QdrantStore(Store):
+    """Points get the UUID of their id (`point_id`), which is kept in the payload. Ties come in any order."""
 
+    options = frozenset({"datatype"})
 
-class QdrantEngine:
-    """Qdrant Edge: one shard in this process, on disk, float32 weights. Open it with `create` or `open`.
+    def __init__(self, url: EngineUrl) -> None:
+        super().__init__(url)
+        self._datatype, error = url.option("datatype", DATATYPES, "float32")
+        self.limits = Limits(document_error=error)
+        self._models = _package().models
+        self._client: Any = None
 
-    Points get the UUID of their id (`point_id`), which is kept in the payload. Ties come in any order.
-    """
+    def _exists(self) -> bool:
+        with self._talking() as client:
+            return bool(client.collection_exists(self.url.name))
 
-    limits = Limits()
+    def _make(self) -> None:
+        models = self._models
+        index = models.SparseIndexParams(datatype=models.Datatype(self._datatype))
+        sparse = {VECTOR_NAME: models.SparseVectorParams(index=index)}
+        with self._talking() as client:
+            client.create_collection(self.url.name, vectors_config={}, sparse_vectors_config=sparse)
+            if self.url.scheme != "qdrant+local":  # which has none
+                client.create_payload_index(self.url.name, "tags", models.PayloadSchemaType.KEYWORD)
 
-    def __init__(self, folder: Path, n_latents: int, shard: Any) -> None:
-        self.n_latents = n_latents
-        self._folder = folder
-        self._shard: Any = shard
-        self._ids = dict(self._stored_ids())  # by point
+    def _count(self) -> int:
+        with self._talking() as client:
+            chosen = self._filter([Test("", "any", [ENTRY])])
+            return int(client.count(self.url.name, count_filter=chosen, exact=True).count)
 
-    @classmethod
-    def create(cls, folder: str | Path, n_latents: int, *, threads: int | None = None) -> QdrantEngine:
-        """A new shard in a new folder. threads: those that one search may use; None is Qdrant's choice.
+    def _put(self, entries: Sequence[Entry]) -> None:
+        models = self._models
+        points = [
+            models.PointStruct(
+                id=point_id(entry.id),
+                vector={VECTOR_NAME: models.SparseVector(**entry.vector.by_place())},
+                payload=payload_of(entry),
+            )
+            for entry in entries
+        ]
+        with self._talking() as client:
+            client.upsert(self.url.name, points, wait=True)
 
-        Raises InputError where something is there already.
-        """
-        check_columns(n_latents, cls.limits)
-        edge, target = _edge(), expanded(folder)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InputError(f"{target}: exists already; choose another name, or remove it first")
-        sparse = {VECTOR_NAME: edge.EdgeSparseVectorParams()}
-        config = edge.EdgeConfig(vectors={}, sparse_vectors=sparse, max_search_threads=threads)
-        target.mkdir(parents=True, exist_ok=True)
-        shard = edge.EdgeShard.create(str(target), config)
-        write_text(target / _SETTINGS, [json.dumps({"n_latents": n_latents}) + "\n"])
-        return cls(target, n_latents, shard)
+    def _get(self, ids: Sequence[str], fields: Sequence[str], vectors: bool) -> Iterable[Entry]:
+        asked = {"with_payload": ["id", *fields], "with_vectors": vectors}
+        with self._talking() as client:
+            return [entry_of(point) for point in client.retrieve(self.url.name, list(map(point_id, ids)), **asked)]
 
-    @classmethod
-    def open(cls, folder: str | Path) -> QdrantEngine:
-        """Raises InputError for a folder that `create` did not make."""
-        edge, target = _edge(), expanded(folder)
+    def _page(self, after: Any, fields: Sequence[str]) -> tuple[list[Entry], Any]:
+        with self._talking() as client:
+            points, following = client.scroll(
+                self.url.name, limit=self.batch, offset=after, with_payload=["id", *fields]
+            )
+        return [entry_of(point) for point in points], following
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        with self._talking() as client:
+            client.delete(self.url.name, self._models.PointIdsList(points=list(map(point_id, ids))), wait=True)
+
+    def _nearest(self, query: Vector, k: int, tests: Sequence[Test], fields: Sequence[str]) -> Iterable[Found]:
+        asked = {"using": VECTOR_NAME, "limit": k, "query_filter": self._filter(tests)}
+        vector = self._models.SparseVector(**query.by_place())
+        with self._talking() as client:
+            points = client.query_points(self.url.name, query=vector, with_payload=["id", *fields], **asked).points
+        return [Found(entry_of(point), point.score) for point in points]
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def _filter(self, tests: Sequence[Test]) -> Any:
+        models = self._models
+        must, must_not = conditions(tests, models.FieldCondition, models.MatchAny, models.Range)
+        return models.Filter(must=must, must_not=must_not)
+
+    @contextmanager
+    def _talking(self) -> Iterator[Any]:
+        from httpx import TransportError
+        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
         try:
-            n_latents = read_json(target / _SETTINGS).whole("n_latents", least=1)
-        except InputError as error:
-            raise InputError(f"{target}: not a shard that QdrantEngine.create made: {error}") from error
-        with one_error(target, "a shard that QdrantEngine.create made", "make it again"):
-            shard = edge.EdgeShard.load(str(target))
-        return cls(target, n_latents, shard)
+            if self._client is None:
+                self._client = self._connected()
+            yield self._client
+        except UnexpectedResponse as error:
+            kind = UnavailableError if error.status_code in (408, 429, 500, 502, 503, 504) else SaelexError
+            raise kind(f"Qdrant: {error.status_code} {error.content[:500].decode(errors='replace')}") from error
+        except (ResponseHandlingException, TransportError, ConnectionError) as error:
+            raise UnavailableError(str(error) or type(error).__name__) from error
 
-    def __repr__(self) -> str:
-        return f"QdrantEngine({str(self._folder)!r})"
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def add(self, ids: Sequence[str], vectors: SparseRows) -> None:
-        """See `Engine`."""
-        check_documents(self, ids, vectors)
-        shard, edge = self._open(), _edge()
-        points = {uuid.UUID(point_id(name)): name for name in ids}
-        check_new(ids, {self._ids[point] for point in points.keys() & self._ids.keys()})
-        rows = (
-            edge.Point(str(point), {VECTOR_NAME: edge.SparseVector(*map(np.ndarray.tolist, row))}, {"id": name})
-            for (point, name), row in zip(points.items(), vectors)
-        )
-        while batch := list(islice(rows, _BATCH)):
-            shard.update(edge.UpdateOperation.upsert_points(batch))
-        shard.flush()
-        self._ids |= points
-
-    def delete(self, ids: Iterable[str]) -> None:
-        """See `Engine`."""
-        shard = self._open()
-        points = {name: uuid.UUID(point_id(name)) for name in distinct(ids)}
-        check_known(points, {name for name, point in points.items() if point in self._ids})
-        shard.update(_edge().UpdateOperation.delete_points([str(point) for point in points.values()]))
-        shard.flush()
-        for point in points.values():
-            del self._ids[point]
-
-    def merge(self) -> None:
-        """Run Qdrant's optimisers to the end: few large segments, and postings for all of them."""
-        self._open().optimize()
-        self._open().flush()
-
-    def search(self, queries: SparseRows, k: int = 10) -> Hits:
-        """See `Engine`."""
-        check_queries(self, queries, k)
-        shard, edge, hits = self._open(), _edge(), Hits([], [])
-        for latents, weights in queries:
-            nearest = edge.Query.Nearest(edge.SparseVector(latents.tolist(), weights.tolist()), using=VECTOR_NAME)
-            points = shard.query(edge.QueryRequest(limit=min(k, max(1, len(self))), query=nearest))
-            above = [(self._ids[point.id], point.score) for point in points if point.score > 0]
-            hits.ids.append([name for name, _ in above])
-            hits.scores.append(np.array([score for _, score in above], np.float64))
-        return hits
-
-    def close(self) -> None:
-        """See `Engine`."""
-        if self._shard is not None:
-            self._shard.close()
-        self._shard, self._ids = None, {}
-
-    def _open(self) -> Any:
-        if self._shard is None:
-            raise closed(self)
-        return self._shard
-
-    def _stored_ids(self) -> Iterable[tuple[uuid.UUID, str]]:
-        edge, offset = _edge(), None
-        while True:
-            records, offset = self._shard.scroll(edge.ScrollRequest(offset=offset, limit=_BATCH, with_payload=["id"]))
-            yield from ((record.id, record.payload["id"]) for record in records)
-            if offset is None:
-                return
+    def _connected(self) -> Any:
+        make = partial(_package().QdrantClient, timeout=_TIMEOUT)
+        if self.url.scheme != "qdrant+local":
+            logging.getLogger("httpx").setLevel(logging.WARNING)
+            base = self.url.base if self.url.port else f"{self.url.base}:6333"
+            return make(base, api_key=self.url.password or None, check_compatibility=False)
+        try:
+            return make(path=str(expanded(Path(self.url.folder))))
+        except (OSError, RuntimeError) as error:  # the folder is another process', or cannot be made
+            raise InputError(f"{self.url}: {error}") from error
 
 
-def _edge() -> Any:
+def _package() -> Any:
     try:
-        import qdrant_edge
+        import qdrant_client
     except ImportError as error:
-        raise needs_extra("Qdrant's embedded engine", "qdrant-edge-py", "qdrant") from error
-    return qdrant_edge
-
-
-@dataclass(frozen=True)
-class Qdrant:
-    """Lines for `PUT /collections/<name>/points` (each one element of `points`); queries for `.../points/query`."""
-
-    name: ClassVar = "qdrant"
-    limits: ClassVar = (
-        "Qdrant: weights stay float32; points get a UUID made from the document's id, which is kept in the payload"
-    )
-
-    def settings(self, summary: Summary) -> dict[str, Any]:
-        """The body that creates the collection. Qdrant has no limit on columns or non-zeros."""
-        return {"vectors": {}, "sparse_vectors": {VECTOR_NAME: {"index": {"datatype": "float32"}}}}
-
-    def document(self, document: Document, vector: Vector, summary: Summary) -> str:
-        """A point: `{"id": UUID, "vector": {"latents": {"indices", "values"}}, "payload"}`."""
-        payload = {
-            "id": document.id,
-            "title": document.title,
-            "text": document.text,
-            "metadata": dict(document.metadata),
-        }
-        point = {"id": point_id(document.id), "vector": {VECTOR_NAME: vector.by_place()}, "payload": payload}
-        return json.dumps(point, ensure_ascii=False)
-
-    def query(self, query: Query, vector: Vector, summary: Summary) -> str:
-        """`{"id", "text", "body"}`; the body gives the 10 best points with their document ids."""
-        body = {"query": vector.by_place(), "using": VECTOR_NAME, "limit": 10, "with_payload": ["id"]}
-        return json.dumps({"id": query.id, "text": query.text, "body": body}, ensure_ascii=False)
-
-
-FORMATS: tuple[type[Format], ...] = (Qdrant,)
+        raise needs_extra("Qdrant", "qdrant-client", "qdrant") from error
+    return qdrant_client

@@ -44,20 +44,20 @@ class ScipyEngine:
         return len(self._ids)
 
     def add(self, ids: Sequence[str], vectors: SparseRows) -> None:
-        """See `Engine`."""
+        """See `VectorEngine`."""
         check_documents(self, ids, vectors)
         check_new(ids, set(self._ids))
         self._put([*self._ids, *ids], SparseRows.concatenate([self._open(), vectors]))
 
     def delete(self, ids: Iterable[str]) -> None:
-        """See `Engine`."""
+        """See `VectorEngine`."""
         gone, vectors = set(distinct(ids)), self._open()
         check_known(gone, set(self._ids))
         kept = [row for row, name in enumerate(self._ids) if name not in gone]
         self._put([self._ids[row] for row in kept], vectors[np.array(kept, np.int64)])
 
     def search(self, queries: SparseRows, k: int = 10) -> Hits:
-        """See `Engine`."""
+        """See `VectorEngine`."""
         check_queries(self, queries, k)
         if self._columns is None:
             self._columns = self._open().to_scipy().astype(np.float64).tocsc()
@@ -70,7 +70,7 @@ class ScipyEngine:
         return hits
 
     def close(self) -> None:
-        """See `Engine`."""
+        """See `VectorEngine`."""
         self._ids, self._vectors, self._columns = [], None, None
 
     def _open(self) -> SparseRows:

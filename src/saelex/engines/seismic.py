@@ -54,7 +54,7 @@ class SeismicEngine:
         return len(self._ids)
 
     def add(self, ids: Sequence[str], vectors: SparseRows) -> None:
-        """See `Engine`."""
+        """See `VectorEngine`."""
         check_documents(self, ids, vectors)
         if self._index is not None:
             raise InputError("Seismic's index is final once it was searched; add all vectors before, or make a new one")
@@ -70,7 +70,7 @@ class SeismicEngine:
         raise InputError("Seismic cannot delete vectors; make a new index of those that stay")
 
     def search(self, queries: SparseRows, k: int = 10) -> Hits:
-        """See `Engine`."""
+        """See `VectorEngine`."""
         check_queries(self, queries, k)
         if self._index is None:
             self._index = self._build()
@@ -85,7 +85,7 @@ class SeismicEngine:
         return hits
 
     def close(self) -> None:
-        """See `Engine`."""
+        """See `VectorEngine`."""
         self._dataset, self._index, self._ids = None, None, set()
 
     def _open(self) -> Any:

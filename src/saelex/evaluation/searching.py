@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from saelex.evaluation.costs import Costs
+    from saelex.index.hits import Hit
     from saelex.index.request import SearchOptions
 
 CONCEPTS, WITH_WORDS = "concepts", "concepts+words"
@@ -163,8 +164,20 @@ class Searcher:
         return measure_costs(queries, passages, n_latents=n_latents, n_documents=len(judged.documents))
 
 
+class Searched(Protocol):
+    """What is asked: an index, or an engine that holds one."""
+
+    def search_batch(self, queries: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]) -> list[list[Hit]]:
+        """See `Index`."""
+
+    def search_vectors(
+        self, rows: SparseRows, k: int = 10, *, texts: Sequence[str], **options: Unpack[SearchOptions]
+    ) -> list[list[Hit]]:
+        """See `Index`."""
+
+
 def search_all(
-    index: Index,
+    index: Searched,
     queries: Mapping[str, str],
     depth: int,
     *,

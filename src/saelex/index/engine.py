@@ -33,6 +33,7 @@ class Limits:
     document_error: how far a stored weight may be off, as a share of the heaviest one stored; 0: it is kept as it is.
     query_error: how far a query's weight may be off, as a share of the sum of the query's absolute weights.
     finds_all: whether the k best are found, and not most of them: recall 1.
+    negative_queries: whether a query's weights may be negative.
     deletes: whether vectors can be deleted. grows: whether vectors can be added after the first search.
     """
 
@@ -42,11 +43,12 @@ class Limits:
     document_error: float = 0.0
     query_error: float = 0.0
     finds_all: bool = True
+    negative_queries: bool = True
     deletes: bool = True
     grows: bool = True
 
 
-class Engine(Protocol):
+class VectorEngine(Protocol):
     """An open collection of sparse vectors. What it refuses is one SaelexError, and leaves it as it was.
 
     Ids are strings that are not empty; an engine whose own ids are of another kind maps them. Weights of documents are
@@ -94,8 +96,8 @@ def check_columns(n_latents: int, limits: Limits) -> None:
     _check_cap("latents", n_latents, limits.n_latents)
 
 
-def check_documents(engine: Engine, ids: Sequence[str], vectors: SparseRows) -> None:
-    """What is to be added, but for ids that are taken. Raises InputError or MismatchError, as `Engine.add` says."""
+def check_documents(engine: VectorEngine, ids: Sequence[str], vectors: SparseRows) -> None:
+    """What is to be added, but for ids that are taken. Raises InputError or MismatchError as `VectorEngine.add`."""
     _check_latents(engine, vectors)
     if len(ids) != len(vectors):
         raise InputError(f"{len(ids)} ids for {len(vectors)} vectors; give one id for each")
@@ -105,13 +107,15 @@ def check_documents(engine: Engine, ids: Sequence[str], vectors: SparseRows) -> 
     _check_cap("the heaviest weight", float(vectors.weights.max(initial=0.0)), engine.limits.weight)
 
 
-def check_queries(engine: Engine, queries: SparseRows, k: int) -> None:
+def check_queries(engine: VectorEngine, queries: SparseRows, k: int) -> None:
     """Raises InputError or MismatchError for what no engine can search with."""
     _check_latents(engine, queries)
     if k < 1:
         raise InputError(f"k is the number of hits wanted, at least 1, not {k}")
     if not np.isfinite(queries.weights).all():
         raise InputError("query vector: weights must be finite")
+    if not engine.limits.negative_queries and queries.n_nonzero and queries.weights.min() < 0:
+        raise InputError("query vector: this engine takes no negative weights")
 
 
 def check_weights(vectors: SparseRows) -> None:
@@ -160,12 +164,12 @@ def distinct(ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def closed(engine: Engine) -> SaelexError:
+def closed(engine: VectorEngine) -> SaelexError:
     """The error for what is asked of an engine that is closed."""
     return SaelexError(f"{engine!r}: the index is closed; open or make it again")
 
 
-def _check_latents(engine: Engine, vectors: SparseRows) -> None:
+def _check_latents(engine: VectorEngine, vectors: SparseRows) -> None:
     if vectors.n_latents != engine.n_latents:
         raise MismatchError(
             f"{engine!r}: its vectors have {engine.n_latents} latents, these {vectors.n_latents}; "

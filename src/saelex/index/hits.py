@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from saelex.concepts.concept import WORD_PREFIX
 from saelex.concepts.content import ContentWords, content_words_in
@@ -16,13 +17,13 @@ from saelex.concepts.snippet import Snippet, cut_snippet
 from saelex.concepts.steering import Steering
 from saelex.concepts.store import ConceptStore
 from saelex.corpus.documents import Document
+from saelex.encoder.words.channel import LexicalChannel
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE
 from saelex.errors import InputError
 from saelex.index.disk.snapshot import Snapshot
 from saelex.index.passages import Passage
 from saelex.index.quantise import QuantisedQuery, token_positions
 from saelex.index.text_encoder import TextEncoder
-from saelex.index.word_state import WordState
 from saelex.vectors import SparseRows
 
 
@@ -94,40 +95,56 @@ def hits_to_json(query: str, hits: Sequence[Hit], explanation: bool = True) -> d
     return {"query": query, "hits": [hit.to_json(explanation) for hit in hits]}
 
 
-@dataclass(frozen=True, eq=False)
-class SearchedQuery:
-    """A query as it was searched with, and what explains its hits.
+class StoredWeights(NamedTuple):
+    """A passage's vector in integers. scale: what one unit of their product with the query's is worth."""
 
-    row: [1, latents + words], steered. quantised: its integers, those the index scored with. scale: what one unit of an
-    integer product is worth.
+    latents: NDArray[np.int32]  # [non-zeros], ascending
+    weights: NDArray[Any]  # [non-zeros], integers
+    positions: NDArray[np.int32] | None  # [non-zeros], as in SparseRows; None: unknown
+    scale: float
+
+
+class KnownWords(Protocol):
+    """The words of an index: what cuts texts into them, and the (stemmed) word of a dimension."""
+
+    @property
+    def channel(self) -> LexicalChannel:
+        """Cuts texts."""
+
+    def word(self, dimension: int) -> str:
+        """Safe from several threads."""
+
+
+@dataclass(frozen=True, eq=False)
+class AskedQuery:
+    """A query as it was searched with, and what explains its hits, wherever the documents' vectors are.
+
+    row: [1, latents + words], steered. quantised: its integers, those that are explained.
     """
 
     text: str
     row: SparseRows
     quantised: QuantisedQuery
-    scale: float
     steering: Steering
-    snapshot: Snapshot
     n_latents: int
     encoder: Callable[[], TextEncoder]
     """Loaded only when somebody asks why."""
-    words: WordState | None
+    words: KnownWords | None
     concepts: ConceptStore | None
     language: str | None
     """Of the labels; None: the text's own."""
 
-    def explain(self, document: Document, passage: Passage, row: int) -> Explanation:
-        """Why the passage in this row of the index has its score.
+    def reasons(self, document: Document, passage: Passage, stored: StoredWeights) -> Explanation:
+        """Why the passage has its score.
 
-        Where the index keeps no forward rows, the stored weights come from the query's postings; where it keeps no
-        positions, the passage is encoded again to learn at which tokens its latents fired.
+        Where no positions were kept, the passage is encoded again to learn at which tokens its latents fired.
         """
         text = document.content[passage.start : passage.end]
         return explain(
             self._fired_query(),
-            self._fired_document(text, row),
+            self._fired_document(text, stored),
             document_id=document.id,
-            scale=self.scale,
+            scale=stored.scale,
             n_latents=self.n_latents,
             label=self.label,
             steering=self.steering,
@@ -157,14 +174,9 @@ class SearchedQuery:
             self._is_content(self.text),
         )
 
-    def _fired_document(self, text: str, row: int) -> FiredText:
-        segment, i = self.snapshot.segment_of(row)
-        stored = None
-        if segment.forward is None:
-            latents, weights = segment.weights_of(i, self.quantised.latents)
-        else:
-            _, latents, weights, stored = segment.entries_of(np.array([i]))
-        positions = np.full(len(latents), -1, np.int32) if stored is None else token_positions(stored)
+    def _fired_document(self, text: str, stored: StoredWeights) -> FiredText:
+        latents, weights = stored.latents, stored.weights
+        positions = np.full(len(latents), -1, np.int32) if stored.positions is None else stored.positions
         if not np.any(positions >= 0):  # vectors made elsewhere, or looked up, have none
             fired = self.encoder().encode_document([text])
             known = dict(zip(fired.latents.tolist(), [] if fired.positions is None else fired.positions.tolist()))
@@ -180,3 +192,24 @@ class SearchedQuery:
             return []
         spans = self.words.channel.spans(text, query=query)
         return [(self.n_latents + dimension, start, end) for dimension, start, end in spans]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchedQuery(AskedQuery):
+    """A query of an index, scored in its integers. scale: what one unit of an integer product is worth."""
+
+    snapshot: Snapshot
+    scale: float
+
+    def explain(self, document: Document, passage: Passage, row: int) -> Explanation:
+        """Why the passage in this row of the index has its score.
+
+        Where the index keeps no forward rows, the stored weights come from the query's postings.
+        """
+        segment, i = self.snapshot.segment_of(row)
+        if segment.forward is None:
+            stored = StoredWeights(*segment.weights_of(i, self.quantised.latents), None, self.scale)
+        else:
+            _, latents, weights, kept = segment.entries_of(np.array([i]))
+            stored = StoredWeights(latents, weights, None if kept is None else token_positions(kept), self.scale)
+        return self.reasons(document, passage, stored)

@@ -18,7 +18,7 @@ from saelex.concepts.neuronpedia import MOST_FETCHED, Neuronpedia
 from saelex.concepts.steering import resolver
 from saelex.concepts.store import FILE_NAME, ConceptStore
 from saelex.corpus.documents import Document
-from saelex.encoder.words.channel import LexicalSettings
+from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
 from saelex.encoder.words.languages import DEFAULT_LANGUAGE, check_told
 from saelex.errors import InputError, MismatchError, SaelexError
 from saelex.files import absolute, expanded, state_of
@@ -398,6 +398,16 @@ class Index:
             known = () if self.concepts is None else self.concepts
             self.write_concepts(add_published(known, published))
 
+    @property
+    def metadata_fields(self) -> MetadataFields:
+        """What filters are checked against; `fields` lists it."""
+        return MetadataFields.read(self._storage.catalog)
+
+    def frozen_words(self) -> LexicalChannel | None:
+        """What weighs the words of queries now, apart from the index; None in an index without words."""
+        self._refresh()
+        return None if self._words is None else self._words.frozen(self._storage.snapshot)
+
     def concepts_in(
         self, text: str, *, side: Side = "query", language: str | None = None, vector: SparseRows | None = None
     ) -> list[FiredConcept]:
@@ -721,7 +731,7 @@ class Index:
         channel = None if self._words is None else self._words.channel
         request = Request.read(k, resolver(self.n_latents, self.concepts, channel), **options)
         if request.condition is not None:
-            MetadataFields.read(self._storage.catalog).check(options.get("where") or {})
+            self.metadata_fields.check(options.get("where") or {})
         if request.mode != "exact" and not self.settings["pruned"]:
             raise InputError(
                 f"{self.path}: was created without what {request.mode} search reads (pruned=True); search it exactly"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class InvertedIndex:
-    """An exact inverted index over the rows of SparseRows, an `Engine`. Open it with `create` or `open`.
+    """An exact inverted index over the rows of SparseRows, a `VectorEngine`. Open it with `create` or `open`.
 
     Stored weights are integers (see `saelex.index.quantise`): scores equal the dot products of the stored weights to
     the last bit, and those of the float weights within rounding, some 1e-4 with 16 bits.

@@ -114,8 +114,8 @@ class Search:
         quantiser = self.storage.quantiser
         quantised = quantiser.query(row.latents, row.weights)
         scale = quantised.step * quantiser.step
-        parts = (snapshot, self.n_latents, self.encoder, self.words, self.concepts, self.request.language)
-        return SearchedQuery(text, row, quantised, scale, steering, *parts)
+        parts = (self.n_latents, self.encoder, self.words, self.concepts, self.request.language, snapshot, scale)
+        return SearchedQuery(text, row, quantised, steering, *parts)
 
     def _best_rows(
         self, searched: Sequence[SearchedQuery], views: Sequence[SegmentView], snapshot: Snapshot, k: int

@@ -21,11 +21,16 @@ from saelex.vectors import SparseRows
 
 
 class StoredRows(NamedTuple):
-    """Some passages of an index: ids of their documents, their texts, and their vectors as stored."""
+    """Some passages of an index: ids of their documents, their texts, their vectors as stored, and where they are from.
+
+    owners: the documents, each with its passages. numbers: the passages' own, ascending through the whole index.
+    """
 
     ids: list[str]
     texts: list[str]
     rows: SparseRows
+    owners: list[StoredDocument]
+    numbers: list[int]
 
 
 def stored_rows(storage: Storage, chunk: int, sample: int | None) -> Iterator[StoredRows]:
@@ -59,8 +64,9 @@ def _with_texts(
             raise _missing(catalog, lost)
     live = np.array([owner in known for owner in owners.tolist()])  # else it is deleted
     texts = _texts(known, passages[live], owners[live])
-    ids = [known[owner].document.id for owner in owners[live].tolist()]
-    return StoredRows(ids, texts, segment.rows_of(chosen[live], step))
+    stored = [known[owner] for owner in owners[live].tolist()]
+    ids = [one.document.id for one in stored]
+    return StoredRows(ids, texts, segment.rows_of(chosen[live], step), stored, passages[live].tolist())
 
 
 def passage_texts(catalog: Catalog, passages: NDArray[np.int64], documents: NDArray[np.int64]) -> list[str]:
@@ -109,12 +115,12 @@ def firings(
     none.
     """
     with progress_bar(desc=title, total=total, unit="passage", shown=bool(title), leave=False) as bar:
-        for ids, texts, rows in chunks:
-            for i, (name, text) in enumerate(zip(ids, texts)):
+        for chunk in chunks:
+            for i, (name, text) in enumerate(zip(chunk.ids, chunk.texts)):
                 if keep(name):
-                    row = rows[i]
+                    row = chunk.rows[i]
                     last = row.latents.searchsorted(encoder.n_latents)  # words follow the latents
                     positions = None if row.positions is None else row.positions[:last]
                     spans = encoder.token_spans(text, "document")
                     yield Firing(name, text, row.latents[:last], row.weights[:last], positions, spans)
-            bar.update(len(ids))
+            bar.update(len(chunk.ids))

@@ -17,6 +17,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from saelex.encoder.words.bm25 import Bm25Statistics
 from saelex.encoder.words.channel import LexicalChannel, LexicalSettings
 from saelex.index.disk.catalog import Catalog, Transaction
 from saelex.index.disk.snapshot import Snapshot
@@ -103,6 +106,16 @@ class WordState:
         frequencies = snapshot.frequencies(counts.latents + self._n_latents)
         rows = self.channel.weigh_queries(counts, frequencies, snapshot.n_live)
         return rows.keep(frequencies > 0)
+
+    def frozen(self, snapshot: Snapshot) -> LexicalChannel:
+        """A channel of its own that weighs queries as this one does for one snapshot, whatever is committed later."""
+        with self._lock:
+            channel = LexicalChannel.from_state(self.channel.to_state(), self.channel)
+            channel.shares = dict(self._totals.languages)
+            mean_length = self._totals.mean_length
+        columns = np.arange(self._n_latents, self._n_latents + len(channel), dtype=np.int32)
+        channel.statistics = Bm25Statistics(snapshot.frequencies(columns), snapshot.n_live, mean_length)
+        return channel
 
     def word(self, dimension: int) -> str:
         """The (stemmed) word of a dimension."""

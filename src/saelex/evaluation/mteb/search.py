@@ -179,7 +179,7 @@ class SaelexSearch:
         missing = asking.keys() - self._blank
         by_number = list(run.values())
         with progress_bar(total=index.n_passages, desc="rerank", unit="passage", shown=progress) as bar:
-            for ids, _, passages in index.stored():
+            for ids, _, passages, *_ in index.stored():
                 missing -= set(ids)
                 bar.update(len(ids))
                 wanted = sorted({number for name in ids for number in asking.get(name, ())})

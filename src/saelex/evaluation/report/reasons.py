@@ -84,7 +84,7 @@ def label_from_sample(index: Index, passages: int = LABELLED_FROM) -> int:
     encoder = index.encoder
 
     def firings() -> Iterator[Firing]:
-        for ids, texts, _ in index.stored(sample=passages):
+        for ids, texts, *_ in index.stored(sample=passages):
             rows = encoder.encode_document(texts)
             for i, (name, text) in enumerate(zip(ids, texts)):
                 row, spans = rows[i], encoder.token_spans(text, "document")

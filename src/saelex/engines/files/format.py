@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex import engines
 from saelex.corpus.documents import Document, Query
+from saelex.engines import files
 from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.recipe import build_recipe
@@ -29,6 +29,14 @@ class Vector(NamedTuple):
 
     columns: NDArray[np.int32]  # [non-zeros]
     weights: NDArray[np.float32]  # [non-zeros]
+
+    @classmethod
+    def of(cls, columns: Sequence[int], weights: Sequence[float]) -> Vector:
+        """From lists in any order of columns; a weight of 0 is left out."""
+        places, values = np.array(columns, np.int32), np.array(weights, np.float32)
+        order = np.argsort(places, kind="stable")
+        order = order[values[order] != 0]
+        return cls(places[order], values[order])
 
     def numbers(self) -> list[float]:
         """The weights as Python floats that print with the fewest digits that give the same float32 back."""
@@ -81,7 +89,7 @@ class Format(Protocol):
 
 def formats() -> dict[str, type[Format]]:
     """Every format by its name, in the order of the modules' names."""
-    modules = [import_module(f"{engines.__name__}.{module.name}") for module in pkgutil.iter_modules(engines.__path__)]
+    modules = [import_module(f"{files.__name__}.{module.name}") for module in pkgutil.iter_modules(files.__path__)]
     return {form.name: form for module in modules for form in getattr(module, "FORMATS", ())}
 
 

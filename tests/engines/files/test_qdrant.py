@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.sample import Sample, dots
+from tests.engines.files.sample import Sample, dots
 
-from saelex.engines.format import write_documents, write_queries
-from saelex.engines.qdrant import VECTOR_NAME, Qdrant, point_id
+from saelex.engines.files.format import write_documents, write_queries
+from saelex.engines.files.qdrant import VECTOR_NAME, Qdrant, point_id
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Summary, Vector
+from saelex.engines.files.format import Summary, Vector
 from saelex.vectors import SparseRows
 
 N_COLUMNS = 70_000  # more than 16 bits can name

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.sample import Sample, dots
+from tests.engines.files.sample import Sample, dots
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.anserini import Anserini
-from saelex.engines.format import write_documents, write_queries
+from saelex.engines.files.anserini import Anserini
+from saelex.engines.files.format import write_documents, write_queries
 from saelex.errors import InputError
 
 

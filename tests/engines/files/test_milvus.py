@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.sample import Sample, dots
+from tests.engines.files.sample import Sample, dots
 
 from saelex.corpus.documents import Document
-from saelex.engines.format import write_documents, write_queries
-from saelex.engines.milvus import Milvus
+from saelex.engines.files.format import write_documents, write_queries
+from saelex.engines.files.milvus import Milvus
 from saelex.errors import InputError
 
 

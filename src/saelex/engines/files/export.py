@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Format, Summary, Vector, Written, write_documents, write_queries
+from saelex.engines.files.format import Format, Summary, Vector, Written, write_documents, write_queries
 from saelex.errors import InputError
 from saelex.files import write_text
 from saelex.vectors import SparseRows

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.corpus.documents import Document, Query
-from saelex.engines.format import Format, Summary, Vector
+from saelex.engines.files.format import Format, Summary, Vector
 from saelex.errors import InputError
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.sample import Sample
+from tests.engines.files.sample import Sample
 
-from saelex import engines
 from saelex.corpus.documents import Document
-from saelex.engines.format import Vector, Written, formats, make_format, write_documents
-from saelex.engines.milvus import Milvus
-from saelex.engines.qdrant import Qdrant
+from saelex.engines import files
+from saelex.engines.files.format import Vector, Written, formats, make_format, write_documents
+from saelex.engines.files.milvus import Milvus
+from saelex.engines.files.qdrant import Qdrant
 from saelex.errors import InputError
 
 EMPTY = Vector(np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -43,7 +43,7 @@ def test_a_failing_export_leaves_the_old_file_and_nothing_else(tmp_path: Path, s
 def test_a_module_adds_its_formats_by_being_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy_engine.py").write_text(
         "from dataclasses import dataclass\n"
-        "from saelex.engines.qdrant import Qdrant\n"
+        "from saelex.engines.files.qdrant import Qdrant\n"
         "@dataclass(frozen=True)\n"
         "class Toy(Qdrant):\n"
         "    name = 'toy'\n"
@@ -51,7 +51,7 @@ def test_a_module_adds_its_formats_by_being_there(tmp_path: Path, monkeypatch: p
         "FORMATS = (Toy,)\n"
     )
     before = list(formats())
-    monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(tmp_path)])
+    monkeypatch.setattr(files, "__path__", [*files.__path__, str(tmp_path)])
     assert sorted(formats()) == sorted([*before, "toy"])
     assert make_format("toy", ["shards=3"]).shards == 3  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="unknown setting 'shard'; did you mean 'shards'"):

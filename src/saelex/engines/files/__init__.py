@@ -1,0 +1,1 @@
+"""Files for other engines, one format a module, for those who load them by hand."""
