@@ -130,7 +130,7 @@ class LatentWeighting:
             raise InputError(f"{path}: not a saved latent weighting; fetch or save the model again")
         values = JsonObject(header, path)
         n_documents = values.whole("n_documents", least=1)
-        frequencies = file["document_frequencies"].numpy().astype(np.int64)
+        frequencies = file.array("document_frequencies").astype(np.int64)
         if frequencies.ndim != 1 or np.any((frequencies < 0) | (frequencies > n_documents)):
             raise InputError(f"{path}: document_frequencies are not counts of {n_documents} documents; save it again")
         if (mean_length := values.number("mean_length")) < 0:

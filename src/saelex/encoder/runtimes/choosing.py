@@ -1,0 +1,56 @@
+"""Which runtime computes: as it was asked for, or what suits this process and machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from saelex.encoder.runtimes.runtime import Arithmetic, Precision, RuntimeChoice
+from saelex.encoder.settings import Side
+from saelex.installation import needs_extra
+from saelex.loading import Loading
+
+_PACKAGED = ("onnxruntime", "openvino")
+# what the drivers of NVIDIA and AMD show, without torch being asked: Linux, Linux under Windows, AMD
+_GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+def choose(runtime: RuntimeChoice, precision: Precision | None, loading: Loading) -> Mapping[Side, Arithmetic] | None:
+    """The arithmetic of each side; None: torch's modules.
+
+    "auto" is torch where a device or a dtype is named, where this process has imported torch already, which is then the
+    quickest, and where there is a GPU. Elsewhere queries are computed in numpy, and documents in ONNX Runtime where it
+    is installed, else in numpy too. Raises InputError for a package that is missing.
+    """
+    if runtime == "torch" or (runtime == "auto" and _suits_torch(loading)):
+        return None
+    if runtime == "auto":
+        documents = "onnxruntime" if find_spec("onnxruntime") is not None else "numpy"
+        return {"query": Arithmetic("numpy"), "document": Arithmetic(documents)}
+    if runtime in _PACKAGED and find_spec(runtime) is None:
+        raise needs_extra(f"the runtime {runtime}", runtime, runtime)
+    asked = Arithmetic(runtime, precision or "float32")
+    return {"query": asked, "document": asked}
+
+
+def _suits_torch(loading: Loading) -> bool:
+    elsewhere = loading.device is not None and str(loading.device) != "cpu"
+    return elsewhere or loading.dtype is not None or "torch" in sys.modules or (_may_have_gpu() and has_torch())
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; it is not imported."""
+    return find_spec("torch") is not None
+
+
+def _may_have_gpu() -> bool:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    here = any(Path(device).exists() for device in _GPUS)
+    return not hidden and (here or (sys.platform == "win32" and _windows_driver().is_file()))
+
+
+def _windows_driver() -> Path:
+    return Path(os.environ.get("SYSTEMROOT", "C:/Windows")) / "System32" / "nvcuda.dll"
