@@ -1,4 +1,4 @@
-"""Compiled loops over the head's products, for whatever has computed them: plain arrays, no torch.
+"""Compiled loops over arrays: over the head's products, whatever has computed them, and BERT's activation. No torch.
 
 They use one thread: they take a tenth of the time of the product before them, and a second team of threads would
 compete with that of the product, which keeps spinning for a while. Equal values are taken in the order of their latents
@@ -14,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saelex.compiling import njit
+from saelex.encoder.erf import DENOMINATOR, END, NUMERATOR, ROOT
 
 _TILE = 512  # latents; maxima and tokens of a tile stay in the first-level cache
 _SPAN = 128  # entries whose comparison with the k-th best so far is one vectorised sum
+_P0, _P1, _P2, _P3, _P4, _P5, _P6 = NUMERATOR
+_Q0, _Q1, _Q2, _Q3, _Q4 = DENOMINATOR
+_HALF, _ONE = np.float32(0.5), np.float32(1)
 
 
 @njit()
@@ -157,3 +161,15 @@ def add_scaled_rows(
         value = values[i]
         for j in range(len(row)):
             target[j] += value * row[j]
+
+
+@njit(fastmath={"contract"})
+def gelu(values: NDArray[np.float32]) -> None:
+    """x (1 + erf(x / √2)) / 2 in place, of one dimension: within 2e-7 |x| of the exact one, and 5e-7 in all."""
+    for i in range(len(values)):  # without a branch, so that LLVM vectorises it
+        value = values[i]
+        x = min(max(value * ROOT, -END), END)
+        s = x * x
+        p = ((((((_P0 * s + _P1) * s + _P2) * s + _P3) * s + _P4) * s + _P5) * s + _P6) * x
+        q = (((_Q0 * s + _Q1) * s + _Q2) * s + _Q3) * s + _Q4
+        values[i] = _HALF * value * (_ONE + p / q)

@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.runtimes.gelu import gelu
+from saelex.compiling import loops
+from saelex.encoder import plain_kernels
 from saelex.errors import InputError
 
 Array = NDArray[Any]
+
+_FEW = 1 << 18  # numbers
+
+
+def _gelu(values: Array) -> None:
+    loops(plain_kernels, "saelex.encoder.kernels", much=values.size > _FEW).gelu(values.reshape(-1))
 
 
 def _gelu_by_tanh(values: Array) -> None:
@@ -37,7 +44,7 @@ def _silu(values: Array) -> None:
 
 
 ACTIVATIONS: Mapping[str, Callable[[Array], None]] = {
-    "gelu": gelu,
+    "gelu": _gelu,
     "gelu_new": _gelu_by_tanh,
     "gelu_pytorch_tanh": _gelu_by_tanh,
     "relu": _relu,

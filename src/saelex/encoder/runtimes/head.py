@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder import kernels
+from saelex.encoder import plain_kernels
+from saelex.compiling import counted, loops
 from saelex.encoder.backbone.stored import NeedsTorch
 from saelex.encoder.digest import arrays_digest, head_digest
 from saelex.encoder.runtimes.activations import activation_named
@@ -26,6 +27,7 @@ Transform = Callable[[Array], Array]
 
 _BLOCK_ENTRIES = 2**20  # of products; 4 MiB, a share of the last-level cache
 _FEWEST_LATENTS = 256
+_FEW_TOKENS = 128  # of a query or two
 _LATENTS_AT_A_TIME = 8192
 _SHAPE = (
     "n_latents", "d_model", "activation", "pooling", "saturation", "softcap", "transform",
@@ -70,13 +72,18 @@ class ArrayHead:
         if self.transform is not None:
             hidden = self.transform(hidden)
         hidden = np.ascontiguousarray(hidden, np.float32)
+        with counted():
+            kernels = loops(plain_kernels, "saelex.encoder.kernels", much=len(hidden) > _FEW_TOKENS)
+            return self._pooled(hidden, offsets, kernels)
+
+    def _pooled(self, hidden: Array, offsets: NDArray[np.int64], kernels: Any) -> SparseRows:
         if self.k is not None:
-            return self._topk_rows(hidden, offsets, self.k)
+            return self._topk_rows(hidden, offsets, self.k, kernels)
         if self.pooling == "sum":
-            total, tokens = self._summed(hidden, offsets)
+            total, tokens = self._summed(hidden, offsets, kernels)
             indptr, latents, weights, tokens = kernels.active(self.alpha * total, tokens, np.zeros_like(self.bias))
             return self._rows(indptr, latents, weights, tokens)
-        maxima, tokens = self._maxima(hidden, offsets)
+        maxima, tokens = self._maxima(hidden, offsets, kernels)
         floor = np.broadcast_to(np.maximum(self.threshold, 0), self.bias.shape).copy()
         indptr, latents, values, tokens = kernels.active(maxima, tokens, floor)
         return self._rows(indptr, latents, self.alpha * self._saturated(self._capped(values)), tokens)
@@ -86,7 +93,9 @@ class ArrayHead:
             raise InputError("the backbone's hidden states hold NaN or infinity: load it in float32 or bfloat16")
         return SparseRows(indptr, latents, weights.astype(np.float32, copy=False), self.n_latents, tokens)
 
-    def _maxima(self, hidden: Array, offsets: NDArray[np.int64]) -> tuple[Array, NDArray[np.int32]]:
+    def _maxima(
+        self, hidden: Array, offsets: NDArray[np.int64], kernels: Any
+    ) -> tuple[Array, NDArray[np.int32]]:
         shape = (len(offsets) - 1, self.n_latents)
         maxima, tokens = np.empty(shape, np.float32), np.empty(shape, np.int32)
         for start, _, block in self._blocks(hidden):
@@ -96,7 +105,9 @@ class ArrayHead:
             maxima *= self.scale
         return maxima, tokens
 
-    def _summed(self, hidden: Array, offsets: NDArray[np.int64]) -> tuple[Array, NDArray[np.int32]]:
+    def _summed(
+        self, hidden: Array, offsets: NDArray[np.int64], kernels: Any
+    ) -> tuple[Array, NDArray[np.int32]]:
         shape = (len(offsets) - 1, self.n_latents)
         total, maxima, tokens = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
         for start, stop, block in self._blocks(hidden):
@@ -108,7 +119,7 @@ class ArrayHead:
         tokens[maxima <= 0] = -1
         return total, tokens
 
-    def _topk_rows(self, hidden: Array, offsets: NDArray[np.int64], k: int) -> SparseRows:
+    def _topk_rows(self, hidden: Array, offsets: NDArray[np.int64], k: int, kernels: Any) -> SparseRows:
         values = np.full((len(hidden), k), -np.inf, np.float32)
         latents = np.zeros((len(hidden), k), np.int64)
         ones = np.ones_like(self.bias) if self.scale is None else self.scale
