@@ -3,6 +3,7 @@
 - `saelex_config.json`: settings, backbone, head, description, the hashes of the files below, and its own `digest`.
 - `head.safetensors`: the head's tensors; `backbone/`: the cut backbone and its tokenizer, unless named by a hub id.
 - `adapter.safetensors`: the low-rank update of a named backbone, where it was trained by one.
+- `probes.safetensors`: vectors of eight texts, which every runtime is held to (`saelex.encoder.probes`).
 - `weighting.safetensors`, `token_weights.safetensors`, `labels.json`: corpus statistics over latents, the query side of
   a doc-only model, and what is known of latents, each where there is one.
 - `modules.json` and `config_sentence_transformers.json` make it a sentence-transformers SparseEncoder too.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.numpy import save_file
 
 from saelex import __version__
+from saelex.encoder import probes
 from saelex.encoder.backbone.packaged import PACKAGED, PackagedBackbone, is_here
 from saelex.encoder.backbone.stored import NeedsTorch, StoredBackbone
 from saelex.encoder.digest import head_digest, json_digest, tensors_digest
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 
     from saelex.encoder.backbone.backbone import Backbone
     from saelex.encoder.head import LinearHead
-    from saelex.encoder.runtimes.runtime import Arithmetic, Precision, RuntimeChoice
+    from saelex.encoder.runtimes.runtime import Arithmetic, Precision, Runtime, RuntimeChoice
     from saelex.encoder.settings import Side
     from saelex.encoder.token_weights import TokenWeights
     from saelex.encoder.weighting import LatentWeighting
@@ -69,6 +71,7 @@ TOKEN_WEIGHTS = "token_weights.safetensors"
 LABELS = "labels.json"
 BACKBONE = "backbone"
 UPDATE = "adapter.safetensors"
+PROBES = probes.FILE_NAME
 EMBEDDED = ("saelex-minilm", "saelex-multilingual")
 """Models that come with saelex, in `models/`."""
 
@@ -184,6 +187,8 @@ def _read_as(
         logger.info("%s: computed by torch (%s)", folder.name, error)
         return read_encoder(kind, folder, _for_torch(loading, precision))
     logger.info("%s: queries by %s, documents by %s", folder.name, sides["query"], sides["document"])
+    if runtime != "auto":
+        encoder.runtime("document")  # made and compared now
     return encoder
 
 
@@ -226,7 +231,16 @@ def read_stored(kind: type[Kind], folder: Path, loading: Loading, sides: Mapping
     stored = StoredModel(backbone, head, facts=facts, head_digest=digest, sides=sides, folder=folder, modules=modules)
     encoder = kind(backbone, head, **_other_parts(folder, config), stored=stored)
     _check_whole(folder, config, encoder)
+    stored.check = _comparing(folder, config, encoder)
     return encoder
+
+
+def _comparing(folder: Path, config: JsonObject, encoder: EncoderParts) -> Callable[[Runtime], None]:
+    """What holds a runtime to the folder's probes, under the tokenizer and settings that were saved."""
+    tokenizer, sink_norm = encoder.tokenizer, encoder.settings.sink_norm
+    if (of_probes := config.object_or_none("probes")) is not None:
+        check_sha256(folder / PROBES, of_probes.text("sha256"), CONFIG)
+    return lambda runtime: probes.check_runtime(folder / PROBES, runtime, tokenizer, sink_norm, folder.name)
 
 
 def _checked_config(folder: Path) -> JsonObject:
@@ -352,6 +366,7 @@ def _check_named(folder: Path, config: JsonObject) -> None:
     parts = {
         UPDATE: config.object("backbone").get("update"),
         WEIGHTING: config.get("weighting"),
+        PROBES: config.get("probes"),
         TOKEN_WEIGHTS: config.get("token_weights"),
     }
     for name, part in parts.items():
@@ -493,7 +508,7 @@ def write_encoder(
     head = head_config(encoder.head)
     head |= {"sha256": sha256_of(folder / HEAD), "digest": head_digest(head, tensors_digest(tensors))}
     backbone = _write_backbone(encoder, folder, include_backbone)
-    config = {
+    config: dict[str, Any] = {
         "format": FORMAT if backbone["update"] is None else FORMAT_WITH_UPDATE,
         "saelex": __version__,
         "settings": encoder.settings.to_dict(),
@@ -503,6 +518,7 @@ def write_encoder(
         "weighting": None,
         "token_weights": None,
         "labels": None,
+        "probes": None,
         "description": encoder.description,
     }
     if encoder.weighting is not None:
@@ -514,11 +530,25 @@ def write_encoder(
     if encoder.labels:
         _write_json(folder / LABELS, {str(latent): label for latent, label in sorted(encoder.labels.items())})
         config["labels"] = {"sha256": sha256_of(folder / LABELS)}
+    if _write_probes(encoder, folder, head):
+        config["probes"] = {"sha256": sha256_of(folder / PROBES)}
     _write_json(folder / "modules.json", _MODULES)
     _write_json(folder / "config_sentence_transformers.json", _sentence_transformers_config(encoder.settings))
     card = model_card(config, card_name, encoder.fingerprint_with(head["digest"]))
     (folder / "README.md").write_text(card, encoding="utf-8")
     _write_json(folder / CONFIG, config | {"digest": _digest(config)})
+
+
+def _write_probes(encoder: EncoderParts, folder: Path, of_head: Mapping[str, Any]) -> bool:
+    """Of the head as it is read back, which may be rounded; only a backbone in float32 gives vectors to hold others to."""
+    from saelex.encoder.runtimes.torch import TorchRuntime
+    from saelex.encoder.stored_head import read_head
+
+    if str(encoder.backbone.dtype) != "torch.float32":
+        return False
+    head = read_head(folder / HEAD, JsonObject(of_head, folder / HEAD)).to(encoder.device)
+    runtime = TorchRuntime(encoder.backbone, head)
+    return probes.write_probes(folder, runtime, encoder.tokenizer, encoder.settings.sink_norm)
 
 
 def _write_backbone(encoder: EncoderParts, folder: Path, include: bool | None) -> dict[str, Any]:

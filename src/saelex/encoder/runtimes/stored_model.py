@@ -25,6 +25,8 @@ class StoredModel:
     facts: the backbone's part of the fingerprint; head_digest: the head's.
     sides: which arithmetic each side takes.
     folder: where all of it lies. modules: reads the same files as torch's modules.
+
+    `check` is called with every runtime that is made, and raises MismatchError for one that computes something else.
     """
 
     def __init__(
@@ -45,15 +47,18 @@ class StoredModel:
         self.sides = sides
         self.folder = folder
         self.modules = modules
+        self.check: Callable[[Runtime], None] = lambda _: None
         self._made: dict[Arithmetic, Runtime] = {}
         self._lock = Lock()
 
     def runtime(self, side: Side) -> Runtime:
-        """The one that computes this side. Raises InputError where its package is missing."""
+        """The one that computes this side. Raises MismatchError where it gives other vectors than it should."""
         arithmetic = self.sides[side]
         with self._lock:
             if arithmetic not in self._made:
-                self._made[arithmetic] = ArrayRuntime(self._states(arithmetic), self.head)
+                runtime = ArrayRuntime(self._states(arithmetic), self.head)
+                self.check(runtime)
+                self._made[arithmetic] = runtime
             return self._made[arithmetic]
 
     @cached_property
