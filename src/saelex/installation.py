@@ -11,11 +11,21 @@ from pathlib import Path
 from saelex.errors import InputError
 
 _NAME = "saelex"
+_EXTRAS = {"torch": "torch", "transformers": "torch", "scipy": "torch", "bm25s": "evaluate"}
+"""Packages that much of saelex imports and a small installation lacks, and the extra that has each."""
 
 
 def needs_extra(what: str, package: str, extra: str) -> InputError:
     """The error where an optional package is missing: what needs it, and the command that installs it."""
     return InputError(f"{what} needs {package}; install it with: {install_command(package, extra)}")
+
+
+def missing_package(error: ModuleNotFoundError) -> InputError | None:
+    """What to say where code that was asked for imports a package of an extra; None for any other module."""
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return None
+    return needs_extra("this", package, _EXTRAS[package])
 
 
 def install_command(package: str, extra: str | None = None) -> str:

@@ -25,6 +25,12 @@ def _main() -> None:
             sys.stdout.flush()
     except SaelexError as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        from saelex.installation import missing_package
+
+        if (hint := missing_package(error)) is None:
+            raise
+        _fail(str(hint))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -40,8 +46,9 @@ def _main() -> None:
 
 
 def _run() -> int | None:
-    from saelex.cli.app import Abort, UsageError, app
+    from saelex.cli.app import Abort, UsageError, app, leave_only
 
+    leave_only(sys.argv[1:2])
     try:
         code: int | None = app(prog_name="saelex", standalone_mode=False)
     except UsageError as error:

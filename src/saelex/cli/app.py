@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -70,6 +70,17 @@ def _options(
 ) -> None:
     """Options before the verb; the verbs do the work."""
     set_up(quiet=quiet, level=log_level, form=log_format)
+
+
+def leave_only(verbs: list[str]) -> None:
+    """Make nothing of the other verbs' options where the first argument is a verb: that takes longer than a search."""
+    named = [command for command in app.registered_commands if command.callback and _verb(command) in verbs]
+    if named:
+        app.registered_commands, app.registered_groups = named, []
+
+
+def _verb(command: Any) -> str:
+    return command.name or command.callback.__name__.replace("_", "-")
 
 
 app.command()(demo)
