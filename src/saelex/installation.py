@@ -28,19 +28,21 @@ def missing_package(error: ModuleNotFoundError) -> InputError | None:
     return needs_extra("this", package, _EXTRAS[package])
 
 
-def install_command(package: str, extra: str | None = None) -> str:
+def install_command(package: str, extra: str | None = None, *, alone: bool = False) -> str:
     """What to type to have a package in this Python's environment, whichever environment the shell's own `pip` is of.
 
     extra: that of `pyproject.toml` which has the package, with the versions that go with saelex. pip and uv take
     extras from what is installed, be it a clone or a wheel, and ask no index for saelex itself. A source tree that was
     never installed has no extras, and pipx adds packages only: there the package is named.
+    alone: without what the package asks for, where its files are all that is wanted.
     """
+    without = ["--no-deps"] if alone else []
     if (Path(sys.prefix) / "pipx_metadata.json").is_file():
-        return shlex.join(["pipx", "inject", _NAME, package])
+        return shlex.join(["pipx", "inject", *(["--pip-args=--no-deps"] if alone else []), _NAME, package])
     wanted = f"{_NAME}[{extra}]" if extra and _is_installed() else package
     if find_spec("pip") is None:  # as in the environments that uv makes
-        return shlex.join(["uv", "pip", "install", "--python", sys.executable, wanted])
-    return shlex.join([sys.executable, "-m", "pip", "install", wanted])
+        return shlex.join(["uv", "pip", "install", "--python", sys.executable, *without, wanted])
+    return shlex.join([sys.executable, "-m", "pip", "install", *without, wanted])
 
 
 def _is_installed() -> bool:

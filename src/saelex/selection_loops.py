@@ -27,9 +27,7 @@ def select_rows(values: NDArray[np.float32], best: NDArray[np.float32], columns:
 
 
 @njit(parallel=True)
-def select_rows_in_parallel(
-    values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]
-) -> None:
+def select_rows_in_parallel(values: NDArray[np.float32], best: NDArray[np.float32], columns: NDArray[np.int32]) -> None:
     for row in numba.prange(values.shape[0]):
         _select_row(values[row], best[row], columns[row])
 

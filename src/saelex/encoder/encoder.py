@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from saelex.encoder.batching import DistinctTexts, windows
 from saelex.encoder.inference import encode_texts, median_norm
-from saelex.encoder.parallel import Processes, encode_windows, worker_devices
 from saelex.encoder.parts import EncoderParts
 from saelex.encoder.settings import DEFAULT, Side, TopKChoice
 from saelex.encoder.tokens import check_texts
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
+    from saelex.encoder.parallel import Processes
     from saelex.encoder.runtimes.runtime import Precision, RuntimeChoice
 
 WINDOW = 4096
@@ -57,10 +57,10 @@ class Encoder(EncoderParts):
         source: "saelex-minilm", the embedded default, or "saelex-multilingual"; a folder that `save_pretrained` wrote;
             a SPLADE checkpoint (a masked language model); a sentence-transformers SparseEncoder; an OpenSearch doc-only
             model.
-        runtime: what computes: "torch", which every model has; for models of saelex over a BERT in float32 also "numpy",
-            "onnxruntime" and "openvino", which need no torch; "auto" is one of these (`saelex.encoder.runtimes.choosing`
-            says which) and says so in a log line. torch's modules, `backbone` and `head`, are loaded all the same when
-            they are asked for, and then compute.
+        runtime: what computes: "torch", which every model has; for models of saelex over a BERT in float32 also
+            "numpy", "onnxruntime" and "openvino", which need no torch; "auto" is torch or numpy (see
+            `saelex.encoder.runtimes.choosing`) and says so in a log line. torch's modules, `backbone` and `head`, are
+            loaded all the same when they are asked for, and then compute.
         precision: of the backbone's products: "float32" (default), or for some runtimes "bfloat16" or "int8". Other
             arithmetic is the same encoder, with the same fingerprint: probe texts in the model folder are compared.
         options: device (a GPU where there is one, unless told otherwise), dtype of the backbone, revision and token, as
@@ -161,11 +161,15 @@ class Encoder(EncoderParts):
     ) -> Iterator[SparseRows]:
         """Rows of every chunk's texts as they were given. total: of given texts, for the progress bar."""
         k = self.settings.top_k(side, top_k)
-        devices = worker_devices(processes, self.place)
+        devices: list[str] = []
+        if processes is not None:
+            from saelex.encoder.parallel import encode_windows, worker_devices
+
+            devices = worker_devices(processes, self.place)
         with ExitStack() as stack:
             bar = stack.enter_context(progress_bar(total=total, unit="text", desc=f"encode {side}", shown=progress))
             if devices:
-                load = stack.enter_context(self._loading_again(side))
+                load = stack.enter_context(self._loading_again())
                 handed_out, waited_for = tee(chunks)
                 texts = (chunk.texts for chunk in handed_out)
                 encoded = stack.enter_context(closing(encode_windows(load, devices, texts, side, k)))
@@ -265,11 +269,10 @@ class Encoder(EncoderParts):
                 return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="saelex encoder"))
 
     @contextmanager
-    def _loading_again(self, side: Side) -> Iterator[Callable[..., Encoder]]:
+    def _loading_again(self) -> Iterator[Callable[..., Encoder]]:
         """What loads this very encoder on a device, in worker processes."""
         if (stored := self._stored) is not None:  # as it lies in its folder
-            runtime, precision = stored.sides[side]
-            yield partial(_load_worker, stored.folder, runtime, precision)
+            yield partial(_load_worker, stored.folder, *stored.arithmetic)
             return
         with TemporaryDirectory(prefix="saelex-encoder-") as scratch:
             folder = Path(scratch) / "model"

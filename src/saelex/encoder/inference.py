@@ -43,7 +43,7 @@ def encode_batch(encoder: EncoderParts, texts: Sequence[TokenizedText], side: Si
     """Rows of one batch of tokenised texts: the whole way from token ids to Top-K, in one forward pass."""
     if side == "query" and encoder.token_weights is not None:
         return encoder.token_weights.rows(texts).top_k(top_k)
-    rows = encoder.runtime(side).rows(texts, encoder.settings.sink_norm)
+    rows = encoder.runtime().rows(texts, encoder.settings.sink_norm)
     if (weighting := encoder.weighting) is not None:
         rows = weighting.query(rows) if side == "query" else weighting.document(rows)
     return rows.top_k(top_k)

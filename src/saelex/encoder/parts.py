@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from saelex.encoder.identity import BackboneIdentity, HeadIdentity, tokenizer_digest, weighting_digest
-from saelex.encoder.settings import EncoderSettings, Side
+from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError, MismatchError
 from saelex.loading import Loading, LoadingOptions
@@ -193,7 +193,7 @@ class EncoderParts:
     def __repr__(self) -> str:
         top_k = " / ".join(map(shown, (self.settings.query_top_k, self.settings.document_top_k)))
         if self._stored is not None:
-            how = " / ".join(str(self._stored.sides[side]) for side in ("query", "document"))
+            how = self._stored.arithmetic
             return f"{type(self).__name__}({self.name}: {self.n_latents} latents, keeps {top_k}; {how})"
         head = self.head
         gate = f"{head.activation}, {head.pooling}, {head.saturation}"
@@ -228,10 +228,10 @@ class EncoderParts:
         self._load_modules()
         self._head = head.eval()
 
-    def runtime(self, side: Side) -> Runtime:
-        """What computes this side's vectors."""
+    def runtime(self) -> Runtime:
+        """What computes the vectors."""
         if (stored := self._stored) is not None:
-            return stored.runtime(side)
+            return stored.runtime()
         from saelex.encoder.runtimes.torch import TorchRuntime
 
         return TorchRuntime(self.backbone, self.head)

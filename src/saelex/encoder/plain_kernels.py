@@ -1,4 +1,4 @@
-"""`saelex.encoder.kernels` once more, in plain numpy: for the few tokens of a query. The tests hold the two together."""
+"""`saelex.encoder.kernels` once more, in plain numpy: for a query's few tokens. The tests hold both together."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from saelex.encoder.erf import DENOMINATOR, END, NUMERATOR, ROOT
 Array = NDArray[Any]
 
 
-def segment_max(
-    block: Array, offsets: NDArray[np.int64], maxima: Array, tokens: NDArray[np.int32], start: int
-) -> None:
+def segment_max(block: Array, offsets: NDArray[np.int64], maxima: Array, tokens: NDArray[np.int32], start: int) -> None:
     """See kernels.segment_max."""
     columns = slice(start, start + block.shape[1])
     for sequence, (first, last) in enumerate(pairwise(offsets.tolist())):

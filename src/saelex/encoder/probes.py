@@ -1,4 +1,4 @@
-"""Eight texts whose vectors a model folder keeps, so that whatever computes can be held to what the model was saved with.
+"""Eight texts whose vectors a model folder keeps, so that every runtime can be held to what was saved.
 
 Their vectors are the documents' before weighting and Top-K, in float32.
 """
@@ -43,7 +43,9 @@ PROBES = (
 logger = logging.getLogger(__name__)
 
 
-def probe_rows(texts: tuple[str, ...], runtime: Runtime, tokenizer: TextTokenizer, sink_norm: float | None) -> SparseRows:
+def probe_rows(
+    texts: tuple[str, ...], runtime: Runtime, tokenizer: TextTokenizer, sink_norm: float | None
+) -> SparseRows:
     """The texts' vectors as a runtime computes them."""
     return runtime.rows(tokenizer.tokenize(texts, "document"), sink_norm)
 

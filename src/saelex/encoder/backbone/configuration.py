@@ -1,4 +1,4 @@
-"""What config.json says of a language model that is cut after a block; read without torch, and BERT's without transformers."""
+"""What config.json says of a language model that is cut after a block; BERT's is read without transformers."""
 
 from __future__ import annotations
 

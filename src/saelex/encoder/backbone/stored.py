@@ -1,4 +1,4 @@
-"""A BERT on disk, cut after the block that a head reads, as arrays: what `Backbone` is to torch, for runtimes without."""
+"""A BERT on disk, cut after the block that a head reads, as arrays: `Backbone` for runtimes without torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 
-class NeedsTorch(InputError):
+class NeedsTorchError(InputError):
     """What is told to be computed without torch cannot be, as the message says."""
 
 
@@ -68,9 +68,10 @@ class BertWeights(NamedTuple):
 class StoredBackbone:
     """The files of a BERT up to and including block `layer`, with its tokenizer; attributes as in `Backbone`.
 
-    model: folder or hub id. update: file of a low-rank update of this very cut. Raises `Backbone.load`'s errors, and
-    NeedsTorch for what only torch loads: other types of model, other files than safetensors, other dtypes than float32,
-    adapters of peft.
+    model: folder or hub id. update: file of a low-rank update of this very cut.
+
+    Raises `Backbone.load`'s errors, and NeedsTorchError for what only torch loads: other types of model, other files
+    than safetensors, other dtypes than float32, adapters of peft.
     """
 
     def __init__(
@@ -89,9 +90,11 @@ class StoredBackbone:
         self.model_id = self.base_model = self.checkpoint.model_id
         architecture, settings = architecture_of(self.checkpoint.settings, self.model_id)
         if settings["model_type"] != "bert":
-            raise NeedsTorch(f"{self.model_id} is of type {settings['model_type']}, and only BERT runs without torch")
+            raise NeedsTorchError(
+                f"{self.model_id} is of type {settings['model_type']}, and only BERT runs without torch"
+            )
         if adapter is not None:
-            raise NeedsTorch(f"{self.model_id} has a peft adapter, which only torch merges")
+            raise NeedsTorchError(f"{self.model_id} has a peft adapter, which only torch merges")
         if not bidirectional:
             raise InputError(f"{self.model_id}: a bert's attention is bidirectional; mend the model's configuration")
         config = model_config(settings)
@@ -215,18 +218,18 @@ class StoredBackbone:
         return ["embeddings.LayerNorm", *blocks]
 
     def _check_dtypes(self) -> None:
-        """Raises NeedsTorch for weights that torch would load in another dtype than float32."""
+        """Raises NeedsTorchError for weights that torch would load in another dtype than float32."""
         others = sorted(
             name for name in {self.checkpoint.weight_map[key] for key in self._names.values()}
             if not name.endswith(".safetensors")
         )  # fmt: skip
         if others:
-            raise NeedsTorch(f"{self.model_id}: its weights are in {others[0]}, which only torch reads")
+            raise NeedsTorchError(f"{self.model_id}: its weights are in {others[0]}, which only torch reads")
         named = self.checkpoint.settings.get("dtype") or self.checkpoint.settings.get("torch_dtype")
         words = "embeddings.word_embeddings.weight"
         dtypes = {str(named or self._file(words).dtype(self._names[words])).removeprefix("torch.")}
         dtypes |= {self._file(name).dtype(stored) for name, stored in self._names.items()}
         if dtypes != {"float32"}:
-            raise NeedsTorch(
+            raise NeedsTorchError(
                 f"{self.model_id} has weights in {', '.join(sorted(dtypes))}, and float32 runs without torch"
             )

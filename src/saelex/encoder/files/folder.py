@@ -24,17 +24,17 @@ from safetensors.numpy import save_file
 from saelex import __version__
 from saelex.encoder import probes
 from saelex.encoder.backbone.packaged import PACKAGED, PackagedBackbone, is_here
-from saelex.encoder.backbone.stored import NeedsTorch, StoredBackbone
+from saelex.encoder.backbone.stored import NeedsTorchError, StoredBackbone
 from saelex.encoder.digest import head_digest, json_digest, tensors_digest
 from saelex.encoder.files.card import model_card
 from saelex.encoder.files.extra import read_extra_files, write_extra_files
 from saelex.encoder.files.layout import check_files
 from saelex.encoder.parts import EncoderParts, Kind
-from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.runtimes.choosing import choose, has_torch
 from saelex.encoder.runtimes.head import read_array_head
 from saelex.encoder.runtimes.runtime import check_arithmetic
 from saelex.encoder.runtimes.stored_model import StoredModel
+from saelex.encoder.settings import EncoderSettings
 from saelex.errors import InputError, MismatchError
 from saelex.files import (
     absolute,
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from saelex.encoder.backbone.backbone import Backbone
     from saelex.encoder.head import LinearHead
     from saelex.encoder.runtimes.runtime import Arithmetic, Precision, Runtime, RuntimeChoice
-    from saelex.encoder.settings import Side
     from saelex.encoder.token_weights import TokenWeights
     from saelex.encoder.weighting import LatentWeighting
 
@@ -172,23 +171,23 @@ def _read_as(
     kind: type[Kind], folder: Path, loading: Loading, runtime: RuntimeChoice, precision: Precision | None
 ) -> Kind:
     """The encoder of a folder, on the runtime that is asked for or suits."""
-    sides = choose(runtime, precision, loading)
-    if sides is None:
+    arithmetic = choose(runtime, precision, loading)
+    if arithmetic is None:
         return read_encoder(kind, folder, _for_torch(loading, precision))
     if loading.dtype is not None or str(loading.place) != "cpu":
         raise InputError(
             f"device and dtype are torch's, and {runtime} takes neither; give precision, or runtime='torch'"
         )
     try:
-        encoder = read_stored(kind, folder, loading, sides)
-    except NeedsTorch as error:
+        encoder = read_stored(kind, folder, loading, arithmetic)
+    except NeedsTorchError as error:
         if runtime != "auto" or not has_torch():
             raise
         logger.info("%s: computed by torch (%s)", folder.name, error)
         return read_encoder(kind, folder, _for_torch(loading, precision))
-    logger.info("%s: queries by %s, documents by %s", folder.name, sides["query"], sides["document"])
+    logger.info("%s: computed by %s", folder.name, arithmetic)
     if runtime != "auto":
-        encoder.runtime("document")  # made and compared now
+        encoder.runtime()  # made and compared now
     return encoder
 
 
@@ -215,8 +214,8 @@ def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
     return encoder
 
 
-def read_stored(kind: type[Kind], folder: Path, loading: Loading, sides: Mapping[Side, Arithmetic]) -> Kind:
-    """The same without torch. Raises NeedsTorch too, for what only torch computes."""
+def read_stored(kind: type[Kind], folder: Path, loading: Loading, arithmetic: Arithmetic) -> Kind:
+    """The same without torch. Raises NeedsTorchError too, for what only torch computes."""
     config = _checked_config(folder)
     backbone = StoredBackbone(**_backbone_files(folder, config.object("backbone")), loading=loading)
     backbone.base_model = config.object("backbone").text("base_model")
@@ -228,7 +227,9 @@ def read_stored(kind: type[Kind], folder: Path, loading: Loading, sides: Mapping
     def modules() -> tuple[Backbone, LinearHead]:
         return _read_modules(folder, config, loading)[:2]
 
-    stored = StoredModel(backbone, head, facts=facts, head_digest=digest, sides=sides, folder=folder, modules=modules)
+    stored = StoredModel(
+        backbone, head, facts=facts, head_digest=digest, arithmetic=arithmetic, folder=folder, modules=modules
+    )
     encoder = kind(backbone, head, **_other_parts(folder, config), stored=stored)
     _check_whole(folder, config, encoder)
     stored.check = _comparing(folder, config, encoder)
@@ -540,7 +541,7 @@ def write_encoder(
 
 
 def _write_probes(encoder: EncoderParts, folder: Path, of_head: Mapping[str, Any]) -> bool:
-    """Of the head as it is read back, which may be rounded; only a backbone in float32 gives vectors to hold others to."""
+    """Of the head as it is read back, perhaps rounded, and of a backbone in float32 alone: others are held to these."""
     from saelex.encoder.runtimes.torch import TorchRuntime
     from saelex.encoder.stored_head import read_head
 

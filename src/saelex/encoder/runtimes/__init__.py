@@ -1,1 +1,1 @@
-"""Where the arithmetic is done: one file a runtime, behind one small protocol. A search imports none that it does not use."""
+"""Where the arithmetic is done: a file a runtime, behind one small protocol; a search imports the one that it uses."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from saelex.encoder.runtimes.runtime import Arithmetic, Precision, RuntimeChoice
-from saelex.encoder.settings import Side
 from saelex.installation import needs_extra
 from saelex.loading import Loading
 
@@ -18,22 +16,18 @@ _PACKAGED = ("onnxruntime", "openvino")
 _GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
-def choose(runtime: RuntimeChoice, precision: Precision | None, loading: Loading) -> Mapping[Side, Arithmetic] | None:
-    """The arithmetic of each side; None: torch's modules.
+def choose(runtime: RuntimeChoice, precision: Precision | None, loading: Loading) -> Arithmetic | None:
+    """The arithmetic; None: torch's modules.
 
-    "auto" is torch where a device or a dtype is named, where this process has imported torch already, which is then the
-    quickest, and where there is a GPU. Elsewhere queries are computed in numpy, and documents in ONNX Runtime where it
-    is installed, else in numpy too. Raises InputError for a package that is missing.
+    "auto" is torch where a device or a dtype is named, where this process has imported torch already, and where there
+    is a GPU; elsewhere it is numpy, which computes float32 no slower and imports nothing. Raises InputError for a
+    package that is missing.
     """
     if runtime == "torch" or (runtime == "auto" and _suits_torch(loading)):
         return None
-    if runtime == "auto":
-        documents = "onnxruntime" if find_spec("onnxruntime") is not None else "numpy"
-        return {"query": Arithmetic("numpy"), "document": Arithmetic(documents)}
     if runtime in _PACKAGED and find_spec(runtime) is None:
         raise needs_extra(f"the runtime {runtime}", runtime, runtime)
-    asked = Arithmetic(runtime, precision or "float32")
-    return {"query": asked, "document": asked}
+    return Arithmetic("numpy" if runtime == "auto" else runtime, precision or "float32")
 
 
 def _suits_torch(loading: Loading) -> bool:

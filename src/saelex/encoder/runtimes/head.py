@@ -1,4 +1,4 @@
-"""The head on arrays: what `saelex.encoder.head.LinearHead` and `saelex.encoder.pooling` are to torch, for inference."""
+"""The head on arrays: what `LinearHead` and `saelex.encoder.pooling` are to torch, for inference."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder import plain_kernels
 from saelex.compiling import counted, loops
-from saelex.encoder.backbone.stored import NeedsTorch
+from saelex.encoder import plain_kernels
+from saelex.encoder.backbone.stored import NeedsTorchError
 from saelex.encoder.digest import arrays_digest, head_digest
 from saelex.encoder.runtimes.activations import activation_named
 from saelex.encoder.runtimes.layer_norm import layer_norm
@@ -93,9 +93,7 @@ class ArrayHead:
             raise InputError("the backbone's hidden states hold NaN or infinity: load it in float32 or bfloat16")
         return SparseRows(indptr, latents, weights.astype(np.float32, copy=False), self.n_latents, tokens)
 
-    def _maxima(
-        self, hidden: Array, offsets: NDArray[np.int64], kernels: Any
-    ) -> tuple[Array, NDArray[np.int32]]:
+    def _maxima(self, hidden: Array, offsets: NDArray[np.int64], kernels: Any) -> tuple[Array, NDArray[np.int32]]:
         shape = (len(offsets) - 1, self.n_latents)
         maxima, tokens = np.empty(shape, np.float32), np.empty(shape, np.int32)
         for start, _, block in self._blocks(hidden):
@@ -105,9 +103,7 @@ class ArrayHead:
             maxima *= self.scale
         return maxima, tokens
 
-    def _summed(
-        self, hidden: Array, offsets: NDArray[np.int64], kernels: Any
-    ) -> tuple[Array, NDArray[np.int32]]:
+    def _summed(self, hidden: Array, offsets: NDArray[np.int64], kernels: Any) -> tuple[Array, NDArray[np.int32]]:
         shape = (len(offsets) - 1, self.n_latents)
         total, maxima, tokens = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
         for start, stop, block in self._blocks(hidden):
@@ -190,14 +186,14 @@ class ArrayHead:
 def read_array_head(path: Path, config: JsonObject) -> tuple[ArrayHead, str]:
     """The head of a file and its config, and its digest as `stored_head.stored_digest` has it.
 
-    Raises InputError where the two do not make a head, NeedsTorch for one that is rounded when it is loaded.
+    Raises InputError where the two do not make a head, NeedsTorchError for one that is rounded when it is loaded.
     """
     file = SafetensorsFile(path)
     dtype = config.text("dtype")
     if dtype not in WEIGHT_DTYPES:
         raise config.wrong("dtype", "the name of a dtype that weights have")
     if dtype != "float32" and dtype != file.dtype("weight"):
-        raise NeedsTorch(f"{path} is rounded to {dtype} when it is loaded, which only torch does")
+        raise NeedsTorchError(f"{path} is rounded to {dtype} when it is loaded, which only torch does")
     gate, transform = config.object("activation"), config.object_or_none("transform")
     kind = gate.text("kind")
     if kind not in ("relu", "jumprelu", "topk"):

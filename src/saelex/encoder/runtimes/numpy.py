@@ -75,9 +75,7 @@ def embedded(weights: BertWeights, shape: BertSettings, ids: Sequence[NDArray[np
 
 def dense(states: Array, layer: Dense) -> Array:
     """states @ weight.T + bias, [tokens, d_out]."""
-    if len(states) < _FEW:
-        product = np.ascontiguousarray((layer.weight @ states.T).T)
-    else:
-        product = states @ layer.weight.T
+    few = len(states) < _FEW
+    product: Array = np.ascontiguousarray((layer.weight @ states.T).T) if few else states @ layer.weight.T
     product += layer.bias
     return product

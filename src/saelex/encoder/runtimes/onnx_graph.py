@@ -21,7 +21,7 @@ from saelex.errors import InputError
 Array = NDArray[Any]
 
 INPUTS, OUTPUT = ("embedded", "mask"), "hidden"
-"""embedded: [texts, length, d_model], padded; mask: [texts, 1, 1, length], added to scores: 0, and far below for padding."""
+"""embedded: [texts, length, d_model], padded. mask: [texts, 1, 1, length], added to scores: 0, or far below."""
 _IR, _OPSET, _CONTRIBUTED = 9, 20, "com.microsoft"
 _FLOAT, _INT8, _INT64 = 1, 3, 7  # TensorProto.DataType
 _KINDS = {np.dtype(np.float32): _FLOAT, np.dtype(np.int8): _INT8, np.dtype(np.int64): _INT64}

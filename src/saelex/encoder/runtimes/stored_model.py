@@ -1,18 +1,16 @@
-"""A model folder's backbone and head as arrays, with the runtimes that compute on them."""
+"""A model folder's backbone and head as arrays, with the runtime that computes on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from saelex.encoder.backbone.stored import BertWeights, StoredBackbone
+from saelex.encoder.backbone.stored import StoredBackbone
 from saelex.encoder.runtimes.arrays import ArrayRuntime, TokenStates
 from saelex.encoder.runtimes.head import ArrayHead
 from saelex.encoder.runtimes.runtime import Arithmetic, Runtime
-from saelex.encoder.settings import Side
 
 if TYPE_CHECKING:
     from saelex.encoder.backbone.backbone import Backbone
@@ -20,13 +18,12 @@ if TYPE_CHECKING:
 
 
 class StoredModel:
-    """What an encoder computes with that was loaded without torch. Runtimes are made when they are first asked for.
+    """What an encoder computes with that was loaded without torch. The runtime is made when it is first asked for.
 
     facts: the backbone's part of the fingerprint; head_digest: the head's.
-    sides: which arithmetic each side takes.
     folder: where all of it lies. modules: reads the same files as torch's modules.
 
-    `check` is called with every runtime that is made, and raises MismatchError for one that computes something else.
+    `check` is called with the runtime when it is made, and raises MismatchError for one that computes something else.
     """
 
     def __init__(
@@ -36,7 +33,7 @@ class StoredModel:
         *,
         facts: Mapping[str, Any],
         head_digest: str,
-        sides: Mapping[Side, Arithmetic],
+        arithmetic: Arithmetic,
         folder: Path,
         modules: Callable[[], tuple[Backbone, LinearHead]],
     ) -> None:
@@ -44,36 +41,32 @@ class StoredModel:
         self.head = head
         self.facts = dict(facts)
         self.head_digest = head_digest
-        self.sides = sides
+        self.arithmetic = arithmetic
         self.folder = folder
         self.modules = modules
         self.check: Callable[[Runtime], None] = lambda _: None
-        self._made: dict[Arithmetic, Runtime] = {}
+        self._made: Runtime | None = None
         self._lock = Lock()
 
-    def runtime(self, side: Side) -> Runtime:
-        """The one that computes this side. Raises MismatchError where it gives other vectors than it should."""
-        arithmetic = self.sides[side]
+    def runtime(self) -> Runtime:
+        """What computes. Raises MismatchError where it gives other vectors than it should."""
         with self._lock:
-            if arithmetic not in self._made:
-                runtime = ArrayRuntime(self._states(arithmetic), self.head)
+            if self._made is None:
+                runtime = ArrayRuntime(self._states(), self.head)
                 self.check(runtime)
-                self._made[arithmetic] = runtime
-            return self._made[arithmetic]
+                self._made = runtime
+            return self._made
 
-    @cached_property
-    def _weights(self) -> BertWeights:
-        return self.backbone.weights()
-
-    def _states(self, arithmetic: Arithmetic) -> TokenStates:
+    def _states(self) -> TokenStates:
+        arithmetic, weights, shape = self.arithmetic, self.backbone.weights(), self.backbone.shape
         if arithmetic.runtime == "onnxruntime":
             from saelex.encoder.runtimes.onnxruntime import OnnxRuntimeBert
 
-            return OnnxRuntimeBert(self._weights, self.backbone.shape, arithmetic)
+            return OnnxRuntimeBert(weights, shape, arithmetic)
         if arithmetic.runtime == "openvino":
             from saelex.encoder.runtimes.openvino import OpenVinoBert
 
-            return OpenVinoBert(self._weights, self.backbone.shape, arithmetic)
+            return OpenVinoBert(weights, shape, arithmetic)
         from saelex.encoder.runtimes.numpy import NumpyBert
 
-        return NumpyBert(self._weights, self.backbone.shape)
+        return NumpyBert(weights, shape)
