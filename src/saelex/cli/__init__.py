@@ -46,9 +46,9 @@ def _main() -> None:
 
 
 def _run() -> int | None:
-    from saelex.cli.app import Abort, UsageError, app, leave_only
+    from saelex.cli.app import Abort, UsageError, app_for
 
-    leave_only(sys.argv[1:2])
+    app = app_for(sys.argv[1:2])
     try:
         code: int | None = app(prog_name="saelex", standalone_mode=False)
     except UsageError as error:

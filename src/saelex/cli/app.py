@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Annotated, Any
 
 import typer
@@ -72,11 +73,17 @@ def _options(
     set_up(quiet=quiet, level=log_level, form=log_format)
 
 
-def leave_only(verbs: list[str]) -> None:
-    """Make nothing of the other verbs' options where the first argument is a verb: that takes longer than a search."""
+def app_for(verbs: list[str]) -> typer.Typer:
+    """The application; of one verb alone where it is named, since reading all verbs' options takes as long as a search.
+
+    verbs: the first argument.
+    """
     named = [command for command in app.registered_commands if command.callback and _verb(command) in verbs]
-    if named:
-        app.registered_commands, app.registered_groups = named, []
+    if not named:
+        return app
+    of_one = copy(app)
+    of_one.registered_commands, of_one.registered_groups = named, []
+    return of_one
 
 
 def _verb(command: Any) -> str:

@@ -62,7 +62,8 @@ def strongest(
     order = np.lexsort((-np.where(np.isnan(found), np.inf, found), names, sequence))  # of equal ones the first token
     cells = (sequence * n_latents + names)[order]
     first = np.concatenate([[True], cells[1:] != cells[:-1]])[: len(cells)]
-    return places[order[first]]
+    strongest_first: NDArray[np.int64] = places[order[first]]
+    return strongest_first
 
 
 def active(

@@ -47,7 +47,9 @@ def probe_rows(
     texts: tuple[str, ...], runtime: Runtime, tokenizer: TextTokenizer, sink_norm: float | None
 ) -> SparseRows:
     """The texts' vectors as a runtime computes them."""
-    return runtime.rows(tokenizer.tokenize(texts, "document"), sink_norm)
+    # one by one, as queries are computed: few enough tokens for plain loops
+    tokenized = tokenizer.tokenize(texts, "document")
+    return SparseRows.concatenate([runtime.rows([text], sink_norm) for text in tokenized])
 
 
 def write_probes(folder: Path, runtime: Runtime, tokenizer: TextTokenizer, sink_norm: float | None) -> bool:

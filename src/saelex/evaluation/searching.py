@@ -26,7 +26,6 @@ from saelex.training.mining.names import short_names
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
-
     from saelex.evaluation.costs import Costs
 
 CONCEPTS, WITH_WORDS = "concepts", "concepts+words"

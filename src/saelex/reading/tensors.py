@@ -121,7 +121,8 @@ class SafetensorsFile(Mapping[str, "Tensor"]):
         if entry["dtype"] not in _STORED_DTYPES:
             raise InputError(f"{self.path}: {name} holds {entry['dtype']} numbers, which are not read; {_AGAIN}")
         start, end = entry["data_offsets"]
-        return self._data[start:end].view(_STORED_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        numbers: NDArray[Any] = self._data[start:end].view(_STORED_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        return numbers
 
     @cached_property
     def _tensors(self) -> Any:

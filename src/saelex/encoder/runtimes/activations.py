@@ -15,7 +15,7 @@ from saelex.errors import InputError
 
 Array = NDArray[Any]
 
-_FEW = 1 << 18  # numbers
+_FEW = 1 << 19  # numbers
 
 
 def _gelu(values: Array) -> None:

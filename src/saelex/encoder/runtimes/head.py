@@ -27,7 +27,7 @@ Transform = Callable[[Array], Array]
 
 _BLOCK_ENTRIES = 2**20  # of products; 4 MiB, a share of the last-level cache
 _FEWEST_LATENTS = 256
-_FEW_TOKENS = 128  # of a query or two
+_FEW_TOKENS = 512  # of a query, or a few
 _LATENTS_AT_A_TIME = 8192
 _SHAPE = (
     "n_latents", "d_model", "activation", "pooling", "saturation", "softcap", "transform",
