@@ -54,7 +54,7 @@ def test_a_change_below_the_tolerance_passes(folder: Path) -> None:
 
 def test_probes_of_another_folder_are_refused(folder: Path) -> None:
     (folder / probes.FILE_NAME).write_bytes((folder / probes.FILE_NAME).read_bytes()[:-4] + b"\0\0\0\0")
-    with pytest.raises(MismatchError, match="probes.safetensors is not the file"):
+    with pytest.raises(MismatchError, match=r"probes\.safetensors is not the file"):
         Encoder.load(folder, runtime="numpy")
 
 
