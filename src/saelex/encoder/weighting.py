@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,10 @@ class LatentWeighting:
 
     def idf_share(self) -> NDArray[np.float64]:
         """Each side's half of every latent's idf, [latents]; 0 for latents that max_df drops."""
+        return self._idf_share
+
+    @cached_property
+    def _idf_share(self) -> NDArray[np.float64]:
         latents = np.arange(self.n_latents)
         share = np.maximum(self.statistics.idf(latents), self.settings.idf_floor) ** (self.settings.idf_power / 2)
         dropped = self.statistics.frequency(latents) > self.settings.max_df * self.statistics.n_documents

@@ -69,7 +69,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "relu, summed": {"gate": ReLU(), "pooling": "sum"},
     "topk, summed": {"gate": TopK(5), "pooling": "sum", "saturation": "none"},
     "jumprelu, summed": {"gate": JumpReLU(torch.tensor([0.3])), "pooling": "sum", "saturation": "log1p_log1p"},
-    "soft-capped": {"gate": ReLU(), "softcap": 2.0, "scale": torch.linspace(0.5, 2.0, 96)},
+    "soft-capped": {"gate": ReLU(), "softcap": 30.0, "scale": torch.linspace(0.5, 2.0, 96)},
 }
 
 
@@ -229,8 +229,7 @@ def test_gelu_is_near_the_exact_one() -> None:
     for loops in (kernels, plain_kernels):
         values = x.copy()
         loops.gelu(values)
-        assert np.abs(values - exact).max() < 5e-7
-        assert (np.abs(values - exact) <= 3e-7 * np.abs(x) + 1e-12).all()
+        assert (np.abs(values - exact) <= 3e-7 * np.abs(x)).all()
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -16,6 +16,7 @@ from saelex.encoder.backbone.stored import NeedsTorchError
 from saelex.encoder.digest import arrays_digest, head_digest
 from saelex.encoder.runtimes.activations import activation_named
 from saelex.encoder.runtimes.layer_norm import layer_norm
+from saelex.encoder.runtimes.product import product
 from saelex.errors import InputError
 from saelex.files import fact_of
 from saelex.reading.json_object import JsonObject
@@ -146,7 +147,7 @@ class ArrayHead:
         step = max(_BLOCK_ENTRIES // max(len(hidden), 1) // _FEWEST_LATENTS, 1) * _FEWEST_LATENTS
         for start in range(0, self.n_latents, step):
             rows = self.weight[start : start + step]
-            yield start, start + len(rows), hidden @ rows.T
+            yield start, start + len(rows), product(hidden, rows)
 
     def _scaled(self, block: Array, start: int, stop: int) -> Array:
         block += self.bias[start:stop]

@@ -12,11 +12,10 @@ from saelex.encoder.backbone.bert_settings import BertSettings
 from saelex.encoder.backbone.stored import BertWeights, Block, Dense
 from saelex.encoder.runtimes.activations import activation_named
 from saelex.encoder.runtimes.layer_norm import layer_norm
+from saelex.encoder.runtimes.product import product
 from saelex.encoder.runtimes.runtime import Arithmetic
 
 Array = NDArray[np.float32]
-
-_FEW = 32  # tokens, for which OpenBLAS is quicker the other way round
 
 
 class NumpyBert:
@@ -75,7 +74,6 @@ def embedded(weights: BertWeights, shape: BertSettings, ids: Sequence[NDArray[np
 
 def dense(states: Array, layer: Dense) -> Array:
     """states @ weight.T + bias, [tokens, d_out]."""
-    few = len(states) < _FEW
-    product: Array = np.ascontiguousarray((layer.weight @ states.T).T) if few else states @ layer.weight.T
-    product += layer.bias
-    return product
+    total = product(states, layer.weight)
+    total += layer.bias
+    return total
