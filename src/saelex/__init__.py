@@ -55,14 +55,10 @@ def __getattr__(name: str) -> Any:
         home = _HOMES[name]
     except KeyError:
         raise AttributeError(f"module 'saelex' has no attribute {name!r}") from None
-    try:
-        return getattr(import_module(home), name)
-    except ModuleNotFoundError as error:
-        from saelex.installation import missing_package
+    from saelex.installation import naming_extras
 
-        if (hint := missing_package(error)) is None:
-            raise
-        raise hint from error
+    with naming_extras():
+        return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

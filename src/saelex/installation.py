@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,12 +22,16 @@ def needs_extra(what: str, package: str, extra: str) -> InputError:
     return InputError(f"{what} needs {package}; install it with: {install_command(package, extra)}")
 
 
-def missing_package(error: ModuleNotFoundError) -> InputError | None:
-    """What to say where code that was asked for imports a package of an extra; None for any other module."""
-    package = (error.name or "").partition(".")[0]
-    if package not in _EXTRAS:
-        return None
-    return needs_extra("this", package, _EXTRAS[package])
+@contextmanager
+def naming_extras() -> Iterator[None]:
+    """Around code that imports a package of an extra: InputError, with the command that installs it, where it lacks."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        raise needs_extra("this", package, _EXTRAS[package]) from error
 
 
 def install_command(package: str, extra: str | None = None, *, alone: bool = False) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from saelex.cli.logs import lasting, say_error
 from saelex.errors import InputError, SaelexError
+from saelex.installation import naming_extras
 
 
 def main() -> None:
@@ -20,17 +21,12 @@ def main() -> None:
 def _main() -> None:
     try:
         _check_arguments(sys.argv[1:])
-        code = _run()
+        with naming_extras():
+            code = _run()
         if sys.stdout is not None:  # closed by the caller (`>&-`)
             sys.stdout.flush()
     except SaelexError as error:
         _fail(str(error))
-    except ModuleNotFoundError as error:
-        from saelex.installation import missing_package
-
-        if (hint := missing_package(error)) is None:
-            raise
-        _fail(str(hint))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -20,6 +20,7 @@ from saelex.encoder.settings import DEFAULT, Side, TopKChoice
 from saelex.encoder.tokens import check_texts
 from saelex.errors import InputError, MismatchError
 from saelex.hub import asking_hub
+from saelex.installation import naming_extras
 from saelex.loading import Loading, LoadingOptions
 from saelex.progress import progress_bar
 from saelex.vectors import SparseRows
@@ -71,7 +72,8 @@ class Encoder(EncoderParts):
         """
         from saelex.encoder.files.folder import load_encoder
 
-        return load_encoder(cls, source, Loading(**options), runtime, precision)
+        with naming_extras():
+            return load_encoder(cls, source, Loading(**options), runtime, precision)
 
     # ---- text to vectors --------------------------------------------------------------------------------------------
 

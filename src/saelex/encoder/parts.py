@@ -15,6 +15,7 @@ from saelex.encoder.identity import BackboneIdentity, HeadIdentity, tokenizer_di
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError, MismatchError
+from saelex.installation import naming_extras
 from saelex.loading import Loading, LoadingOptions
 from saelex.top_k import shown
 
@@ -123,10 +124,11 @@ class EncoderParts:
         MismatchError when SAE, backbone, layer and transform do not belong together, InputError for a transform of a
         model that has none.
         """
-        from saelex.encoder.backbone.backbone import Backbone
-        from saelex.encoder.backbone.vocabulary import load_transform
-        from saelex.encoder.head import LinearHead
-        from saelex.sae.autoencoder import SparseAutoencoder
+        with naming_extras():
+            from saelex.encoder.backbone.backbone import Backbone
+            from saelex.encoder.backbone.vocabulary import load_transform
+            from saelex.encoder.head import LinearHead
+            from saelex.sae.autoencoder import SparseAutoencoder
 
         if not isinstance(sae, SparseAutoencoder):
             sae = SparseAutoencoder.load(sae, path_in_repo, decoder=False, token=options.get("token"))
@@ -175,8 +177,9 @@ class EncoderParts:
 
         The latents are the tokens of the vocabulary, and labelled with them. options: as in `from_sae`.
         """
-        from saelex.encoder.backbone.vocabulary import Vocabulary, load_vocabulary
-        from saelex.encoder.head import LinearHead
+        with naming_extras():
+            from saelex.encoder.backbone.vocabulary import Vocabulary, load_vocabulary
+            from saelex.encoder.head import LinearHead
 
         if not isinstance(model, Vocabulary):
             model = load_vocabulary(model, bidirectional=bidirectional, **options)
@@ -241,7 +244,9 @@ class EncoderParts:
             return
         with self._loading_modules:
             if (stored := self._stored) is not None:  # another thread may have been quicker
-                self._take_modules(*stored.modules(), stored.facts, stored.head_digest)
+                with naming_extras():
+                    modules = stored.modules()
+                self._take_modules(*modules, stored.facts, stored.head_digest)
                 self._stored = None  # last: until then others compute on arrays
 
     def _take_modules(
