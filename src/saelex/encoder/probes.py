@@ -74,7 +74,8 @@ def read_probes(path: Path) -> tuple[tuple[str, ...], SparseRows]:
     n_latents = file.metadata.get("n_latents", "")
     if not n_latents.isdecimal() or len(n_latents) > 10:
         raise InputError(f"{path}: damaged, it does not say how many latents there are; fetch the model again")
-    rows = SparseRows.build(*(file.array(name) for name in ("indptr", "latents", "weights")), int(n_latents))
+    indptr, latents, weights = (file.array(name) for name in ("indptr", "latents", "weights"))
+    rows = SparseRows.build(indptr, latents, weights, int(n_latents))
     texts = tuple(held.texts("texts"))
     if len(texts) != len(rows):
         raise InputError(f"{path}: damaged, {len(texts)} texts and {len(rows)} vectors; fetch the model again")

@@ -274,9 +274,11 @@ def _layer_normed(states: Array) -> Array:
     """SAELens' "layer_norm": see `saelex.sae.normalisation.TokenNorm`."""
     offset = states.mean(axis=-1, keepdims=True)
     spread = states.std(axis=-1, ddof=1, keepdims=True) + np.float32(1e-5)
-    return (states - offset) / spread
+    normed: Array = (states - offset) / spread
+    return normed
 
 
 def _length_normed(states: Array) -> Array:
     length = np.linalg.norm(states, axis=-1, keepdims=True)
-    return states / (length / np.float32(states.shape[-1] ** 0.5))
+    normed: Array = states / (length / np.float32(states.shape[-1] ** 0.5))
+    return normed
