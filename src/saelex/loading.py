@@ -66,6 +66,8 @@ class Loading:
 
     def on_best_device(self) -> Loading:
         """The same on a GPU where there is one, unless a device is named."""
+        if self.device:
+            return self
         import torch
 
         return self if self.device else replace(self, device="cuda" if torch.cuda.is_available() else "cpu")

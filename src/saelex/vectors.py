@@ -281,7 +281,19 @@ class SparseRows:
             raise InputError(
                 f"sparse rows: {self.n_latents} latents against {other.n_latents}; use one encoder for both"
             )
-        product: NDArray[np.float32] = (self.to_scipy() @ other.to_scipy().T).toarray()
+        try:
+            product: NDArray[np.float32] = (self.to_scipy() @ other.to_scipy().T).toarray()
+        except ModuleNotFoundError:  # a small installation has no scipy
+            product = self._plain_dot(other)
+        return product
+
+    def _plain_dot(self, other: SparseRows) -> NDArray[np.float32]:
+        product = np.zeros((len(self), len(other)), np.float32)
+        spread, owner = np.zeros(self.n_latents, np.float32), other.row_of_entry()
+        for row, (latents, weights) in enumerate(self):
+            spread[latents] = weights
+            product[row] = np.bincount(owner, spread[other.latents] * other.weights, len(other))
+            spread[latents] = 0
         return product
 
     # ---- other forms ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from saelex.cli.logs import lasting, say_error
 from saelex.errors import InputError, SaelexError
+from saelex.installation import naming_extras
 
 
 def main() -> None:
@@ -20,7 +21,8 @@ def main() -> None:
 def _main() -> None:
     try:
         _check_arguments(sys.argv[1:])
-        code = _run()
+        with naming_extras():
+            code = _run()
         if sys.stdout is not None:  # closed by the caller (`>&-`)
             sys.stdout.flush()
     except SaelexError as error:
@@ -40,8 +42,9 @@ def _main() -> None:
 
 
 def _run() -> int | None:
-    from saelex.cli.app import Abort, UsageError, app
+    from saelex.cli.app import Abort, UsageError, app_for
 
+    app = app_for(sys.argv[1:2])
     try:
         code: int | None = app(prog_name="saelex", standalone_mode=False)
     except UsageError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from copy import copy
+from typing import Annotated, Any
 
 import typer
 
@@ -74,6 +75,23 @@ def _options(
 ) -> None:
     """Options before the verb; the verbs do the work."""
     set_up(quiet=quiet, level=log_level, form=log_format)
+
+
+def app_for(verbs: list[str]) -> typer.Typer:
+    """The application; of one verb alone where it is named, since reading all verbs' options takes as long as a search.
+
+    verbs: the first argument.
+    """
+    named = [command for command in app.registered_commands if command.callback and _verb(command) in verbs]
+    if not named:
+        return app
+    of_one = copy(app)
+    of_one.registered_commands, of_one.registered_groups = named, []
+    return of_one
+
+
+def _verb(command: Any) -> str:
+    return command.name or command.callback.__name__.replace("_", "-")
 
 
 app.command()(demo)

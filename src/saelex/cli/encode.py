@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from saelex.cli.options import DEFAULT_MODEL, IdField, Model, TextField, TitleField, load_encoder
+from saelex.cli.options import DEFAULT_MODEL, IdField, Model, Precision, Runtime, TextField, TitleField, load_encoder
 from saelex.errors import InputError
 from saelex.files import expanded
 from saelex.top_k import Cut
@@ -45,6 +45,8 @@ def encode(
     top_k: Annotated[
         str, typer.Option(help="Latents kept per text: 40, 40+80%, 'all', or 'default', the model's own.")
     ] = "default",
+    runtime: Runtime = "auto",
+    precision: Precision = None,
     id_field: IdField = None,
     text_field: TextField = None,
     title_field: TitleField = None,
@@ -59,7 +61,7 @@ def encode(
         raise InputError(f"--output {output}: a name in .jsonl is a file of JSON lines, any other a folder of arrays")
     kept = read_top_k(top_k)
     texts = enumerate_texts(source, text, id_field=id_field, text_field=text_field, title_field=title_field)
-    encoder = load_encoder(model)
+    encoder = load_encoder(model, runtime, precision)
     chunks = _encoded(encoder, texts, "query" if side == "query" else "document", kept)
     if output == "-":
         sys.stdout.writelines(_lines(chunks))

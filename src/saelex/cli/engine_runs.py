@@ -40,7 +40,7 @@ def _write(
     from saelex.engines.engine import Engine
     from saelex.evaluation.encoded import JudgedDocuments
     from saelex.evaluation.measures import depth_of, read_measures
-    from saelex.evaluation.searching import search_all
+    from saelex.index.run import search_all
 
     judged = JudgedDocuments.read(collection)
     depth = judged.searched(depth_of(read_measures(measures)))

@@ -16,6 +16,8 @@ from saelex.cli.options import (
     DEFAULT_MODEL,
     IdField,
     Language,
+    Precision,
+    Runtime,
     TextField,
     TitleField,
     Wait,
@@ -27,9 +29,10 @@ from saelex.errors import InputError
 from saelex.files import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from saelex.corpus.documents import Document
+    from saelex.encoder.encoder import Encoder
 
 
 def index(
@@ -44,6 +47,8 @@ def index(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help=f"Embedded model, folder or hub id; {DEFAULT_MODEL} if new.")
     ] = None,
+    runtime: Runtime = "auto",
+    precision: Precision = None,
     words: Annotated[
         bool | None, typer.Option("--words/--no-words", help="New index: match exact words beside concepts (default).")
     ] = None,
@@ -96,9 +101,12 @@ def index(
         given = {name: value for name, value in settings.items() if value is not None}
         # a source that is missing stops us before anything is made
         documents = read_corpus(paths[0], id_field=id_field, text_field=text_field, title_field=title_field)
-        _fill(paths[0], documents, target, model, given, resume=resume, update=update, labels=labels, wait=wait)
+        load = _loader(target, model, runtime, precision)
+        _fill(paths[0], documents, target, load, given, resume=resume, update=update, labels=labels, wait=wait)
     elif (
         model
+        or runtime != "auto"
+        or precision
         or resume
         or update
         or any(one is not None for one in (words, forward, pruned, language, labels, id_field, text_field, title_field))
@@ -112,11 +120,20 @@ def index(
         check_index(target)
 
 
+def _loader(target: Path, model: str | None, runtime: str, precision: str | None) -> Encoder | Callable[[], Encoder]:
+    """The encoder, or what loads it where the index turns out to be new: one that exists has an encoder of its own."""
+    if model:
+        return load_encoder(model, runtime, precision)
+    if target.exists() and (runtime != "auto" or precision):
+        raise InputError("--runtime and --precision are of a model; name that of the index with --model")
+    return partial(load_encoder, DEFAULT_MODEL, runtime, precision)
+
+
 def _fill(
     source: str,
     documents: Iterator[Document],
     target: Path,
-    model: str | None,
+    encoder: Encoder | Callable[[], Encoder],
     settings: dict[str, Any],
     *,
     resume: bool,
@@ -127,7 +144,6 @@ def _fill(
     new = not target.exists()
     if not (new or resume or update):
         raise InputError(f"{target}: exists already; add --resume to go on with it, or --update to replace documents")
-    encoder = load_encoder(model) if model else partial(load_encoder, DEFAULT_MODEL)
     from saelex.index.index import Index
 
     with Index.at(target, encoder, wait=wait, **settings) as index:

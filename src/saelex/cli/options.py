@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -21,6 +21,8 @@ from saelex.hub import check_obtainable
 
 if TYPE_CHECKING:
     from saelex.encoder.encoder import Encoder
+    from saelex.encoder.runtimes.runtime import Precision as PrecisionName
+    from saelex.encoder.runtimes.runtime import RuntimeChoice
     from saelex.engines.engine import Engine
     from saelex.index.index import Index
     from saelex.index.text_encoder import TextEncoder
@@ -28,6 +30,21 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "saelex-minilm"
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Embedded model, model folder or hub id.")]
+Runtime = Annotated[
+    str,
+    typer.Option(
+        "--runtime",
+        help="What computes: auto, torch, numpy, onnxruntime or openvino; all but torch are for models of saelex over "
+        "a BERT. auto is numpy for these where no GPU is.",
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="Of a runtime's products: float32 (default), bfloat16 (torch, openvino), int8 (onnxruntime).",
+    ),
+]
 Moved = Annotated[
     str | None, typer.Option("--model", "-m", help="The index's own encoder, where its folder has moved since.")
 ]
@@ -115,12 +132,17 @@ def check_saes(names: Iterable[str]) -> None:
             check_obtainable(name)
 
 
-def load_encoder(model: str) -> Encoder:
-    """The encoder that `--model` names."""
+def load_encoder(model: str, runtime: str = "auto", precision: str | None = None) -> Encoder:
+    """The encoder that `--model` names, on what `--runtime` and `--precision` say."""
+    from saelex.encoder.runtimes.runtime import check_arithmetic
+
+    check_arithmetic(runtime, precision)
     check_models([model])
     from saelex.encoder.encoder import Encoder
 
-    return Encoder.load(model)
+    return Encoder.load(
+        model, runtime=cast("RuntimeChoice", runtime), precision=cast("PrecisionName | None", precision)
+    )
 
 
 def open_index(path: Path, model: str | None = None, *, wait: float = 0.0) -> Index:

@@ -114,7 +114,7 @@ def _write_run(path: str, model: str | None, source: Path, target: Path, k: int,
     if expanded(target).is_dir() or not expanded(target).parent.is_dir():
         raise InputError(f"{target}: cannot be written: it is a folder, or is to be in one that is not there")
     with open_searched(path, model) as index:
-        from saelex.evaluation.searching import search_all
+        from saelex.index.run import search_all
 
         found = search_all(index, texts, k, title="search", **options)
         write_run(target, found)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
-import scipy.stats
 from numpy.typing import NDArray
 
 from saelex.concepts.concept import Concept
@@ -36,6 +34,14 @@ class Judgement(NamedTuple):
     """The AUC of another latent's evidence."""
     texts: int
     """Held-out texts used, half of them firing."""
+
+
+class _Fired(NamedTuple):
+    """Which texts each latent fires in: latent i in texts[indptr[i]:indptr[i + 1]], of n_texts."""
+
+    indptr: NDArray[np.int64]
+    texts: NDArray[np.int64]
+    n_texts: int
 
 
 @dataclass(frozen=True)
@@ -95,29 +101,27 @@ def judge_labels(
     terms = Terms(language)
     fired, words = _read(firings, terms, max(known, default=0) + 1)
     counts = np.diff(fired.indptr)
-    fit = [i for i in known if least_texts <= counts[i] <= fired.shape[0] - least_texts]
+    fit = [i for i in known if least_texts <= counts[i] <= fired.n_texts - least_texts]
     if len(fit) < 2:
         raise InputError(
-            f"labels: too few held-out texts ({fired.shape[0]}) to judge any; give more, or ask for fewer per latent"
+            f"labels: too few held-out texts ({fired.n_texts}) to judge any; give more, or ask for fewer per latent"
         )
     chosen = [known[i] for i in random.permutation(np.sort(fit))[:sample].tolist()]
     scores = _scores(words, chosen, terms)
     judgements = []
     for column, concept in enumerate(chosen):
-        active = np.zeros(fired.shape[0], np.bool_)
-        active[fired.indices[fired.indptr[concept.latent] : fired.indptr[concept.latent + 1]]] = True
+        active = np.zeros(fired.n_texts, np.bool_)
+        active[fired.texts[fired.indptr[concept.latent] : fired.indptr[concept.latent + 1]]] = True
         texts = _balanced(active, most_texts, random)
         own, other = scores[texts, column], scores[texts, column - 1]
         auc, precision = _auc(own, active[texts]), _precision(own, active[texts], random)
         control = _auc(other, active[texts])
         judgements.append(Judgement(concept.latent, concept.label, auc, precision, control, len(texts)))
-    return LabelReport(sorted(judgements), fired.shape[0])
+    return LabelReport(sorted(judgements), fired.n_texts)
 
 
-def _read(
-    firings: Iterable[Firing], terms: Terms, n_latents: int
-) -> tuple[scipy.sparse.csc_array, list[NDArray[np.int64]]]:
-    """Which latents fire in which text, boolean [texts, latents], and the keys of each text's words and pairs."""
+def _read(firings: Iterable[Firing], terms: Terms, n_latents: int) -> tuple[_Fired, list[NDArray[np.int64]]]:
+    """Which latents fire in which text, and the keys of each text's words and pairs."""
     words, texts, latents = [], list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     for number, firing in enumerate(firings):
         tokens = terms.split(firing.text)
@@ -128,8 +132,8 @@ def _read(
         texts.append(np.full(len(inside), number))
         latents.append(inside)
     row, column = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (texts, latents))
-    fired = scipy.sparse.csc_array((np.ones(len(row), np.bool_), (row, column)), shape=(len(words), n_latents))
-    return fired, words
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=n_latents))]).astype(np.int64)
+    return _Fired(indptr, row[np.argsort(column, kind="stable")], len(words)), words
 
 
 def _key(first: NDArray[np.int64], second: NDArray[np.int64] | int = -1) -> NDArray[np.int64]:
@@ -148,15 +152,11 @@ def _scores(words: Sequence[NDArray[np.int64]], concepts: Sequence[Concept], ter
                 parts = terms.split(evidence.word, [(0, len(evidence.word))]).terms
             key = int(_key(parts[:1], parts[1] if len(parts) > 1 else -1)[0])
             strengths[numbers.setdefault(key, len(numbers)), column] = evidence.strength
-    rows, columns = np.array(list(strengths), np.int64).reshape(-1, 2).T
-    shape = (len(numbers), len(concepts))
-    weights = scipy.sparse.csr_array((np.fromiter(strengths.values(), np.float64), (rows, columns)), shape=shape)
-    found = [[numbers[key] for key in text.tolist() if key in numbers] for text in words]
-    indptr = np.cumsum([0, *map(len, found)])
-    flat = np.array([number for text in found for number in text], np.int64)
-    present = scipy.sparse.csr_array((np.ones(len(flat)), flat, indptr), shape=(len(words), len(numbers)))
-    scores: NDArray[np.float64] = (present @ weights).toarray()
-    return scores
+    weights = np.zeros((len(numbers), len(concepts)))
+    for (number, column), strength in strengths.items():
+        weights[number, column] = strength
+    found = ([numbers[key] for key in text.tolist() if key in numbers] for text in words)
+    return np.array([weights[text].sum(axis=0) for text in found]).reshape(len(words), len(concepts))
 
 
 def _balanced(active: NDArray[np.bool_], most: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -167,7 +167,8 @@ def _balanced(active: NDArray[np.bool_], most: int, random: np.random.Generator)
 
 def _auc(scores: NDArray[np.float64], active: NDArray[np.bool_]) -> float:
     """Area under the ROC curve, by ranks (Mann-Whitney); ties count half."""
-    ranks = scipy.stats.rankdata(scores)
+    _, which, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[which]
     n = int(active.sum())
     return float((ranks[active].sum() - n * (n + 1) / 2) / (n * (len(active) - n)))
 

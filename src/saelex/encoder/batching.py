@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from saelex.encoder.tokens import TokenizedText
 from saelex.vectors import SparseRows
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Item = TypeVar("Item")
 
@@ -86,6 +88,8 @@ def pad(texts: Sequence[TokenizedText], pad_id: int, device: torch.device | str 
 
     A text without tokens reads one padding token, which is not pooled: attention over nothing at all is NaN.
     """
+    import torch
+
     length = max(1, *(len(text.ids) for text in texts))
     ids = np.full((len(texts), length), pad_id, np.int64)  # [texts, length]
     mask = np.zeros((len(texts), length), np.int64)
@@ -103,6 +107,8 @@ def pack(hidden: Tensor, pooled: Tensor, sink_norm: float | None = None) -> Pack
 
     pooled: bool [texts, length]. sink_norm: tokens with a larger L2 norm (in float32) are attention sinks and stay out.
     """
+    import torch
+
     if sink_norm is not None:
         pooled = pooled & (hidden.float().norm(dim=-1) <= sink_norm)
     texts, positions = pooled.nonzero(as_tuple=True)  # [tokens] each, texts ascending

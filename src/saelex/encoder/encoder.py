@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import tee
@@ -11,23 +11,26 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from saelex.encoder.batching import DistinctTexts, windows
 from saelex.encoder.inference import encode_texts, median_norm
-from saelex.encoder.parallel import Processes, encode_windows, worker_devices
 from saelex.encoder.parts import EncoderParts
 from saelex.encoder.settings import DEFAULT, Side, TopKChoice
 from saelex.encoder.tokens import check_texts
 from saelex.errors import InputError, MismatchError
 from saelex.hub import asking_hub
+from saelex.installation import naming_extras
 from saelex.loading import Loading, LoadingOptions
 from saelex.progress import progress_bar
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
+    import torch
     from typing_extensions import Unpack
+
+    from saelex.encoder.parallel import Processes
+    from saelex.encoder.runtimes.runtime import Precision, RuntimeChoice
 
 WINDOW = 4096
 """Texts that are tokenised and sorted by length together."""
@@ -42,20 +45,35 @@ class Encoder(EncoderParts):
     # ---- making one -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, source: str | Path, **options: Unpack[LoadingOptions]) -> Encoder:
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        runtime: RuntimeChoice = "auto",
+        precision: Precision | None = None,
+        **options: Unpack[LoadingOptions],
+    ) -> Encoder:
         """An encoder from a name, a folder or a Hugging Face hub id.
 
         source: "saelex-minilm", the embedded default, or "saelex-multilingual"; a folder that `save_pretrained` wrote;
             a SPLADE checkpoint (a masked language model); a sentence-transformers SparseEncoder; an OpenSearch doc-only
             model.
+        runtime: what computes: "torch", which every model has; for models of saelex over a BERT in float32 also
+            "numpy", "onnxruntime" and "openvino", which need no torch; "auto" is torch or numpy (see
+            `saelex.encoder.runtimes.choosing`) and says so in a log line. torch's modules, `backbone` and `head`, are
+            loaded all the same when they are asked for, and then compute.
+        precision: of the backbone's products: "float32" (default), or for some runtimes "bfloat16" or "int8". Other
+            arithmetic is the same encoder, with the same fingerprint: probe texts in the model folder are compared.
         options: device (a GPU where there is one, unless told otherwise), dtype of the backbone, revision and token, as
-            in `saelex.loading.Loading`.
+            in `saelex.loading.Loading`. Device and dtype are torch's.
 
-        Raises InputError for anything else, MismatchError when parts of the folder do not belong together.
+        Raises InputError for anything else, MismatchError when parts of the folder do not belong together, or a runtime
+        gives other vectors than the folder's probes.
         """
         from saelex.encoder.files.folder import load_encoder
 
-        return load_encoder(cls, source, Loading(**options).on_best_device())
+        with naming_extras():
+            return load_encoder(cls, source, Loading(**options), runtime, precision)
 
     # ---- text to vectors --------------------------------------------------------------------------------------------
 
@@ -145,12 +163,15 @@ class Encoder(EncoderParts):
     ) -> Iterator[SparseRows]:
         """Rows of every chunk's texts as they were given. total: of given texts, for the progress bar."""
         k = self.settings.top_k(side, top_k)
-        devices = worker_devices(processes, str(self.device))
+        devices: list[str] = []
+        if processes is not None:
+            from saelex.encoder.parallel import encode_windows, worker_devices
+
+            devices = worker_devices(processes, self.place)
         with ExitStack() as stack:
             bar = stack.enter_context(progress_bar(total=total, unit="text", desc=f"encode {side}", shown=progress))
             if devices:
-                folder, token = stack.enter_context(self._as_folder()), self.backbone.checkpoint.loading.token
-                load = partial(Encoder.load, folder, dtype=self.backbone.dtype, token=token)
+                load = stack.enter_context(self._loading_again())
                 handed_out, waited_for = tee(chunks)
                 texts = (chunk.texts for chunk in handed_out)
                 encoded = stack.enter_context(closing(encode_windows(load, devices, texts, side, k)))
@@ -204,7 +225,7 @@ class Encoder(EncoderParts):
 
         Raises InputError where there is no latent of that number.
         """
-        return self.head.neighbours(latent, n)
+        return self._head.neighbours(latent, n)
 
     # ---- identity and files -----------------------------------------------------------------------------------------
 
@@ -250,9 +271,19 @@ class Encoder(EncoderParts):
                 return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="saelex encoder"))
 
     @contextmanager
-    def _as_folder(self) -> Iterator[Path]:
-        """A folder that holds this very encoder, for worker processes to load."""
+    def _loading_again(self) -> Iterator[Callable[..., Encoder]]:
+        """What loads this very encoder on a device, in worker processes."""
+        if (stored := self._stored) is not None:  # as it lies in its folder
+            yield partial(_load_worker, stored.folder, *stored.arithmetic)
+            return
         with TemporaryDirectory(prefix="saelex-encoder-") as scratch:
             folder = Path(scratch) / "model"
             self.save_pretrained(folder)
-            yield folder
+            token = self.backbone.checkpoint.loading.token
+            yield partial(Encoder.load, folder, runtime="torch", dtype=self.backbone.dtype, token=token)
+
+
+def _load_worker(folder: Path, runtime: RuntimeChoice, precision: Precision, *, device: str) -> Encoder:
+    if device != "cpu":
+        raise InputError(f"{runtime} computes on the CPU, not on {device!r}; load the encoder with runtime='torch'")
+    return Encoder.load(folder, runtime=runtime, precision=precision)

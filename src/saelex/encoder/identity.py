@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from torch import nn
 
-from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.digest import json_digest, tensors_digest
-from saelex.encoder.head import LinearHead
-from saelex.encoder.stored_head import head_config, head_digest, head_tensors
+from saelex.encoder.backbone.stored import StoredBackbone
+from saelex.encoder.digest import head_digest, json_digest, tensors_digest
 from saelex.encoder.tokens import TextTokenizer
 from saelex.files import fact_of
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from saelex.encoder.backbone.backbone import Backbone
+    from saelex.encoder.head import LinearHead
     from saelex.encoder.weighting import LatentWeighting
 
 
@@ -29,7 +30,7 @@ class BackboneIdentity:
     recorded: as a model folder's reader has computed and compared it; None takes the backbone's own files.
     """
 
-    def __init__(self, backbone: Backbone, recorded: Mapping[str, Any] | None) -> None:
+    def __init__(self, backbone: Backbone | StoredBackbone, recorded: Mapping[str, Any] | None) -> None:
         self._backbone = backbone
         self._recorded = recorded
         self._versions = _versions(backbone)
@@ -45,7 +46,8 @@ class BackboneIdentity:
         facts = {name: value for name, value in self._recorded.items() if name != "dtype"}
         if self.changed():
             # the values hold whatever has been merged into them
-            facts |= {"weights": tensors_digest(self._backbone.model.state_dict()), "adapter": None}
+            state = cast("Backbone", self._backbone).model.state_dict()
+            facts |= {"weights": tensors_digest(state), "adapter": None}
         return facts
 
 
@@ -60,6 +62,8 @@ class HeadIdentity:
 
     def digest(self, head: LinearHead) -> str:
         """The digest of the head as it is now, which may be another one than before."""
+        from saelex.encoder.stored_head import head_config, head_tensors
+
         state = _state(head)
         if self._known is None or self._known[0] != state:
             self._known = (state, head_digest(head_config(head), tensors_digest(head_tensors(head))))
@@ -97,12 +101,16 @@ def tokenizer_digest(tokenizer: TextTokenizer, file: Path) -> str:
     return fact_of(file, f"tokenizer {sha256(f'{split} {text}'.encode()).hexdigest()}", digest)
 
 
-def _versions(module: nn.Module) -> tuple[int, ...]:
-    """Changes whenever a parameter or buffer of the module is written to."""
+def _versions(module: nn.Module | StoredBackbone) -> tuple[int, ...]:
+    """Changes whenever a parameter or buffer of the module is written to; files are not."""
+    if isinstance(module, StoredBackbone):
+        return ()
     return tuple(tensor._version for tensor in (*module.parameters(), *module.buffers()))
 
 
 def _state(head: LinearHead) -> tuple[Any, ...]:
     """Changes whenever the head is another one, or written to, or its gate, pooling or saturation is exchanged."""
+    from saelex.encoder.stored_head import head_config
+
     tensors = (*head.parameters(), *head.buffers())
     return (json.dumps(head_config(head), sort_keys=True), *((id(tensor), tensor._version) for tensor in tensors))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from saelex.encoder.batching import DistinctTexts, PackedStates, pack, pad, token_budget_batches, unpack_positions
+from saelex.encoder.batching import DistinctTexts, pad, token_budget_batches
 from saelex.encoder.parts import EncoderParts
-from saelex.encoder.pooling import pool_rows
 from saelex.encoder.settings import Side
 from saelex.encoder.tokens import TokenizedText
 from saelex.errors import InputError
@@ -24,7 +20,6 @@ _POOLED_ENTRIES = 2**23
 """Most texts x latents of one forward pass: their maxima and arg-max tokens take 8 bytes each."""
 
 
-@torch.inference_mode()
 def encode_texts(
     encoder: EncoderParts, texts: DistinctTexts, side: Side, top_k: TopKSetting, done: Callable[[int], object]
 ) -> SparseRows:
@@ -44,32 +39,25 @@ def encode_texts(
     return SparseRows.concatenate(parts)[place[texts.which]]
 
 
-@torch.inference_mode()
 def encode_batch(encoder: EncoderParts, texts: Sequence[TokenizedText], side: Side, top_k: TopKSetting) -> SparseRows:
     """Rows of one batch of tokenised texts: the whole way from token ids to Top-K, in one forward pass."""
     if side == "query" and encoder.token_weights is not None:
         return encoder.token_weights.rows(texts).top_k(top_k)
-    batch = pad(texts, encoder.backbone.pad_id, encoder.device)
-    with _evaluating(encoder.backbone, encoder.head):
-        hidden = encoder.backbone(batch.input_ids, batch.attention_mask)  # [texts, length, d_model]
-        packed = pack(hidden, batch.pooled, encoder.settings.sink_norm)
-        return _pool(encoder, packed, side, top_k)
-
-
-def _pool(encoder: EncoderParts, packed: PackedStates, side: Side, top_k: TopKSetting) -> SparseRows:
-    if (weighting := encoder.weighting) is None:
-        rows = pool_rows(packed.hidden, packed.offsets, encoder.head, top_k)
-    else:
-        rows = pool_rows(packed.hidden, packed.offsets, encoder.head, None)
-        rows = (weighting.query(rows) if side == "query" else weighting.document(rows)).top_k(top_k)
-    return unpack_positions(rows, packed)
+    rows = encoder.runtime().rows(texts, encoder.settings.sink_norm)
+    if (weighting := encoder.weighting) is not None:
+        rows = weighting.query(rows) if side == "query" else weighting.document(rows)
+    return rows.top_k(top_k)
 
 
 def median_norm(encoder: EncoderParts, texts: Sequence[str]) -> float:
     """Median L2 norm of the hidden states of the texts' pooled tokens. Raises InputError where there are none."""
-    norms: list[Tensor] = []
+    import torch
+
+    from saelex.encoder.runtimes.torch import evaluating
+
+    norms = []
     tokenized = [text for text in encoder.tokenizer.tokenize(texts, "document") if len(text.ids)]
-    with torch.inference_mode(), _evaluating(encoder.backbone):
+    with torch.inference_mode(), evaluating(encoder.backbone):
         for chosen in token_budget_batches([len(text.ids) for text in tokenized], encoder.batch_tokens):
             batch = pad([tokenized[i] for i in chosen], encoder.backbone.pad_id, encoder.device)
             hidden = encoder.backbone(batch.input_ids, batch.attention_mask)
@@ -81,16 +69,3 @@ def median_norm(encoder: EncoderParts, texts: Sequence[str]) -> float:
 
 def _blank_rows(rows: int, n_latents: int) -> SparseRows:
     return replace(SparseRows.empty(n_latents, rows), positions=np.zeros(0, np.int32))
-
-
-@contextmanager
-def _evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Without dropout, also in the middle of training."""
-    training = [part for module in modules for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -93,13 +94,15 @@ _encoder: WorkerEncoder | None = None
 
 
 def _start_worker(load: LoadEncoder, waiting: Queue[str], threads: int) -> None:
-    # both are read when the libraries first start their thread pools, which they have not done yet in a new process
+    # all are read when the libraries first start their thread pools, which they have not done yet in a new process
     os.environ["RAYON_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     global _encoder
     _encoder = load(device=waiting.get())
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def _encode_window(texts: list[str], side: Side, top_k: TopKSetting) -> SparseRows:

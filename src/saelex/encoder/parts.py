@@ -8,23 +8,28 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import torch
-
-from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.backbone.vocabulary import Vocabulary, load_transform, load_vocabulary
-from saelex.encoder.head import LinearHead, Pooling, Saturation
 from saelex.encoder.identity import BackboneIdentity, HeadIdentity, tokenizer_digest, weighting_digest
 from saelex.encoder.settings import EncoderSettings
 from saelex.encoder.tokens import TextTokenizer, rust_tokenizer
 from saelex.errors import InputError, MismatchError
+from saelex.installation import naming_extras
 from saelex.loading import Loading, LoadingOptions
 from saelex.top_k import shown
 
 if TYPE_CHECKING:
+    import torch
     from typing_extensions import Self, Unpack
 
+    from saelex.encoder.backbone.backbone import Backbone
+    from saelex.encoder.backbone.stored import StoredBackbone
+    from saelex.encoder.backbone.vocabulary import Vocabulary
+    from saelex.encoder.head import LinearHead, Pooling, Saturation
+    from saelex.encoder.runtimes.head import ArrayHead
+    from saelex.encoder.runtimes.runtime import Runtime
+    from saelex.encoder.runtimes.stored_model import StoredModel
     from saelex.encoder.token_weights import TokenWeights
     from saelex.encoder.weighting import LatentWeighting
     from saelex.sae.autoencoder import SparseAutoencoder
@@ -48,14 +53,16 @@ class EncoderParts:
     description: what the model card tells: SAE, its latents' place on Neuronpedia, training data, licence.
     backbone_identity, head_digest: for the fingerprint, where a model folder's reader has computed and compared them.
     extra_files: content of more files of the model folder, by relative name: what made the model, in `training/`.
+    stored: the same backbone and head as files and arrays, for runtimes without torch; its `backbone` and `head` are
+        given then. torch's are loaded when `backbone` or `head` is first asked for, and compute from then on.
 
     Raises MismatchError when head and backbone differ in width.
     """
 
     def __init__(
         self,
-        backbone: Backbone,
-        head: LinearHead,
+        backbone: Backbone | StoredBackbone,
+        head: LinearHead | ArrayHead,
         settings: EncoderSettings | None = None,
         *,
         weighting: LatentWeighting | None = None,
@@ -66,14 +73,17 @@ class EncoderParts:
         backbone_identity: Mapping[str, Any] | None = None,
         head_digest: str | None = None,
         extra_files: Mapping[str, bytes | str] | None = None,
+        stored: StoredModel | None = None,
     ) -> None:
         if head.d_model != backbone.d_model:
             raise MismatchError(
                 f"the head reads {head.d_model} dimensions but {backbone.model_id} gives {backbone.d_model}; "
                 "use the backbone that the head was made for"
             )
-        self.backbone = backbone.eval()
-        self.head = head.eval()
+        self._backbone = backbone
+        self._head = head
+        self._stored = stored
+        self._loading_modules = Lock()
         self.weighting = weighting
         self._token_weights = token_weights
         self.labels = dict(labels or {})
@@ -83,8 +93,10 @@ class EncoderParts:
         self.batch_tokens = BATCH_TOKENS
         self._rust_tokenizer = rust_tokenizer(backbone)
         self.settings = settings or EncoderSettings()
-        self.backbone_identity = BackboneIdentity(backbone, backbone_identity)
-        self.head_identity = HeadIdentity(head, head_digest)
+        if stored is None:
+            self._take_modules(cast("Backbone", backbone), cast("LinearHead", head), backbone_identity, head_digest)
+        else:
+            self.backbone_identity = BackboneIdentity(cast("StoredBackbone", backbone), stored.facts)
 
     # ---- making one -------------------------------------------------------------------------------------------------
 
@@ -112,7 +124,11 @@ class EncoderParts:
         MismatchError when SAE, backbone, layer and transform do not belong together, InputError for a transform of a
         model that has none.
         """
-        from saelex.sae.autoencoder import SparseAutoencoder
+        with naming_extras():
+            from saelex.encoder.backbone.backbone import Backbone
+            from saelex.encoder.backbone.vocabulary import load_transform
+            from saelex.encoder.head import LinearHead
+            from saelex.sae.autoencoder import SparseAutoencoder
 
         if not isinstance(sae, SparseAutoencoder):
             sae = SparseAutoencoder.load(sae, path_in_repo, decoder=False, token=options.get("token"))
@@ -161,6 +177,10 @@ class EncoderParts:
 
         The latents are the tokens of the vocabulary, and labelled with them. options: as in `from_sae`.
         """
+        with naming_extras():
+            from saelex.encoder.backbone.vocabulary import Vocabulary, load_vocabulary
+            from saelex.encoder.head import LinearHead
+
         if not isinstance(model, Vocabulary):
             model = load_vocabulary(model, bidirectional=bidirectional, **options)
         elif bidirectional is not None or Loading(**options) != Loading():
@@ -174,20 +194,79 @@ class EncoderParts:
     # ---- what it is -------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        head, kept = self.head, (self.settings.query_top_k, self.settings.document_top_k)
-        top_k = " / ".join(map(shown, kept))
+        top_k = " / ".join(map(shown, (self.settings.query_top_k, self.settings.document_top_k)))
+        if self._stored is not None:
+            how = self._stored.arithmetic
+            return f"{type(self).__name__}({self.name}: {self.n_latents} latents, keeps {top_k}; {how})"
+        head = self.head
         gate = f"{head.activation}, {head.pooling}, {head.saturation}"
         return f"{type(self).__name__}({self.name}: {head.n_latents} latents, {gate}, keeps {top_k}; {self.backbone})"
 
     @property
     def n_latents(self) -> int:
         """Number of latents: columns of every vector."""
-        return self.head.n_latents
+        return self._head.n_latents
+
+    # ---- backbone and head ------------------------------------------------------------------------------------------
+
+    @property
+    def backbone(self) -> Backbone:
+        """torch's module. An encoder that was loaded without torch loads it now, and computes with it from then on."""
+        self._load_modules()
+        return cast("Backbone", self._backbone)
+
+    @backbone.setter
+    def backbone(self, backbone: Backbone) -> None:
+        self._load_modules()
+        self._backbone = backbone.eval()
+
+    @property
+    def head(self) -> LinearHead:
+        """torch's module, as `backbone` is."""
+        self._load_modules()
+        return cast("LinearHead", self._head)
+
+    @head.setter
+    def head(self, head: LinearHead) -> None:
+        self._load_modules()
+        self._head = head.eval()
+
+    def runtime(self) -> Runtime:
+        """What computes the vectors."""
+        if (stored := self._stored) is not None:
+            return stored.runtime()
+        from saelex.encoder.runtimes.torch import TorchRuntime
+
+        return TorchRuntime(self.backbone, self.head)
+
+    def _load_modules(self) -> None:
+        if self._stored is None:
+            return
+        with self._loading_modules:
+            if (stored := self._stored) is not None:  # another thread may have been quicker
+                with naming_extras():
+                    modules = stored.modules()
+                self._take_modules(*modules, stored.facts, stored.head_digest)
+                self._stored = None  # last: until then others compute on arrays
+
+    def _take_modules(
+        self, backbone: Backbone, head: LinearHead, facts: Mapping[str, Any] | None, head_digest: str | None
+    ) -> None:
+        self._backbone, self._head = backbone.eval(), head.eval()
+        self.backbone_identity = BackboneIdentity(backbone, facts)
+        self.head_identity = HeadIdentity(head, head_digest)
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder computes."""
-        return self.head.weight.device
+        """Where the encoder computes. Imports torch."""
+        import torch
+
+        return torch.device(self.place)
+
+    @property
+    def place(self) -> str:
+        """The name of the device, as torch has it."""
+        return "cpu" if self._stored is not None else str(self.head.weight.device)
 
     @property
     def settings(self) -> EncoderSettings:
@@ -200,8 +279,8 @@ class EncoderParts:
         self.tokenizer = TextTokenizer(
             self._rust_tokenizer,
             settings,
-            self.backbone.max_length,
-            n_words=self.backbone.n_words,
+            self._backbone.max_length,
+            n_words=self._backbone.n_words,
             bare_queries=self._token_weights is not None,
         )
 
@@ -218,7 +297,7 @@ class EncoderParts:
     @cached_property
     def tokenizer_digest(self) -> str:
         """sha256 over the tokenizer: its part of the fingerprint."""
-        return tokenizer_digest(self.tokenizer, self.backbone.checkpoint.folder / "config.json")
+        return tokenizer_digest(self.tokenizer, self._backbone.checkpoint.folder / "config.json")
 
     @property
     def fingerprint(self) -> str:
@@ -227,6 +306,8 @@ class EncoderParts:
         Equal before saving and after loading. An index keeps it and refuses queries from another encoder. Computed from
         what the encoder is, never taken from what a model folder says of itself.
         """
+        if (stored := self._stored) is not None:
+            return self.fingerprint_with(stored.head_digest)
         return self.fingerprint_with(self.head_identity.digest(self.head))
 
     def fingerprint_with(self, head_digest: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from saelex.encoder.digest import tensors_digest
+from saelex.encoder.digest import head_digest, tensors_digest
 from saelex.encoder.head import LinearHead
 from saelex.errors import InputError
 from saelex.files import fact_of
@@ -48,12 +46,6 @@ def head_config(head: LinearHead) -> dict[str, Any]:
     }
 
 
-def head_digest(config: Mapping[str, Any], values: str) -> str:
-    """sha256 over a head's shape and the digest of its tensors' values, whatever the dtype they are stored in."""
-    shape = {key: value for key, value in config.items() if key not in ("dtype", "sha256", "digest")}
-    return sha256((json.dumps(shape, sort_keys=True) + values).encode()).hexdigest()
-
-
 def write_head(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write the tensors to a safetensors file."""
     # tied tensors (an output embedding that is the input embedding, too) share storage, which safetensors refuses
@@ -68,7 +60,7 @@ def read_head(path: Path, config: JsonObject) -> LinearHead:
     if tuple(file.weights("weight").shape) != shape:
         raise InputError(f"{path}: holds {list(tensors['weight'].shape)} weights, not {list(shape)}; save it again")
     dtype = config.text("dtype")
-    if dtype not in (str(known).removeprefix("torch.") for known in WEIGHT_DTYPES):
+    if dtype not in WEIGHT_DTYPES:
         raise config.wrong("dtype", "the name of a dtype that weights have")
     if file.weights("alpha").numel() != 1:
         raise InputError(f"{path}: alpha is of the shape {list(tensors['alpha'].shape)}, not a number")

@@ -10,37 +10,33 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
-from torch import Tensor, nn
+from numpy.typing import ArrayLike, NDArray
 
 from saelex.encoder.tokens import TokenizedText
 from saelex.vectors import SparseRows
 
 
-class TokenWeights(nn.Module):
+class TokenWeights:
     """The query side of a doc-only model: query[j] = weight[j] if token j occurs in the text, else 0.
 
     weight: float32 [vocabulary].
     """
 
-    weight: Tensor
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight.float(), requires_grad=False)
+    def __init__(self, weight: ArrayLike) -> None:
+        self.weight: NDArray[np.float32] = np.ascontiguousarray(weight, np.float32)
 
     def rows(self, texts: Sequence[TokenizedText]) -> SparseRows:
         """One row per text, over its pooled tokens; positions name each token's first occurrence."""
-        weight = self.weight.detach().cpu().numpy()
         parts: list[SparseRows] = []
         for text in texts:
             where = np.flatnonzero(text.pooled)
             tokens, first = np.unique(text.ids[where], return_index=True)
-            weighted = weight[tokens] != 0
+            weighted = self.weight[tokens] != 0
             tokens, positions = tokens[weighted], where[first][weighted]
             indptr = np.array([0, len(tokens)])
-            parts.append(SparseRows.build(indptr, tokens, weight[tokens], len(weight), positions))
-        return SparseRows.concatenate(parts) if parts else SparseRows.empty(len(weight))
+            parts.append(SparseRows.build(indptr, tokens, self.weight[tokens], len(self.weight), positions))
+        return SparseRows.concatenate(parts) if parts else SparseRows.empty(len(self.weight))
 
     def digest(self) -> str:
         """sha256 over the weights, for the fingerprint."""
-        return sha256(self.weight.detach().cpu().numpy().data).hexdigest()
+        return sha256(self.weight.data).hexdigest()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     from saelex.encoder.backbone.backbone import Backbone
+    from saelex.encoder.backbone.stored import StoredBackbone
 
 
 class TokenizedText(NamedTuple):
@@ -112,7 +113,7 @@ class TextTokenizer:
             return encode(texts, add_special_tokens=not bare)
 
 
-def rust_tokenizer(backbone: Backbone) -> Tokenizer:
+def rust_tokenizer(backbone: Backbone | StoredBackbone) -> Tokenizer:
     """A backbone's tokenizer without transformers' wrapper: not padding, cutting on the side that its files name.
 
     For BERT it comes straight from tokenizer.json where its other files agree, because importing transformers takes

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,10 @@ class LatentWeighting:
 
     def idf_share(self) -> NDArray[np.float64]:
         """Each side's half of every latent's idf, [latents]; 0 for latents that max_df drops."""
+        return self._idf_share
+
+    @cached_property
+    def _idf_share(self) -> NDArray[np.float64]:
         latents = np.arange(self.n_latents)
         share = np.maximum(self.statistics.idf(latents), self.settings.idf_floor) ** (self.settings.idf_power / 2)
         dropped = self.statistics.frequency(latents) > self.settings.max_df * self.statistics.n_documents
@@ -130,7 +135,7 @@ class LatentWeighting:
             raise InputError(f"{path}: not a saved latent weighting; fetch or save the model again")
         values = JsonObject(header, path)
         n_documents = values.whole("n_documents", least=1)
-        frequencies = file["document_frequencies"].numpy().astype(np.int64)
+        frequencies = file.array("document_frequencies").astype(np.int64)
         if frequencies.ndim != 1 or np.any((frequencies < 0) | (frequencies > n_documents)):
             raise InputError(f"{path}: document_frequencies are not counts of {n_documents} documents; save it again")
         if (mean_length := values.number("mean_length")) < 0:

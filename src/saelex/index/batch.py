@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from saelex.index.modes import SegmentView, TopRows, search_capped, search_exact, search_two_step
+from saelex.index.modes import SegmentView, TopRows, kernels, search_capped, search_exact, search_two_step
 from saelex.index.quantise import QuantisedQuery
 from saelex.index.request import Mode, check_search
 
+_FEW = 32  # queries
 _SEARCHES: dict[Mode, Callable[..., TopRows]] = {
     "exact": search_exact,
     "capped": search_capped,
@@ -28,6 +29,8 @@ def search_views(views: Sequence[SegmentView], queries: Sequence[QuantisedQuery]
     search = partial(_SEARCHES[mode], views)
     if len(queries) == 1:
         return [search(queries[0].latents, queries[0].weights, k)]
+    if len(queries) > _FEW:
+        kernels(much=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(len(queries), cores)
     with ThreadPoolExecutor(max(1, workers)) as pool:

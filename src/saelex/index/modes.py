@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from saelex.compiling import counted, loops
 from saelex.errors import InputError
-from saelex.index.kernels import scoring
-from saelex.index.kernels.arrays import NO_LINES, CappedPostings, ForwardRows, Lines, Postings
+from saelex.index.kernels import reference
+from saelex.index.kernels.arrays import LAST_ROW, NO_LINES, NO_SCORE, CappedPostings, ForwardRows, Lines, Postings
 
 BLOCK = 1 << 16
 """Rows scored together: 256 KiB of accumulators, which stay in a core's level 2 cache."""
@@ -139,6 +140,11 @@ def search_two_step(
     return _rescored(segments, gathered, columns, factors, k)
 
 
+def kernels(*, much: bool = False) -> Any:
+    """`score_rows` and `rescore_rows`, compiled where that is due; from then on searches take the compiled ones."""
+    return loops(reference, "saelex.index.kernels.scoring", much=much)
+
+
 def heaviest_terms(
     columns: NDArray[np.int32], factors: NDArray[np.int32], n_terms: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -155,7 +161,7 @@ class _Gathered:
     def __init__(self, k: int, n_terms: int) -> None:
         self._k = k
         self._keys = np.empty(2 * k + _SLACK, np.int64)
-        self._state = np.array([0, scoring.NO_SCORE, 0], np.int64)
+        self._state = np.array([0, NO_SCORE, 0], np.int64)
         self._cursors = np.empty(2 * n_terms, np.int64)
 
     def add(
@@ -169,10 +175,11 @@ class _Gathered:
         if capped is None:
             capped = CappedPostings(_NO_COLUMNS, _NO_ROWS, _NO_WEIGHTS[np.dtype(postings.weights.dtype)])
         live = _ALL_LIVE if segment.live is None else segment.live
-        scoring.score_rows(
-            *postings, *capped, live, segment.n_rows, segment.first_row,
-            columns, factors, _scratch.accumulators, self._cursors, self._keys, self._k, self._state,
-        )  # fmt: skip
+        with counted():
+            kernels().score_rows(
+                *postings, *capped, live, segment.n_rows, segment.first_row,
+                columns, factors, _scratch.accumulators, self._cursors, self._keys, self._k, self._state,
+            )  # fmt: skip
 
     def best(self) -> NDArray[np.int64]:
         """At most k keys, the best first."""
@@ -204,11 +211,11 @@ def _rescored(
             if first < last and segment.forward is not None:
                 own = rows[first:last] - segment.first_row
                 indptr, latents, weights, _ = segment.forward.lines(own)
-                scoring.rescore_rows(indptr, latents, weights, own, spread, scores[first:last])
+                kernels().rescore_rows(indptr, latents, weights, own, spread, scores[first:last])
     finally:  # an interrupt from the keyboard must not leave this query in the next one's sums
         spread[columns[known]] = 0
-    keys = np.sort((scores << 32) | (scoring.LAST_ROW - rows))[::-1]
-    return _top_rows(keys[keys > scoring.NO_SCORE][:k], gathered.postings)
+    keys = np.sort((scores << 32) | (LAST_ROW - rows))[::-1]
+    return _top_rows(keys[keys > NO_SCORE][:k], gathered.postings)
 
 
 def _checked(
@@ -225,7 +232,7 @@ def _checked(
 
 
 def _rows(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    return scoring.LAST_ROW - (keys & scoring.LAST_ROW)
+    return LAST_ROW - (keys & LAST_ROW)
 
 
 def _top_rows(keys: NDArray[np.int64], postings: int) -> TopRows:

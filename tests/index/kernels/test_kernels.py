@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from saelex.index.kernels import build as kernels_build
 from saelex.index.kernels import reference
 from saelex.index.kernels import scoring as kernels
-from saelex.index.kernels.arrays import ForwardRows, Postings
+from saelex.index.kernels.arrays import NO_SCORE, ForwardRows, Postings
 
 DTYPES = [np.uint8, np.uint16]
 
@@ -96,7 +96,7 @@ def test_capping_leaves_short_columns_to_the_postings() -> None:
 def best_keys(module: Any, segments: list[tuple[Any, ...]], query: tuple[Any, Any], k: int, block: int) -> list[int]:
     columns, factors = query
     accumulators, cursors = np.zeros(block, np.int32), np.empty(2 * len(columns), np.int64)
-    keys, state = np.empty(2 * k + 3, np.int64), np.array([0, kernels.NO_SCORE, 0])
+    keys, state = np.empty(2 * k + 3, np.int64), np.array([0, NO_SCORE, 0])
     for postings, capped, live, n_rows, first_row in segments:
         module.score_rows(
             *postings, *capped, live, n_rows, first_row, columns, factors, accumulators, cursors, keys, k, state

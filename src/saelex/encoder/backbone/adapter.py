@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from saelex.encoder.backbone.architectures import Architecture
 from saelex.encoder.backbone.checkpoint import Checkpoint
@@ -16,6 +15,9 @@ from saelex.files import expanded, sha256_of
 from saelex.loading import Loading
 from saelex.reading.regular import one_error, reason_of
 from saelex.reading.tensors import SafetensorsFile, check_weights, read_pt
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _NOTES = ("base_model_name_or_path", "revision", "peft_version", "auto_mapping", "inference_mode", "task_type")
 ADAPTER_CONFIG = "adapter_config.json"
@@ -116,6 +118,8 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 def _nest(model: nn.Module, prefix: str) -> nn.Module:
     """The model as the submodule that a prefix such as "model.language_model." names."""
+    from torch import nn
+
     for name in reversed(prefix.split(".")[:-1]):
         model = nn.ModuleDict({name: model})
     return model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +21,13 @@ from saelex.encoder.backbone.attention import (
     resolve_bidirectional,
     widen_windows,
 )
-from saelex.encoder.backbone.bert import BertSettings, build_bert
+from saelex.encoder.backbone.bert import build_bert
 from saelex.encoder.backbone.checkpoint import Checkpoint
-from saelex.encoder.digest import json_digest
+from saelex.encoder.backbone.configuration import cut_settings, model_config, pad_id, settings_digest
+from saelex.encoder.backbone.hugging_face import hugging_face_tokenizer
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, local_or_name
-from saelex.hub import asking_hub
-from saelex.loading import Loading, LoadingOptions, without_own_code
-from saelex.reading.json_object import JsonObject
+from saelex.loading import Loading, LoadingOptions
 from saelex.reading.regular import one_error
 
 if TYPE_CHECKING:
@@ -39,13 +37,6 @@ if TYPE_CHECKING:
     from saelex.encoder.backbone.low_rank import LowRankUpdate
 
 Output = Literal["residual", "final"]
-
-_NOT_OF_STATES = re.compile(
-    r"_?name_or_path|architectures|auto_map|(torch_)?dtype|transformers_version|use_cache|saelex_base_model|.*drop.*|"
-    r"initializer_.*|gradient_checkpointing|id2label|label2id|num_labels|problem_type|output_.*|return_dict.*"
-)
-"""Names in config.json that no hidden state depends on: where a model comes from, how it was trained, other heads."""
-_MOST_BLOCKS = 1000  # of any model; each is built before its weights are asked for
 
 
 class Backbone(nn.Module):
@@ -229,9 +220,7 @@ class Backbone(nn.Module):
     @property
     def pad_id(self) -> int:
         """Fills a batch up on the right; masked, so any id does where a model has none (Llama 3)."""
-        settings = JsonObject(self.settings, f"{self.model_id}: config.json")
-        given = settings.whole_or("pad_token_id", 0, least=-1)
-        return given if 0 <= given < settings.whole_or("vocab_size", given + 1) else 0
+        return pad_id(self.settings, self.model_id)
 
     @property
     def device(self) -> torch.device:
@@ -247,22 +236,7 @@ class Backbone(nn.Module):
 
         Raises InputError where the files hold none that transformers can read.
         """
-        from transformers import AutoTokenizer
-
-        files = self.tokenizer_files
-        with (
-            without_own_code(self.model_id),
-            one_error(files.model_id, "a model with a readable tokenizer"),
-            asking_hub(files.model_id),
-        ):
-            tokenizer = AutoTokenizer.from_pretrained(files.model_id, **files.loading.pretrained)
-            tokenizer("a text")  # a setting of the wrong type shows only now
-        if not tokenizer.is_fast:
-            raise InputError(f"{self.model_id} has no fast tokenizer (tokenizer.json), which character spans need")
-        tokenizer.padding_side = "right"
-        if tokenizer.pad_token is None:  # Llama and Mistral have none; padding is masked, so any token will do
-            tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer
+        return hugging_face_tokenizer(self.tokenizer_files)
 
     def identity(self) -> dict[str, Any]:
         """What decides the hidden states, for an encoder's fingerprint: equal for equal files, wherever they lie.
@@ -272,7 +246,7 @@ class Backbone(nn.Module):
         """
         return {
             "model_type": self.settings["model_type"],
-            "config": _settings_digest(self.settings),
+            "config": settings_digest(self.settings),
             "weights": self.checkpoint.weights_sha256(self._stored),
             "adapter": self.adapter if self.update is None else self.update.digest(),
             "layer": self.layer,
@@ -299,45 +273,8 @@ class Backbone(nn.Module):
         self.tokenizer.save_pretrained(folder)
 
 
-def _settings_digest(settings: Mapping[str, Any]) -> str:
-    if settings["model_type"] == "bert":  # what it leaves out counts as its default, and what it adds for nothing
-        settings = BertSettings.from_config(settings)._asdict()
-    return json_digest({name: value for name, value in settings.items() if not _NOT_OF_STATES.fullmatch(name)})
-
-
 def _holds_tokenizer(files: Checkpoint) -> bool:
     return any((files.folder / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json"))
-
-
-def model_config(settings: Mapping[str, Any]) -> Any:
-    """A model's configuration with transformers' defaults filled in. Raises InputError for one that is none."""
-    if settings["model_type"] == "bert":
-        return BertSettings.from_config(settings)
-    from transformers import AutoConfig
-
-    with one_error("config.json", f"settings of a {settings['model_type']} model"):
-        config = AutoConfig.for_model(**settings)
-    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-    if sliding and not getattr(config, "sliding_window", None):
-        raise InputError("config.json has layers with a sliding window, but no sliding_window; mend it")
-    return config
-
-
-def cut_settings(
-    settings: Mapping[str, Any], config: Any, layer: int | None, model_id: str
-) -> tuple[dict[str, Any], int]:
-    """The settings of the model's first blocks up to `layer`, per-layer lists included, and the layer itself."""
-    blocks = config.num_hidden_layers
-    if type(blocks) is not int or not 0 < blocks <= _MOST_BLOCKS:
-        raise InputError(f"{model_id}: config.json counts {blocks!r:.60} blocks; fetch it again")
-    layer = blocks - 1 if layer is None else layer
-    if not 0 <= layer < blocks:
-        raise InputError(f"{model_id} has no layer {layer}; its {blocks} blocks are numbered 0 to {blocks - 1}")
-    name = "n_layers" if "n_layers" in settings else "num_hidden_layers"  # DistilBERT's name, everybody else's
-    cut = {**settings, name: layer + 1}
-    if settings.get("layer_types"):
-        cut["layer_types"] = JsonObject(settings, f"{model_id}: config.json").texts("layer_types")[: layer + 1]
-    return cut, layer
 
 
 def _stored_dtype(checkpoint: Checkpoint, architecture: Architecture, model_id: str) -> torch.dtype:

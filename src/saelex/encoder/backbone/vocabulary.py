@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from saelex.encoder.backbone.architectures import ARCHITECTURES, architecture_of
 from saelex.encoder.backbone.attention import Window
-from saelex.encoder.backbone.backbone import Backbone, model_config
+from saelex.encoder.backbone.backbone import Backbone
 from saelex.encoder.backbone.bert import activation_named
 from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.configuration import model_config
 from saelex.errors import InputError, MismatchError
 from saelex.loading import LoadingOptions
 

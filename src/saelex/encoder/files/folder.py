@@ -3,6 +3,7 @@
 - `saelex_config.json`: settings, backbone, head, description, the hashes of the files below, and its own `digest`.
 - `head.safetensors`: the head's tensors; `backbone/`: the cut backbone and its tokenizer, unless named by a hub id.
 - `adapter.safetensors`: the low-rank update of a named backbone, where it was trained by one.
+- `probes.safetensors`: vectors of eight texts, which every runtime is held to (`saelex.encoder.probes`).
 - `weighting.safetensors`, `token_weights.safetensors`, `labels.json`: corpus statistics over latents, the query side of
   a doc-only model, and what is known of latents, each where there is one.
 - `modules.json` and `config_sentence_transformers.json` make it a sentence-transformers SparseEncoder too.
@@ -13,24 +14,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 from saelex import __version__
-from saelex.encoder.backbone.backbone import Backbone
-from saelex.encoder.backbone.low_rank import LowRankUpdate
+from saelex.encoder import probes
 from saelex.encoder.backbone.packaged import PACKAGED, PackagedBackbone, is_here
-from saelex.encoder.digest import json_digest, tensors_digest
+from saelex.encoder.backbone.stored import NeedsTorchError, StoredBackbone
+from saelex.encoder.digest import head_digest, json_digest, tensors_digest
 from saelex.encoder.files.card import model_card
 from saelex.encoder.files.extra import read_extra_files, write_extra_files
 from saelex.encoder.files.layout import check_files
 from saelex.encoder.parts import EncoderParts, Kind
+from saelex.encoder.runtimes.choosing import choose, has_torch
+from saelex.encoder.runtimes.head import read_array_head
+from saelex.encoder.runtimes.runtime import check_arithmetic
+from saelex.encoder.runtimes.stored_model import StoredModel
 from saelex.encoder.settings import EncoderSettings
-from saelex.encoder.stored_head import head_config, head_digest, head_tensors, read_head, stored_digest, write_head
 from saelex.errors import InputError, MismatchError
 from saelex.files import (
     absolute,
@@ -48,6 +52,11 @@ from saelex.reading.regular import is_folder, is_listed
 from saelex.reading.tensors import SafetensorsFile
 
 if TYPE_CHECKING:
+    import torch
+
+    from saelex.encoder.backbone.backbone import Backbone
+    from saelex.encoder.head import LinearHead
+    from saelex.encoder.runtimes.runtime import Arithmetic, Precision, Runtime, RuntimeChoice
     from saelex.encoder.token_weights import TokenWeights
     from saelex.encoder.weighting import LatentWeighting
 
@@ -61,6 +70,7 @@ TOKEN_WEIGHTS = "token_weights.safetensors"
 LABELS = "labels.json"
 BACKBONE = "backbone"
 UPDATE = "adapter.safetensors"
+PROBES = probes.FILE_NAME
 EMBEDDED = ("saelex-minilm", "saelex-multilingual")
 """Models that come with saelex, in `models/`."""
 
@@ -136,66 +146,161 @@ def check_kind(folder: Path, name: str) -> None:
         )
 
 
-def load_encoder(kind: type[Kind], source: str | Path, loading: Loading) -> Kind:
+def load_encoder(
+    kind: type[Kind], source: str | Path, loading: Loading, runtime: RuntimeChoice, precision: Precision | None
+) -> Kind:
     """See `Encoder.load`. kind: the class that the parts are put into."""
+    check_arithmetic(runtime, precision)
     folder = resolve(source, loading)
     check_kind(folder, str(source))
     if (folder / CONFIG).is_file():
-        encoder = read_encoder(kind, folder, loading)
+        encoder = _read_as(kind, folder, loading, runtime, precision)
     else:
+        if runtime not in ("auto", "torch"):
+            raise InputError(
+                f"{source} is no model folder of saelex, and only torch reads others; save it with save_pretrained"
+            )
         from saelex.encoder.files.published import load_checkpoint
 
-        encoder = load_checkpoint(kind, folder, loading)
+        encoder = load_checkpoint(kind, folder, _for_torch(loading, precision))
     encoder.name = lasting_name(str(source))
     return encoder
 
 
+def _read_as(
+    kind: type[Kind], folder: Path, loading: Loading, runtime: RuntimeChoice, precision: Precision | None
+) -> Kind:
+    """The encoder of a folder, on the runtime that is asked for or suits."""
+    arithmetic = choose(runtime, precision, loading)
+    if arithmetic is None:
+        return read_encoder(kind, folder, _for_torch(loading, precision))
+    if loading.dtype is not None or str(loading.place) != "cpu":
+        raise InputError(
+            f"device and dtype are torch's, and {runtime} takes neither; give precision, or runtime='torch'"
+        )
+    try:
+        encoder = read_stored(kind, folder, loading, arithmetic)
+    except NeedsTorchError as error:
+        if runtime != "auto" or not has_torch():
+            raise
+        logger.info("%s: computed by torch (%s)", folder.name, error)
+        return read_encoder(kind, folder, _for_torch(loading, precision))
+    logger.info("%s: computed by %s", folder.name, arithmetic)
+    if runtime != "auto":
+        encoder.runtime()  # made and compared now
+    return encoder
+
+
+def _for_torch(loading: Loading, precision: Precision | None) -> Loading:
+    if precision is not None:
+        if loading.dtype is not None and str(loading.dtype).removeprefix("torch.") != precision:
+            raise InputError(f"dtype {loading.dtype} and precision {precision} are the same setting; give one of them")
+        loading = replace(loading, dtype=precision)
+    return loading.on_best_device()
+
+
 def read_encoder(kind: type[Kind], folder: Path, loading: Loading) -> Kind:
-    """The encoder of a folder that `write_encoder` wrote.
+    """The encoder of a folder that `write_encoder` wrote, as torch's modules.
 
     What decides its vectors is computed of what is there, and compared with what was there when it was written.
 
     Raises InputError for a malformed folder, MismatchError where a file is not the one its config was written with, and
     where the config has been edited since.
     """
+    config = _checked_config(folder)
+    backbone, head, facts, digest = _read_modules(folder, config, loading)
+    encoder = kind(backbone, head, **_other_parts(folder, config), backbone_identity=facts, head_digest=digest)
+    _check_whole(folder, config, encoder)
+    return encoder
+
+
+def read_stored(kind: type[Kind], folder: Path, loading: Loading, arithmetic: Arithmetic) -> Kind:
+    """The same without torch. Raises NeedsTorchError too, for what only torch computes."""
+    config = _checked_config(folder)
+    backbone = StoredBackbone(**_backbone_files(folder, config.object("backbone")), loading=loading)
+    backbone.base_model = config.object("backbone").text("base_model")
+    facts = _identity(folder, config, backbone)
+    check_sha256(folder / HEAD, config.object("head").text("sha256"), CONFIG)
+    head, digest = read_array_head(folder / HEAD, config.object("head"))
+    _check_head(folder, config, digest)
+
+    def modules() -> tuple[Backbone, LinearHead]:
+        return _read_modules(folder, config, loading)[:2]
+
+    stored = StoredModel(
+        backbone, head, facts=facts, head_digest=digest, arithmetic=arithmetic, folder=folder, modules=modules
+    )
+    encoder = kind(backbone, head, **_other_parts(folder, config), stored=stored)
+    _check_whole(folder, config, encoder)
+    stored.check = _comparing(folder, config, encoder)
+    return encoder
+
+
+def _comparing(folder: Path, config: JsonObject, encoder: EncoderParts) -> Callable[[Runtime], None]:
+    """What holds a runtime to the folder's probes, under the tokenizer and settings that were saved."""
+    tokenizer, sink_norm = encoder.tokenizer, encoder.settings.sink_norm
+    if (of_probes := config.object_or_none("probes")) is not None:
+        check_sha256(folder / PROBES, of_probes.text("sha256"), CONFIG)
+    return lambda runtime: probes.check_runtime(folder / PROBES, runtime, tokenizer, sink_norm, folder.name)
+
+
+def _checked_config(folder: Path) -> JsonObject:
     config = _read_config(folder)
     check_files(folder, "saelex encoder")
     _check_named(folder, config)
-    of_head = config.object("head")
+    return config
+
+
+def _read_modules(
+    folder: Path, config: JsonObject, loading: Loading
+) -> tuple[Backbone, LinearHead, dict[str, Any], str]:
+    """torch's modules, with the backbone's facts and the head's digest."""
+    from saelex.encoder.stored_head import read_head, stored_digest
+
     backbone = _read_backbone(folder, config.object("backbone"), loading)
-    identity = _identity(folder, config, backbone)
-    check_sha256(folder / HEAD, of_head.text("sha256"), CONFIG)
-    head = read_head(folder / HEAD, of_head)
+    facts = _identity(folder, config, backbone)
+    check_sha256(folder / HEAD, config.object("head").text("sha256"), CONFIG)
+    head = read_head(folder / HEAD, config.object("head"))
     digest = stored_digest(folder / HEAD, head)
-    if digest != of_head.text("digest"):
+    _check_head(folder, config, digest)
+    return backbone, head.to(loading.place), facts, digest
+
+
+def _other_parts(folder: Path, config: JsonObject) -> dict[str, Any]:
+    """An encoder's parts but for backbone and head, as its constructor takes them."""
+    return {
+        "settings": EncoderSettings.from_dict(config.object("settings")),
+        "weighting": _read_weighting(folder, config.object_or_none("weighting")),
+        "token_weights": _read_token_weights(folder, config.object_or_none("token_weights")),
+        "labels": _read_labels(folder, config.object_or_none("labels")),
+        "description": config.object("description"),
+        "extra_files": read_extra_files(folder),
+    }
+
+
+def _check_head(folder: Path, config: JsonObject, digest: str) -> None:
+    if digest != config.object("head").text("digest"):
         raise MismatchError(
             f"{folder / CONFIG}: its head (gate, pooling, saturation, dtype, ...) is not the one that {HEAD} was "
             "saved with; change the encoder in Python and save it again"
         )
-    encoder = kind(
-        backbone,
-        head.to(loading.place),
-        EncoderSettings.from_dict(config.object("settings")),
-        weighting=_read_weighting(folder, config.object_or_none("weighting")),
-        token_weights=_read_token_weights(folder, config.object_or_none("token_weights")),
-        labels=_read_labels(folder, config.object_or_none("labels")),
-        description=config.object("description"),
-        backbone_identity=identity,
-        head_digest=digest,
-        extra_files=read_extra_files(folder),
-    )
+
+
+def _check_whole(folder: Path, config: JsonObject, encoder: EncoderParts) -> None:
+    """Raises MismatchError for another tokenizer than the model was saved with, and for an edited config."""
+    of_backbone = config.object("backbone")
     if config.get("tokenizer", encoder.tokenizer_digest) != encoder.tokenizer_digest:
+        named = of_backbone.text_or("model", None) or folder / BACKBONE
         _refuse(
-            f"{backbone.checkpoint.folder}: its tokenizer is not the one that {folder} was saved with; give the "
-            "original files, or save the model again",
-            config.object("backbone"),
+            f"{named}: its tokenizer is not the one that {folder} was saved with; give the original files, or save the "
+            "model again",
+            of_backbone,
         )
     if config.get("digest", _digest(config)) != _digest(config):
         raise MismatchError(
             f"{folder / CONFIG} was edited after it was saved (its digest differs); change the encoder in Python and "
             "save it again"
         )
-    return encoder
 
 
 def _digest(config: Mapping[str, Any]) -> str:
@@ -203,7 +308,7 @@ def _digest(config: Mapping[str, Any]) -> str:
     return json_digest({key: value for key, value in config.items() if key not in ("digest", "description", "saelex")})
 
 
-def _identity(folder: Path, config: JsonObject, backbone: Backbone) -> dict[str, Any]:
+def _identity(folder: Path, config: JsonObject, backbone: Backbone | StoredBackbone) -> dict[str, Any]:
     """A backbone's facts as its files give them now. Raises MismatchError where others were recorded.
 
     Where the base weights of a copied backbone came from is no longer in its files: that is taken from the config, but
@@ -262,6 +367,7 @@ def _check_named(folder: Path, config: JsonObject) -> None:
     parts = {
         UPDATE: config.object("backbone").get("update"),
         WEIGHTING: config.get("weighting"),
+        PROBES: config.get("probes"),
         TOKEN_WEIGHTS: config.get("token_weights"),
     }
     for name, part in parts.items():
@@ -269,9 +375,9 @@ def _check_named(folder: Path, config: JsonObject) -> None:
             raise InputError(f"{folder / name} is no part of the model that {CONFIG} describes; remove it")
 
 
-def _read_backbone(folder: Path, config: JsonObject, loading: Loading) -> Backbone:
+def _backbone_files(folder: Path, config: JsonObject) -> dict[str, Any]:
+    """What reads a backbone: its files, checked, and its cut, by the names of `StoredBackbone`'s parameters."""
     named = config.text_or("model", None)
-    model = str(folder / BACKBONE) if named is None else named
     packaged = _rounded(config)
     if packaged is not None and not is_here(packaged) and not packaged.chosen():
         raise InputError(
@@ -284,17 +390,29 @@ def _read_backbone(folder: Path, config: JsonObject, loading: Loading) -> Backbo
     update = None
     if (of_update := config.object_or_none("update")) is not None:
         check_sha256(folder / UPDATE, of_update.text("sha256"), CONFIG)
-        update = LowRankUpdate.load(folder / UPDATE)
+        update = folder / UPDATE
+    return {
+        "model": str(folder / BACKBONE) if named is None else named,
+        "layer": config.whole("layer"),
+        "bidirectional": config.flag_or("bidirectional", True),
+        "output": config.text("output"),
+        "window": config.text("window"),
+        "update": update,
+        "revision": config.text_or("revision", None),
+    }
+
+
+def _read_backbone(folder: Path, config: JsonObject, loading: Loading) -> Backbone:
+    from saelex.encoder.backbone.backbone import Backbone
+    from saelex.encoder.backbone.low_rank import LowRankUpdate
+
+    files = _backbone_files(folder, config)
+    update = files.pop("update")
     backbone = Backbone.load(
-        model,
-        layer=config.whole("layer"),
-        bidirectional=config.flag_or("bidirectional", True),
-        output=config.text("output"),  # type: ignore[arg-type] # Backbone.load checks the names
-        window=config.text("window"),  # type: ignore[arg-type]
-        update=update,
+        **files,
+        update=None if update is None else LowRankUpdate.load(update),
         device=loading.device,
         dtype=loading.dtype,
-        revision=config.text_or("revision", None),
         token=loading.token,
     )
     backbone.base_model = config.text("base_model")
@@ -316,7 +434,7 @@ def _read_token_weights(folder: Path, config: JsonObject | None) -> TokenWeights
     from saelex.encoder.token_weights import TokenWeights
 
     check_sha256(folder / TOKEN_WEIGHTS, config.text("sha256"), CONFIG)
-    return TokenWeights(SafetensorsFile(folder / TOKEN_WEIGHTS).weights("weight"))
+    return TokenWeights(SafetensorsFile(folder / TOKEN_WEIGHTS).weight_array("weight"))
 
 
 def _read_labels(folder: Path, config: JsonObject | None) -> dict[int, str]:
@@ -384,12 +502,14 @@ def write_encoder(
     card_name: str,
 ) -> None:
     """Write the files of a model into an existing folder; the arguments are `save_encoder`'s."""
+    from saelex.encoder.stored_head import head_config, head_tensors, write_head
+
     tensors = head_tensors(encoder.head, weight_dtype)
     write_head(tensors, folder / HEAD)
     head = head_config(encoder.head)
     head |= {"sha256": sha256_of(folder / HEAD), "digest": head_digest(head, tensors_digest(tensors))}
     backbone = _write_backbone(encoder, folder, include_backbone)
-    config = {
+    config: dict[str, Any] = {
         "format": FORMAT if backbone["update"] is None else FORMAT_WITH_UPDATE,
         "saelex": __version__,
         "settings": encoder.settings.to_dict(),
@@ -399,22 +519,37 @@ def write_encoder(
         "weighting": None,
         "token_weights": None,
         "labels": None,
+        "probes": None,
         "description": encoder.description,
     }
     if encoder.weighting is not None:
         encoder.weighting.save(folder)
         config["weighting"] = {"sha256": sha256_of(folder / WEIGHTING)}
     if encoder.token_weights is not None:
-        save_file({"weight": encoder.token_weights.weight.detach().cpu()}, folder / TOKEN_WEIGHTS)
+        save_file({"weight": encoder.token_weights.weight}, folder / TOKEN_WEIGHTS)
         config["token_weights"] = {"sha256": sha256_of(folder / TOKEN_WEIGHTS)}
     if encoder.labels:
         _write_json(folder / LABELS, {str(latent): label for latent, label in sorted(encoder.labels.items())})
         config["labels"] = {"sha256": sha256_of(folder / LABELS)}
+    if _write_probes(encoder, folder, head):
+        config["probes"] = {"sha256": sha256_of(folder / PROBES)}
     _write_json(folder / "modules.json", _MODULES)
     _write_json(folder / "config_sentence_transformers.json", _sentence_transformers_config(encoder.settings))
     card = model_card(config, card_name, encoder.fingerprint_with(head["digest"]))
     (folder / "README.md").write_text(card, encoding="utf-8")
     _write_json(folder / CONFIG, config | {"digest": _digest(config)})
+
+
+def _write_probes(encoder: EncoderParts, folder: Path, of_head: Mapping[str, Any]) -> bool:
+    """Of the head as it is read back, perhaps rounded, and of a backbone in float32 alone: others are held to these."""
+    from saelex.encoder.runtimes.torch import TorchRuntime
+    from saelex.encoder.stored_head import read_head
+
+    if str(encoder.backbone.dtype) != "torch.float32":
+        return False
+    head = read_head(folder / HEAD, JsonObject(of_head, folder / HEAD)).to(encoder.device)
+    runtime = TorchRuntime(encoder.backbone, head)
+    return probes.write_probes(folder, runtime, encoder.tokenizer, encoder.settings.sink_norm)
 
 
 def _write_backbone(encoder: EncoderParts, folder: Path, include: bool | None) -> dict[str, Any]:

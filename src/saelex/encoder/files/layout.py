@@ -35,7 +35,7 @@ _TOKENIZER = (
 _MODULES = ("modules.json", "config_sentence_transformers.json", "router_config.json", *SENTENCE_TRANSFORMERS_CONFIGS)
 _STATIC = ("config.json", "model.safetensors", "pytorch_model.bin", "idf.json", *_TOKENIZER)
 _SAELEX = (
-    "saelex_config.json", "head.safetensors", "adapter.safetensors", "weighting.safetensors",
+    "saelex_config.json", "head.safetensors", "adapter.safetensors", "probes.safetensors", "weighting.safetensors",
     "token_weights.safetensors", "labels.json", "modules.json", "config_sentence_transformers.json",
 )  # fmt: skip
 

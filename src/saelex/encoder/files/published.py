@@ -276,7 +276,7 @@ def _add_token_weights(encoder: EncoderParts, source: Path) -> None:
         limit -= framing
     if encoder.settings.query_top_k is not None and bool((weight < 0).any()):
         raise InputError(f"{source}: query weights below zero and max_active_dims together are not supported")
-    encoder.token_weights = TokenWeights(weight)
+    encoder.token_weights = TokenWeights(weight.numpy())
     encoder.settings = replace(encoder.settings, max_query_length=limit)
 
 

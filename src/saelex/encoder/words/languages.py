@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from pathlib import Path
 
 from saelex.encoder.words.scripts import LATIN, script_of_word
 from saelex.errors import InputError
+from saelex.reading.json_object import JsonObject, read_json
 
 DEFAULT_LANGUAGE = "en"
 AUTO, PLAIN = "auto", "none"
@@ -37,12 +39,10 @@ LANGUAGES_OF_SCRIPT = {
     "arabic": ("ar", "fa", "ur"), "armenian": ("hy",), "cyrillic": ("ru", "bg", "mk", "sr", "uk"),
     "devanagari": ("hi", "mr", "ne"), "greek": ("el",), "hebrew": ("he", "yi"), "tamil": ("ta",), "unspaced": (PLAIN,),
 }  # fmt: skip
-# The lists of bm25s, which are NLTK's (Snowball's, mostly); those of English with the question words, not Lucene's 33.
-_STOP_WORDS = {
-    "da": "DANISH", "de": "GERMAN", "en": "EN_PLUS", "es": "SPANISH", "fr": "FRENCH", "it": "ITALIAN", "nl": "DUTCH",
-    "no": "NORWEGIAN", "pt": "PORTUGUESE", "ru": "RUSSIAN", "sv": "SWEDISH", "tr": "TURKISH",
-}  # fmt: skip
-# Function words that the library's list lacks: "how do I get ...".
+# Lists of NLTK (Snowball's, mostly) as bm25s has them (MIT); that of English with the question words, not Lucene's 33.
+_STOP_WORDS_FILE = Path(__file__).with_name("stop_words.json")
+_LISTED = ("da", "de", "en", "es", "fr", "it", "nl", "no", "pt", "ru", "sv", "tr")
+# Function words that the list lacks: "how do I get ...".
 _MORE_STOP_WORDS = {"en": frozenset({"get", "gets", "getting", "got"})}
 
 
@@ -104,21 +104,23 @@ def _stemmer_by_script(chosen: Mapping[str, str]) -> Callable[[str], str]:
 def stop_words(language: str) -> frozenset[str]:
     """Words, in lower case, that hold sentences together and say nothing of what a text is about.
 
-    Empty where the library has no list, and for "none" and "auto". Raises InputError for no language at all.
+    Empty where there is no list, and for "none" and "auto". Raises InputError for no language at all.
     """
     if language not in _SCRIPT_OF:  # those have rules or are told
         check_language(language)
-    if language not in _STOP_WORDS:
+    if language not in _LISTED:
         return frozenset()
-    import bm25s.stopwords
+    return _MORE_STOP_WORDS.get(language, frozenset()).union(_lists().text(language).split())
 
-    listed: tuple[str, ...] = getattr(bm25s.stopwords, f"STOPWORDS_{_STOP_WORDS[language]}")
-    return _MORE_STOP_WORDS.get(language, frozenset()).union(listed)
+
+@cache
+def _lists() -> JsonObject:
+    return read_json(_STOP_WORDS_FILE)
 
 
 _SCRIPT_OF = {language: script for script, languages in LANGUAGES_OF_SCRIPT.items() for language in languages}
 _SCRIPT_OF |= dict.fromkeys(UNSPACED_LANGUAGES, "unspaced")
-LISTED_LANGUAGES = tuple(_STOP_WORDS)
+LISTED_LANGUAGES = _LISTED
 """Those that have stop words."""
 TOLD_LANGUAGES = tuple(sorted(_SCRIPT_OF.keys() - {PLAIN}))
 """Those that a text can tell (`saelex.encoder.words.telling`)."""

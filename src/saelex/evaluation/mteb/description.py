@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from torch import nn
+from torch import from_numpy, nn
 
 from saelex.encoder.encoder import Encoder
 from saelex.encoder.files.folder import EMBEDDED
@@ -102,9 +102,10 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _sizes(encoder: Encoder) -> dict[str, Any]:
-    modules = [one for one in (encoder.backbone, encoder.head, encoder.token_weights) if one is not None]
     # of one list: tied weights, as those of a vocabulary head, count once
-    parameters = list(nn.ModuleList(modules).parameters())
+    parameters = list(nn.ModuleList([encoder.backbone, encoder.head]).parameters())
+    if encoder.token_weights is not None:
+        parameters.append(nn.Parameter(from_numpy(encoder.token_weights.weight), requires_grad=False))
     tables = [one.weight.numel() for one in encoder.backbone.modules() if isinstance(one, nn.Embedding)]
     return {
         "n_parameters": sum(values.numel() for values in parameters),

@@ -18,8 +18,8 @@ from saelex.encoder.words.channel import LexicalSettings
 from saelex.errors import InputError, MismatchError
 from saelex.evaluation.mteb.description import describe
 from saelex.evaluation.mteb.texts import Corpus, check_task, query_texts, untie
-from saelex.evaluation.searching import search_all
 from saelex.index.index import Index
+from saelex.index.run import search_all
 from saelex.progress import progress_bar
 
 if TYPE_CHECKING:

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 Weights: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
 Matrix = TypeVar("Matrix", bound="Postings | ForwardRows | CappedPostings", covariant=True)
 
+LAST_ROW = 0xFFFFFFFF
+NO_SCORE = LAST_ROW
+"""The largest key of score 0 (see `scoring.py`): hits lie above it."""
+
 NO_LINES = np.zeros(0, np.int64)
 """Asks `Lines.lines` for nothing but shapes and types."""
 

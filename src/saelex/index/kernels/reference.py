@@ -1,4 +1,7 @@
-"""The kernels once more, in plain numpy: slow, short, meant to be read. The tests hold the two against each other."""
+"""The kernels once more, in plain numpy: short, meant to be read. The tests hold the two against each other.
+
+A process searches with them until it has searched for about as long as numba takes to import (`saelex.compiling`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from saelex.index.kernels.arrays import ForwardRows, Postings, Weights
+from saelex.index.kernels.arrays import LAST_ROW, ForwardRows, Postings, Weights
 
 
 def build_postings(forward: ForwardRows, n_columns: int) -> Postings:
@@ -67,8 +70,8 @@ def score_rows(
     if len(live):
         scores[live == 0] = 0
     hits = np.flatnonzero(scores > 0)
-    found = np.concatenate([keys[: state[0]], (scores[hits] << 32) | (0xFFFFFFFF - first_row - hits)])
-    best = np.sort(found)[::-1][:k]
+    found = np.concatenate([keys[: state[0]], (scores[hits] << 32) | (LAST_ROW - first_row - hits)])
+    best = np.partition(found, len(found) - k)[len(found) - k :] if len(found) > k else found
     keys[: len(best)] = best
     state[0] = len(best)
 

@@ -19,14 +19,11 @@ from numba import types
 from numpy.typing import NDArray
 
 from saelex.compiling import njit
-from saelex.index.kernels.arrays import Weights
+from saelex.index.kernels.arrays import LAST_ROW, Weights
 from saelex.index.kernels.prefetch import prefetch
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-LAST_ROW = 0xFFFFFFFF
-NO_SCORE = LAST_ROW
-"""The largest key of score 0: hits lie above it."""
 CHUNK = np.uint64(128)  # rows whose accumulators are judged together, by one vectorised maximum
 AHEAD = 768  # postings between a prefetch and its use
 ROWS_AHEAD = 4  # the same for rows to rescore

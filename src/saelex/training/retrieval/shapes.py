@@ -15,8 +15,9 @@ from torch import nn
 
 from saelex.encoder.backbone.architectures import architecture_of
 from saelex.encoder.backbone.attention import resolve_bidirectional
-from saelex.encoder.backbone.backbone import build_skeleton, cut_settings, model_config
+from saelex.encoder.backbone.backbone import build_skeleton
 from saelex.encoder.backbone.checkpoint import Checkpoint
+from saelex.encoder.backbone.configuration import cut_settings, model_config
 from saelex.encoder.files.folder import BACKBONE, CONFIG, EMBEDDED, embedded_folder
 from saelex.errors import InputError, MismatchError
 from saelex.files import expanded
