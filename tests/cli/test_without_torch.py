@@ -66,7 +66,7 @@ def test_all_that_looks_after_an_index_runs_without_torch(
         ["delete", index, "bank"],
         ["merge", index],
         ["check", index],
-        ["label", index],
+        ["label", index, "--no-judge"],
         ["index", corpus, tmp_path / "new.saelex", "--model", model],
         ["search", tmp_path / "new.saelex", "lift of a wing", "--json"],
     ]

@@ -26,7 +26,7 @@ def test_a_folder_keeps_eight_documents_vectors(folder: Path) -> None:
     texts, rows = probes.read_probes(folder / probes.FILE_NAME)
     assert texts == probes.PROBES and len(texts) == 8
     expected = encoder.encode_document(list(texts), top_k=None)
-    np.testing.assert_allclose(rows.to_dense(), expected.to_dense(), atol=1e-6)
+    np.testing.assert_allclose(rows.to_dense(), expected.to_dense(), atol=1e-4)
     assert "probes" in json.loads((folder / "saelex_config.json").read_text())
 
 
@@ -36,7 +36,7 @@ def test_a_rounded_head_has_probes_of_its_own(folder: Path) -> None:
     again = Encoder.load(folder, runtime="torch")
     _, rows = probes.read_probes(folder / probes.FILE_NAME)
     expected = again.encode_document(list(probes.PROBES), top_k=None)
-    np.testing.assert_allclose(rows.to_dense(), expected.to_dense(), atol=1e-6)
+    np.testing.assert_allclose(rows.to_dense(), expected.to_dense(), atol=1e-4)
 
 
 def test_a_runtime_that_computes_something_else_is_refused(folder: Path) -> None:

@@ -58,7 +58,7 @@ def test_save_and_load_give_the_same_encoder(encoder: Encoder, saved: Path) -> N
     assert again.name == str(saved)
     assert sorted(path.name for path in saved.iterdir()) == [
         "README.md", "backbone", "config_sentence_transformers.json", "head.safetensors", "labels.json",
-        "modules.json", "saelex_config.json", "weighting.safetensors",
+        "modules.json", "probes.safetensors", "saelex_config.json", "weighting.safetensors",
     ]  # fmt: skip
 
 
