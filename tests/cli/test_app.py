@@ -76,7 +76,7 @@ def test_python_m_saelex() -> None:
 @pytest.mark.parametrize("code", ["from saelex.cli import main; main()", "import saelex.cli.app as a; PATCH"])
 def test_a_reader_that_has_gone_is_no_traceback(code: str) -> None:
     # the second time the text is still in Python's own buffer when the verb is done
-    patch = "a.app = lambda **_: print('x'); from saelex.cli import main; main()"
+    patch = "a.app_for = lambda _: lambda **_: print('x'); from saelex.cli import main; main()"
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-c", code.replace("PATCH", patch), "--version"]
@@ -107,7 +107,7 @@ def test_errors(saelex: Saelex, monkeypatch: pytest.MonkeyPatch) -> None:
         def app(prog_name: str, standalone_mode: bool) -> None:
             raise error
 
-        monkeypatch.setattr(app_module, "app", app)
+        monkeypatch.setattr(app_module, "app_for", lambda _, app=app: app)
 
     fail(MismatchError("two\nlines"))
     assert saelex("x")[0::2] == (2, "saelex: two lines\n")

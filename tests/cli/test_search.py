@@ -13,7 +13,7 @@ from tests.cli.conftest import Saelex
 from saelex.cli.options import read_where
 from saelex.corpus.trec.runs import read_run
 from saelex.errors import InputError
-from saelex.evaluation import searching
+from saelex.index import run as many_queries
 from saelex.index.index import Index
 
 
@@ -181,7 +181,7 @@ def test_a_run_is_whole_or_not_at_all(
 ) -> None:
     run = tmp_path / "out.trec"
     run.write_text("old\n")
-    monkeypatch.setattr(searching, "_BATCH", 1)
+    monkeypatch.setattr(many_queries, "_BATCH", 1)
     whole, searched = Index.search_batch, []
 
     def stopped(self: Index, queries: list[str], *rest: Any, **options: Any) -> Any:

