@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Look = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all tests; it is gone before others start, whose event loops it would be in the way of."""
+    """One for the tests of a file; it is gone before others start, whose event loops it would be in the way of."""
     path = chromium_path()
     if path is None:
         lacking = pytest.fail if os.environ.get("SAELEX_REQUIRE_CHROMIUM") == "1" else pytest.skip
@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Index]]:
     """Two: "notes", and "other" with another encoder and without the first document."""
     from tests.server.page.served import DOCUMENTS, make_index
@@ -49,7 +49,7 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Inde
         index.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def address(indexes: dict[str, Index]) -> Iterator[str]:
     """Where both are served."""
     from tests.server.page.served import serving
