@@ -33,7 +33,7 @@ def test_what_it_does_not_allow_is_refused(schema: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_thousands_of_requests_break_nothing(schema: Any, mode: GenerationMode) -> None:
-    assert sum(statuses(schema, mode, 320).values()) > 3000
+    assert sum(statuses(schema, mode, 320).values()) > 2500  # of some operations no request can be wrong
 
 
 def test_the_document_is_whole(serve: Serve) -> None:
