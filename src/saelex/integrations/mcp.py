@@ -100,7 +100,7 @@ class _Search(_Steered):
         default={},
         description="Metadata that documents must have; `indexes` lists the fields. "
         '{"lang": "en"}: equal; {"lang": ["en", "de"]}: one of these; {"year": {">=": 2001}}: compared by <, <=, >, '
-        ">=, != or in. All fields must hold.",
+        '>=, !=, in, not in or exists. All fields must hold; {"any of": [...]}, "all of" and "none of" group filters.',
     )
 
 
