@@ -1,10 +1,9 @@
 // A concept's page: what it is called, where it fires and how often, what stands near it.
 
-import { api, isAbort } from "./api.js";
+import { api } from "./api.js";
 import { h, outwardLink, setShare, stranger } from "./dom.js";
 import { percent, t } from "./i18n.js";
 import { markedWord } from "./marks.js";
-import { problem } from "./problems.js";
 import { Sheet } from "./sheet.js";
 import { rarity } from "./steering.js";
 
@@ -24,8 +23,6 @@ export class ConceptPage {
     this.sheet = new Sheet("concept", closed);
     this.open = open;
     this.act = act;
-    this.key = "";
-    this.asked = new AbortController();
   }
 
   /**
@@ -35,28 +32,14 @@ export class ConceptPage {
    * @param {boolean} canAct there is a query to steer
    */
   async show(index, latent, language, canAct) {
-    const key = JSON.stringify([index, latent, language, canAct, t("close")]);
-    this.sheet.show();
-    if (key === this.key) return;
-    this.key = key;
-    this.asked.abort();
-    this.asked = new AbortController();
-    this.sheet.busy(true);
-    try {
-      const view = await api.concept(index, latent, language, this.asked.signal);
-      this.fill(view, canAct);
-    } catch (error) {
-      if (isAbort(error)) return;
-      this.key = "";
-      const { title, detail } = problem(error);
-      this.sheet.fail(title, detail, () => void this.show(index, latent, language, canAct));
-    }
-    this.sheet.busy(false);
+    await this.sheet.load(
+      [index, latent, language, canAct],
+      (signal) => api.concept(index, latent, language, signal),
+      (view) => this.fill(view, canAct),
+    );
   }
 
   hide() {
-    this.key = "";
-    this.asked.abort();
     this.sheet.hide();
   }
 

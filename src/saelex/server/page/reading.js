@@ -1,11 +1,10 @@
 // A whole document, with the passage that was found in it.
 
-import { api, isAbort } from "./api.js";
+import { api } from "./api.js";
 import { h, outwardLink, stranger } from "./dom.js";
 import { rowConcept } from "./hits.js";
 import { t } from "./i18n.js";
 import { markedText, sliceCodePoints } from "./marks.js";
-import { problem } from "./problems.js";
 import { Sheet } from "./sheet.js";
 
 /** @typedef {import("./api.js").Hit} Hit */
@@ -14,8 +13,6 @@ export class DocumentPage {
   /** @param {() => void} closed */
   constructor(closed) {
     this.sheet = new Sheet("document", closed);
-    this.key = "";
-    this.asked = new AbortController();
   }
 
   /**
@@ -25,27 +22,14 @@ export class DocumentPage {
    * @param {import("./colours.js").Colours} colours
    */
   async show(index, id, hit, colours) {
-    const key = JSON.stringify([index, id, hit, t("close")]);
-    this.sheet.show();
-    if (key === this.key) return;
-    this.key = key;
-    this.asked.abort();
-    this.asked = new AbortController();
-    this.sheet.busy(true);
-    try {
-      this.fill(await api.document(index, id, this.asked.signal), hit, colours);
-    } catch (error) {
-      if (isAbort(error)) return;
-      this.key = "";
-      const { title, detail } = problem(error);
-      this.sheet.fail(title, detail, () => void this.show(index, id, hit, colours));
-    }
-    this.sheet.busy(false);
+    await this.sheet.load(
+      [index, id, hit],
+      (signal) => api.document(index, id, signal),
+      (found) => this.fill(found, hit, colours),
+    );
   }
 
   hide() {
-    this.key = "";
-    this.asked.abort();
     this.sheet.hide();
   }
 

@@ -1,7 +1,9 @@
 // A sheet over the page: a dialog that the address opens and closes.
 
+import { isAbort } from "./api.js";
 import { h, icon } from "./dom.js";
 import { t } from "./i18n.js";
+import { problem } from "./problems.js";
 
 export class Sheet {
   /**
@@ -9,6 +11,8 @@ export class Sheet {
    * @param {() => void} closed somebody closes it
    */
   constructor(name, closed) {
+    this.key = "";
+    this.asked = new AbortController();
     this.content = h("div", { class: "content" });
     this.close = h("button", { type: "button", class: "round close", on: { click: () => closed() } }, icon("close"));
     this.element = h("dialog", { class: `sheet ${name}`, "aria-busy": "false" }, this.close, this.content);
@@ -27,7 +31,35 @@ export class Sheet {
   }
 
   hide() {
+    this.key = "";
+    this.asked.abort();
     if (this.element.open) this.element.close();
+  }
+
+  /**
+   * Show what the server says, unless it is there already; what was asked before is given up.
+   * @template T
+   * @param {unknown[]} shown all that decides what is to be seen
+   * @param {(signal: AbortSignal) => Promise<T>} ask
+   * @param {(answer: T) => void} fill
+   */
+  async load(shown, ask, fill) {
+    const key = JSON.stringify([...shown, t("close")]);
+    this.show();
+    if (key === this.key) return;
+    this.key = key;
+    this.asked.abort();
+    this.asked = new AbortController();
+    this.busy(true);
+    try {
+      fill(await ask(this.asked.signal));
+    } catch (error) {
+      if (isAbort(error)) return;
+      this.key = "";
+      const { title, detail } = problem(error);
+      this.fail(title, detail, () => void this.load(shown, ask, fill));
+    }
+    this.busy(false);
   }
 
   /**
