@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, relu, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 
-from saelex.encoder.backbone.bert_settings import BertSettings
+from saelex.encoder.backbone.bert_settings import BertSettings, named_activation
 from saelex.encoder.onednn import linear
-from saelex.errors import InputError
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
@@ -31,9 +30,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 def activation_named(name: str) -> Callable[[Tensor], Tensor]:
     """The activation of a config's `hidden_act`; InputError for a name that is not in ACTIVATIONS."""
-    if name not in ACTIVATIONS:
-        raise InputError(f"unknown activation {name!r} in config.json; supported are {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    return named_activation(ACTIVATIONS, name)
 
 
 class BertOutput(NamedTuple):

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from saelex.errors import InputError
 from saelex.reading.json_object import JsonObject, settings_from
+
+Activation = TypeVar("Activation")
+
+
+def named_activation(activations: Mapping[str, Activation], name: str) -> Activation:
+    """The activation of a config's `hidden_act`; InputError for a name that is not among them."""
+    if name not in activations:
+        raise InputError(f"unknown activation {name!r} in config.json; supported are {', '.join(activations)}")
+    return activations[name]
 
 
 class BertSettings(NamedTuple):

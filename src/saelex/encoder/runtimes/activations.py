@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from saelex.compiling import loops
 from saelex.encoder import plain_kernels
-from saelex.errors import InputError
+from saelex.encoder.backbone.bert_settings import named_activation
 
 Array = NDArray[Any]
 
@@ -55,6 +55,4 @@ ACTIVATIONS: Mapping[str, Callable[[Array], None]] = {
 
 def activation_named(name: str) -> Callable[[Array], None]:
     """The activation of a config's `hidden_act`; InputError for a name that is not in ACTIVATIONS."""
-    if name not in ACTIVATIONS:
-        raise InputError(f"unknown activation {name!r} in config.json; supported are {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    return named_activation(ACTIVATIONS, name)
