@@ -15,7 +15,7 @@ from saelex.engines.search import EngineSearch, EngineWords
 from saelex.engines.store import Store
 from saelex.engines.url import EngineUrl
 from saelex.errors import InputError, MismatchError
-from saelex.index.request import Request, check_queries, check_query
+from saelex.index.request import Request, check_queries, check_query, searched_queries
 from saelex.vectors import SparseRows
 
 if TYPE_CHECKING:
@@ -119,9 +119,7 @@ class Engine:
 
     def search_batch(self, queries: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]) -> list[list[Hit]]:
         """The hits of many queries, one after the other; options as in `search`."""
-        texts = check_queries(queries, "search_batch")
-        for i, query in enumerate(texts):
-            check_query(query, i)
+        texts = searched_queries(queries)
         asked = self._asking(k, options)
         rows = self.encoder.encode_query(texts) if texts else SparseRows.empty(self.n_latents)
         return self._search(rows, texts, asked)

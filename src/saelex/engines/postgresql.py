@@ -10,20 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from saelex.engines.facets import Test
-from saelex.engines.sql import COLUMNS, SqlStore
+from saelex.engines.sql import COLUMNS, TYPES, SqlStore
 from saelex.engines.url import EngineUrl
 from saelex.index.engine import Limits
 from saelex.installation import needs_extra
 
 _WIDTH = 1_000_000_000  # columns of every vector, the most that pgvector has: words may join
-_TYPES = {
-    "place": "bigint",
-    "start": "bigint",
-    "end": "bigint",
-    "metadata": "json",
-    "facets": "json",
-    "vector": f"sparsevec({_WIDTH})",
-}
+_TYPES = {**TYPES, "vector": f"sparsevec({_WIDTH})"}
 _EF: Mapping[str, int] = {str(n): n for n in range(1, 1001)}
 
 

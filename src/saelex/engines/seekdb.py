@@ -11,21 +11,14 @@ from typing import Any
 from saelex.engines.entry import Entry
 from saelex.engines.facets import Test
 from saelex.engines.files.format import check_id
-from saelex.engines.sql import COLUMNS, SqlStore
+from saelex.engines.sql import COLUMNS, TYPES, SqlStore
 from saelex.engines.url import EngineUrl
 from saelex.index.engine import Limits
 from saelex.installation import needs_extra
 
 _ID_BYTES = 512
 _ID = f"varchar({_ID_BYTES}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-_TYPES = {
-    "place": "bigint",
-    "start": "bigint",
-    "end": "bigint",
-    "metadata": "json",
-    "facets": "json",
-    "vector": "sparsevector",
-}
+_TYPES = {**TYPES, "vector": "sparsevector"}
 _SINDI = ", VECTOR INDEX vi(`vector`) WITH (distance=inner_product, type=sindi, lib=vsag)"
 _GONE = (0, 2003, 2006, 2013, 2014, 4012, 1158, 1159, 1160, 1161, 1205)  # no server, lost it, or it was too busy
 

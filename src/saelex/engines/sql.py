@@ -14,6 +14,8 @@ from saelex.engines.sql_connection import SqlConnection
 from saelex.errors import InputError
 
 COLUMNS = ("id", *FIELDS, "facets", "vector")
+TYPES = {"place": "bigint", "start": "bigint", "end": "bigint", "metadata": "json", "facets": "json"}
+"""Of columns that are no text, but for the vector."""
 
 
 class SqlStore(SqlConnection):

@@ -29,7 +29,7 @@ from saelex.index.hits import Hit
 from saelex.index.inverted import numbers_of, storage_settings
 from saelex.index.passages import passage_splitter
 from saelex.index.quantise import Quantiser
-from saelex.index.request import Request, check_queries, check_query
+from saelex.index.request import Request, check_queries, check_query, searched_queries
 from saelex.index.stored import StoredRows, firings, stored_rows
 from saelex.index.word_state import WordState
 from saelex.vectors import SparseRows
@@ -297,7 +297,7 @@ class Index:
         100,000 documents.
         """
         with self._storage.catalog.reading():
-            return MetadataFields.read(self._storage.catalog).listed(self._storage.catalog)
+            return self.metadata_fields.listed(self._storage.catalog)
 
     @property
     def language(self) -> str:
@@ -664,9 +664,7 @@ class Index:
 
     def search_batch(self, queries: Sequence[str], k: int = 10, **options: Unpack[SearchOptions]) -> list[list[Hit]]:
         """The hits of many queries, searched on all cores; options as in `search`."""
-        texts = check_queries(queries, "search_batch")
-        for i, query in enumerate(texts):
-            check_query(query, i)
+        texts = searched_queries(queries)
         request = self._request(k, options)
         return self._search(self.encoder.encode_query(texts), texts, request) if texts else []
 

@@ -78,6 +78,14 @@ def check_queries(queries: Any, verb: str) -> list[str]:
     return list(queries)
 
 
+def searched_queries(queries: Any) -> list[str]:
+    """The queries of a `search_batch`. Raises InputError as `check_queries` and `check_query` do."""
+    texts = check_queries(queries, "search_batch")
+    for i, query in enumerate(texts):
+        check_query(query, i)
+    return texts
+
+
 def _check_names(verb: str, names: Any) -> None:
     example = "aviation" if verb == "ban" else "aviation=2"
     if isinstance(names, (bytes, Mapping)) or not isinstance(names, Iterable):
