@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -84,6 +85,19 @@ class FakeEncoder:
 
 
 _NOUNS = ["wing", "lift", "drag", "river", "bank", "flood", "archive", "zip", "loan", "money", "storm", "canoe", "sail"]
+
+
+class WaitingEncoder(FakeEncoder):
+    """Encodes a query only when it is told to, and fails where nobody does in so many seconds."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__()
+        self.told = threading.Event()
+        self._patience = patience
+
+    def encode_query(self, texts: str | Sequence[str]) -> SparseRows:
+        assert self.told.wait(self._patience)
+        return super().encode_query(texts)
 
 
 def make_documents(n: int, start: int = 0, seed: int = 0) -> list[Document]:

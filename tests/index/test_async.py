@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.index.fakes import FakeEncoder, make_documents
+from tests.index.fakes import FakeEncoder, WaitingEncoder, make_documents
 
 from saelex.encoder.encoder import Encoder
 from saelex.errors import InputError
 from saelex.index.index import Index
-from saelex.vectors import SparseRows
 
 PATIENCE = 60  # seconds until a test that hangs fails
-
-
-class Waiting(FakeEncoder):
-    """Encodes a query only when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told = threading.Event()
-
-    def encode_query(self, texts: str | Sequence[str]) -> SparseRows:
-        assert self.told.wait(PATIENCE)
-        return super().encode_query(texts)
 
 
 def found(hits: Sequence[Any]) -> list[tuple[int, str, float]]:
@@ -36,7 +22,7 @@ def found(hits: Sequence[Any]) -> list[tuple[int, str, float]]:
 
 
 def test_the_event_loop_goes_on_while_a_search_waits(tmp_path: Path) -> None:
-    encoder = Waiting()
+    encoder = WaitingEncoder(PATIENCE)
 
     async def ask(index: Index) -> list[Any]:
         search = asyncio.create_task(index.asearch("wing", 3, where={"lang": "en"}))

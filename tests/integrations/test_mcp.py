@@ -9,8 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,14 +18,13 @@ import pytest
 from mcp import Client, MCPError, StdioServerParameters
 from mcp_types import CallToolResult, TextContent
 from tests.encoder.tiny_encoders import tiny_encoder
-from tests.index.fakes import FakeEncoder, make_documents
+from tests.index.fakes import FakeEncoder, WaitingEncoder, make_documents
 
 from saelex.corpus.documents import Document
 from saelex.encoder.encoder import Encoder
 from saelex.errors import CorruptIndexError, InputError
 from saelex.index.index import Index
 from saelex.integrations.mcp import MOST_DOCUMENT, http_app, mcp_server
-from saelex.vectors import SparseRows
 
 Result = TypeVar("Result")
 PATIENCE = 300  # seconds until a test that hangs fails
@@ -326,20 +324,8 @@ def test_no_path_and_no_trace_reach_the_client_and_no_query_the_log(
     assert bool(logged) == bool(caplog.text)
 
 
-class Waiting(FakeEncoder):
-    """Encodes a query only when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told = threading.Event()
-
-    def encode_query(self, texts: str | Sequence[str]) -> SparseRows:
-        assert self.told.wait(PATIENCE)
-        return super().encode_query(texts)
-
-
 def test_other_requests_are_answered_while_a_search_waits(tmp_path: Path) -> None:
-    encoder = Waiting()
+    encoder = WaitingEncoder(PATIENCE)
 
     async def ask(index: Index) -> list[str]:
         async with Client(mcp_server({"boats": index})) as client:
@@ -399,7 +385,7 @@ def test_the_sdks_client_over_stdio(real: Path) -> None:
 SERVE = """
 import os, sys
 from pathlib import Path
-from tests.index.fakes import FakeEncoder, make_documents
+from tests.index.fakes import FakeEncoder, WaitingEncoder, make_documents
 from saelex.index.index import Index
 from saelex.integrations.mcp import mcp_server, serve_stdio
 
